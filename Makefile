@@ -1,0 +1,42 @@
+# Works with make, python3.11 and pip alone; everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+quickstart: .venv/ready  ## train, evaluate and save a router on simulated data, then route three prompts
+	$(BIN)/python train.py --config configs/quickstart.yaml
+	$(BIN)/unirouter route --router runs/quickstart/router --cost-weight 0.1 \
+		"What is 17 + 25?" \
+		"A train leaves at 9:40 and travels 312 km at 84 km/h with two stops of 7 minutes. When does it arrive?" \
+		"Write a haiku about the sea."
+
+test: .venv/ready-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/ready-dev  ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/ready: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval]"
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev]"
+	@touch $@
+
+constraints: .venv/ready-dev  ## write the installed versions to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+clean:  ## remove the virtual environment and the runs
+	rm -rf .venv runs

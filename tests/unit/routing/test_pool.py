@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.pool import LLMPool
+
+
+def make_pool(names=("small", "large"), cost=(1.0, 4.0), reference_cost: float = 4.0) -> LLMPool:
+    rows = len(names)
+    return LLMPool(
+        names=tuple(names),
+        cost=torch.tensor(cost, dtype=torch.float64),
+        sums=ClusterSums(torch.arange(rows * 2.0).reshape(rows, 2), torch.full((rows, 2), 10.0)),
+        cost_unit="US dollars per prompt",
+        cost_is_estimate=False,
+        reference_cost=reference_cost,
+    )
+
+
+def row(error: float) -> ClusterSums:
+    return ClusterSums(torch.full((1, 2), error), torch.full((1, 2), 10.0))
+
+
+def test_relative_cost_is_in_units_of_the_reference_cost() -> None:
+    assert make_pool().relative_cost.tolist() == [0.25, 1.0]
+
+
+def test_reference_cost_stays_when_a_dearer_llm_joins() -> None:
+    pool = make_pool().with_llm("huge", 8.0, row(1.0))
+    assert pool.names == ("small", "large", "huge")
+    assert pool.relative_cost.tolist() == [0.25, 1.0, 2.0]
+
+
+def test_adding_and_removing_an_llm_restores_the_pool() -> None:
+    pool = make_pool()
+    restored = pool.with_llm("guest", 2.0, row(3.0)).without_llm("guest")
+    assert restored.names == pool.names
+    assert torch.equal(restored.cost, pool.cost)
+    assert torch.equal(restored.sums.error, pool.sums.error)
+
+
+def test_selection_keeps_each_llm_with_its_own_row() -> None:
+    pool = make_pool().select(["large", "small"])
+    assert pool.cost.tolist() == [4.0, 1.0]
+    assert pool.sums.error.tolist() == [[2.0, 3.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: make_pool(names=(), cost=()), "empty"),
+        (lambda: make_pool(names=("a", "a")), "'a' stands more than once"),
+        (lambda: make_pool(cost=(-1.0, 2.0)), "cost of 'small'"),
+        (lambda: make_pool(reference_cost=0.0), "reference cost"),
+        (lambda: make_pool().with_llm("small", 1.0, row(0.0)), "'small' stands more than once"),
+        (lambda: make_pool().with_llm("new", float("nan"), row(0.0)), "cost of 'new'"),
+        (lambda: make_pool().without_llm("nobody"), "no LLM named 'nobody'.*small, large"),
+        (lambda: make_pool().without_llm("small").without_llm("large"), "empty"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused(change, message: str) -> None:
+    with pytest.raises(PoolError, match=message):
+        change()

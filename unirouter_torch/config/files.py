@@ -1,0 +1,44 @@
+"""The only reader and writer of YAML, and the only parser of command lines into a config."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.storage import write_atomically
+
+
+def to_plain(config: TrainConfig) -> dict[str, Any]:
+    """The config as nested dictionaries of JSON types."""
+    return asdict(config)
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """Write the whole config as YAML, every key with its value; ``train.py --config`` reads it again."""
+    text = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode("utf-8"))
+
+
+def parse_config(arguments: Sequence[str] | None = None, *, program: str | None = None) -> TrainConfig:
+    """A config from ``--config FILE`` and ``--dotted.key value``, layered from left to right.
+
+    Args:
+        arguments: The command line; that of this process when not given.
+        program: Name shown in the usage message.
+
+    Raises:
+        SystemExit: With code 2 after one message when a key is unknown or a value is of the wrong type.
+        ConfigError: A value is out of range.
+    """
+    config: TrainConfig = jsonargparse.auto_cli(
+        TrainConfig,
+        as_positional=False,
+        args=arguments,
+        prog=program,
+        usage="%(prog)s [--config FILE] [--dotted.key VALUE ...]",
+    )
+    return config

@@ -1,0 +1,42 @@
+"""Settings of the router itself: what it is made of."""
+
+from dataclasses import dataclass
+
+from unirouter_torch.config.checks import at_least, positive
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The text network that embeds prompts."""
+
+    name: str = DEFAULT_ENCODER
+    """Hub id, or a local folder in Hugging Face layout."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; the hub's default when not given."""
+    max_length: int | None = None
+    """Longest prompt [tokens], at least 8; longer ones are cut. What the encoder's own files say when not given."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.max_length is not None:
+            at_least("encoder.max_length", self.max_length, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The soft cluster head."""
+
+    num_clusters: int = 32
+    """Number of clusters, at least 1; a quarter of the training prompts at most are used."""
+    sharpness: float = 10.0
+    """Inverse squared width of a cluster at the K-means warm start [1 / squared distance], positive."""
+    initial_shrinkage: float = 5.0
+    """Shrinkage of cluster errors before training [prompts], positive; training learns it."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least("head.num_clusters", self.num_clusters, 1)
+        positive("head.sharpness", self.sharpness)
+        positive("head.initial_shrinkage", self.initial_shrinkage)

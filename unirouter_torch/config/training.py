@@ -1,0 +1,161 @@
+"""Settings of a training run: one object, one YAML file."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from unirouter_torch.config.checks import at_least, fraction, positive
+from unirouter_torch.config.router import EncoderConfig, HeadConfig
+from unirouter_torch.errors import ConfigError
+
+MethodName = Literal["zero", "knn", "kmeans", "end_to_end", "oracle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The routing table and how it is split."""
+
+    path: str = "simulated"
+    """The table: a folder of Parquet files, a CSV or JSONL file, ``hub:owner/name``, or ``simulated``."""
+    cost: Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"] = "auto"
+    """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs."""
+    group_column: str | None = None
+    """Column of the LLMs that names which ones are the same LLM; a split never parts them."""
+    same_llm: list[list[str]] = field(default_factory=list)
+    """Lists of LLMs that are the same LLM, beside the group column."""
+    unseen_fraction: float = 1 / 3
+    """Share of the LLMs kept from training, in [0, 1); 0 routes among the training LLMs."""
+    num_calibration: int = 400
+    """How many prompts represent an LLM, at least 1; all validation prompts where there are fewer."""
+    cache_dir: str | None = None
+    """Folder for embeddings; the user's cache folder when not given."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        fraction("data.unseen_fraction", self.unseen_fraction)
+        at_least("data.num_calibration", self.num_calibration, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeConfig:
+    """What one training step draws."""
+
+    num_targets: int = 512
+    """Prompts whose outcomes are predicted, at least 1."""
+    min_calibration: int = 30
+    """Fewest calibration prompts, at least 1."""
+    max_calibration: int = 1000
+    """Most calibration prompts; their number is log-uniform between the two."""
+    llm_fraction: float = 0.75
+    """Share of the training LLMs in an episode, in (0, 1]."""
+    held_out_fraction: float = 0.1
+    """Share of the seen LLMs kept for the learning curves, in [0, 1); at least 2, but none of fewer than 10."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least("episodes.num_targets", self.num_targets, 1)
+        at_least("episodes.min_calibration", self.min_calibration, 1)
+        if self.max_calibration < self.min_calibration:
+            raise ConfigError(
+                f"episodes.max_calibration: got {self.max_calibration}, expected at least "
+                f"episodes.min_calibration = {self.min_calibration}."
+            )
+        fraction("episodes.held_out_fraction", self.held_out_fraction)
+        if not 0 < self.llm_fraction <= 1:
+            raise ConfigError(f"episodes.llm_fraction: got {self.llm_fraction}, expected more than 0 and at most 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    learning_rate: float = 3e-3
+    """Largest learning rate, positive."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of the weights, not of biases and scalars; at least 0."""
+    warmup_fraction: float = 0.05
+    """Share of the steps with a rising learning rate, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        positive("optimizer.learning_rate", self.learning_rate)
+        at_least("optimizer.weight_decay", self.weight_decay, 0)
+        fraction("optimizer.warmup_fraction", self.warmup_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """Where and how long Lightning trains."""
+
+    max_steps: int = 1000
+    """Training steps (episodes), at least 1."""
+    validate_every: int = 50
+    """Steps between two points of the learning curves, at least 1."""
+    accelerator: str = "cpu"
+    """Lightning's name of the hardware: ``cpu``, ``gpu``, ``auto``."""
+    devices: int = 1
+    """Number of devices, at least 1."""
+    strategy: str = "auto"
+    """Lightning's name of the strategy."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least("trainer.max_steps", self.max_steps, 1)
+        at_least("trainer.validate_every", self.validate_every, 1)
+        at_least("trainer.devices", self.devices, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveConvention:
+    """Conventions of the deferral curve that no paper settles."""
+
+    cost_axis: Literal["dearest", "range"] = "dearest"
+    """Relative cost: cost over that of the dearest LLM, or rescaled from the cheapest (0) to the dearest (1)."""
+    interpolation: Literal["linear", "step"] = "linear"
+    """Between two points: mix the two routers at random, or keep the cheaper one."""
+    left: Literal["hold", "zero"] = "hold"
+    """Quality to the left of the cheapest point: that point's, or 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What the trained router is compared with, and how."""
+
+    methods: list[MethodName] = field(default_factory=lambda: ["zero", "knn", "kmeans", "end_to_end", "oracle"])
+    """Methods to evaluate; ``end_to_end`` is always among them."""
+    curve: CurveConvention = field(default_factory=CurveConvention)
+    """Conventions of the deferral curve."""
+
+    def __post_init__(self) -> None:
+        """Check the methods."""
+        if "end_to_end" not in self.methods:
+            raise ConfigError("evaluation.methods: expected end_to_end among them; add it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a router end to end, evaluate it on unseen LLMs beside other methods, and save it."""
+
+    seed: int = 0
+    """Seed of the split, the calibration prompts and the training, at least 0."""
+    output_dir: str = "runs/router"
+    """Folder of the run: config, logs, results, picture and router."""
+    logger: Literal["csv", "wandb"] = "csv"
+    """Where learning curves go: a CSV file in the run folder, and Weights & Biases if asked for."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The routing table."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The prompt encoder."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """The cluster head."""
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+    """What one step draws."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """Hardware and length of the training."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """The comparison."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least("seed", self.seed, 0)

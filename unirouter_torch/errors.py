@@ -1,0 +1,25 @@
+"""What a user can get wrong, by who has to act.
+
+Every message says what is wrong, where, what was found, what was expected, and the next step. The commands print the
+message alone and exit with code 2.
+"""
+
+
+class UniRouterError(Exception):
+    """Anything a user of this package can mend; the parent of all errors below."""
+
+
+class ConfigError(UniRouterError, ValueError):
+    """A setting is out of range or contradicts another; names the dotted key."""
+
+
+class DataError(UniRouterError, ValueError):
+    """A routing table is malformed; names file, column and row."""
+
+
+class PoolError(UniRouterError, ValueError):
+    """A pool of LLMs cannot do what it was asked to do."""
+
+
+class ArtifactError(UniRouterError):
+    """A saved router or encoder is missing, damaged, or of another format."""

@@ -1,0 +1,51 @@
+"""How sure a comparison over trials is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE_LEVEL = 0.95
+NUM_RESAMPLES = 9_999
+
+
+class Interval(NamedTuple):
+    """A mean with the ends of its 95% confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_mean(values: Sequence[float]) -> Interval:
+    """Mean over trials with a 95% percentile bootstrap interval (9,999 resamples, fixed seed).
+
+    Args:
+        values: One value for each trial, at least one; a single value is its own interval.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    mean = float(sample.mean())
+    if len(sample) == 1 or np.ptp(sample) == 0:
+        return Interval(mean, mean, mean)
+    result = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        confidence_level=CONFIDENCE_LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def sign_test(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the sign test that differences are as often positive as negative; zeros are left out.
+
+    Source: the paired test of UniRoute's protocol (arXiv:2502.08773), used there at 0.01.
+    """
+    wins = sum(difference > 0 for difference in differences)
+    losses = sum(difference < 0 for difference in differences)
+    if wins + losses == 0:
+        return 1.0
+    return float(stats.binomtest(wins, wins + losses).pvalue)

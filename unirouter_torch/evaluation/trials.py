@@ -1,0 +1,87 @@
+"""One trial: the outcomes that a method may see, and the test that it is judged by."""
+
+from dataclasses import dataclass
+
+import torch
+
+from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.data.splits import Split, draw_calibration
+from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.evaluation.deferral import area_under_deferral_curve, deferral_curve
+from unirouter_torch.evaluation.metrics import MethodScores, score_method
+from unirouter_torch.routing.method import FeaturesT, Outcomes, RoutingMethod, Tuning
+from unirouter_torch.shapes import CostVector, Embedding, ErrorMatrix, PromptSubset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A split of a table, as tensors.
+
+    Attributes:
+        train: Seen LLMs on training prompts.
+        tuning: Seen LLMs on validation prompts, and how to choose by them.
+        calibration: Unseen LLMs on the calibration prompts.
+        calibration_prompts: Rows of the calibration prompts in the table.
+        test: Unseen LLMs on test prompts.
+        test_cost: Cost of the unseen LLMs.
+    """
+
+    train: Outcomes
+    tuning: Tuning
+    calibration: Outcomes
+    calibration_prompts: PromptSubset
+    test: Outcomes
+    test_cost: CostVector
+
+
+def build_trial(
+    table: RoutingTable,
+    embedding: Embedding,
+    split: Split,
+    *,
+    num_calibration: int,
+    convention: CurveConvention,
+    seed: int,
+) -> Trial:
+    """Cut a table into what training, tuning, onboarding and testing may see.
+
+    Args:
+        table: Observed outcomes and costs.
+        embedding: One vector for each prompt of the table.
+        split: Which prompts and LLMs go where.
+        num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
+        convention: How areas are measured when a method is tuned.
+        seed: Seed of the calibration prompts and of the methods.
+    """
+    outcomes = Outcomes(embedding, table.error, table.observed)
+    seen, unseen = outcomes.of_llms(split.seen_llms), outcomes.of_llms(split.unseen_llms)
+    seen_cost = table.cost.value[split.seen_llms]
+    calibration_prompts = draw_calibration(split, num_prompts=num_calibration, seed=seed)
+
+    def area(estimated_error: ErrorMatrix, truth: Outcomes) -> float:
+        curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)
+        return area_under_deferral_curve(curve, seen_cost, convention)
+
+    return Trial(
+        train=seen.of_prompts(split.train_prompts),
+        tuning=Tuning(
+            validation=seen.of_prompts(split.validation_prompts),
+            cost=seen_cost,
+            num_calibration=len(calibration_prompts),
+            area=area,
+            seed=seed,
+        ),
+        calibration=unseen.of_prompts(calibration_prompts),
+        calibration_prompts=calibration_prompts,
+        test=unseen.of_prompts(split.test_prompts),
+        test_cost=table.cost.value[split.unseen_llms],
+    )
+
+
+def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:
+    """Fit a method on seen LLMs, represent the unseen ones by their calibration outcomes, and judge it on the test."""
+    method.fit(trial.train, trial.tuning)
+    features = method.represent(trial.calibration)
+    with torch.inference_mode():
+        estimated = method.estimate_error(trial.test.embedding, features)
+    return score_method(estimated, trial.test_cost, trial.test.error, trial.test.observed, convention)

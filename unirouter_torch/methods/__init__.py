@@ -1,0 +1,1 @@
+"""Routing methods that are fitted without gradient descent, one file each."""

@@ -1,0 +1,35 @@
+"""ZeroRouter: no prompt information at all."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.routing.cluster_error import ClusterSums, overall_error
+from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.shapes import Embedding, ErrorMatrix
+
+
+class ZeroRouter(RoutingMethod[Float[Tensor, " llm"]]):
+    """Estimates ``mean_j e_j(h)`` over the calibration prompts, the same for every prompt.
+
+    Its deferral curve, with two neighbouring choices mixed at random, is the Pareto hull of the single LLMs as the
+    calibration prompts show them.
+
+    Source: UniRoute (arXiv:2502.08773), ZeroRouter.
+    """
+
+    name: ClassVar[str] = "zero"
+
+    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+        """Nothing to learn."""
+
+    def represent(self, calibration: Outcomes) -> Float[Tensor, " llm"]:
+        """Mean observed error of each LLM; 0.5 for an LLM without outcomes."""
+        mask = calibration.observed.to(calibration.error.dtype)
+        return overall_error(ClusterSums((calibration.error * mask).sum(0)[:, None], mask.sum(0)[:, None]))
+
+    def estimate_error(self, embedding: Embedding, features: Float[Tensor, " llm"]) -> ErrorMatrix:
+        """The mean errors, once for each prompt."""
+        return features.expand(embedding.shape[0], -1)

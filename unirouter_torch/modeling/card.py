@@ -1,0 +1,66 @@
+"""The card that is saved beside a router, generated from what it holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from unirouter_torch.routing.cluster_error import overall_error
+from unirouter_torch.routing.pool import LLMPool
+
+
+def router_card(pool: LLMPool, settings: Mapping[str, Any]) -> str:
+    """Markdown that says what the router is, what it was trained on, and how to use it.
+
+    Args:
+        pool: The LLMs of the router.
+        settings: What ``router.json`` holds; the facts of ``about`` are listed as they are.
+    """
+    rows = zip(pool.names, pool.cost.tolist(), overall_error(pool.sums).tolist(), strict=True)
+    llms = "\n".join(f"| {_cell(name)} | {cost:.6g} | {error:.3f} |" for name, cost, error in rows)
+    estimated = " (estimated)" if pool.cost_is_estimate else ""
+    facts = "\n".join(_facts(settings["about"]))
+    return f"""---
+library_name: unirouter_torch
+tags: [llm-routing, uniroute]
+---
+
+# A router over {len(pool.names)} LLMs
+
+It estimates the error of each LLM on a prompt as the inner product of the prompt's cluster probabilities and the LLM's
+cluster errors, and picks the smallest `estimated error + cost_weight * cost / reference cost`.
+
+```python
+from unirouter_torch import Router
+
+router = Router.from_pretrained("path/to/this/folder")
+print(router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm)
+```
+
+A new LLM joins without training: grade its answers to prompts of `calibration_prompts.json` and call
+`router.add_llm(name, scores, cost)`.
+
+## Facts
+
+{facts}
+
+## The pool
+
+Reference cost: {pool.reference_cost:.6g} {pool.cost_unit}{estimated}.
+
+| LLM | cost [{pool.cost_unit}]{estimated} | error on the calibration prompts |
+|---|---:|---:|
+{llms}
+"""
+
+
+def _facts(about: Mapping[str, Any], prefix: str = "") -> list[str]:
+    lines: list[str] = []
+    for key, value in about.items():
+        if isinstance(value, Mapping):
+            lines += _facts(value, f"{prefix}{key}.")
+        else:
+            lines.append(f"- {prefix}{key}: {value}")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,44 @@
+"""The routing rule: the smallest estimated error plus weighted cost."""
+
+import math
+
+import torch
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.shapes import CostVector, ErrorMatrix, LLMIndex, ObservedMatrix
+
+
+def choose_llm(
+    estimated_error: ErrorMatrix,
+    cost: CostVector,
+    cost_weight: float,
+    available: ObservedMatrix | None = None,
+) -> LLMIndex:
+    """Pick the LLM with the smallest ``estimated_error + cost_weight * cost`` for every prompt.
+
+    Args:
+        estimated_error: Estimated error of each LLM on each prompt, in [0, 1].
+        cost: Cost of one prompt relative to a reference cost [1].
+        cost_weight: Error accepted to save one reference cost [1]; 0 ignores cost.
+        available: Which LLMs may be chosen for which prompt; all by default.
+
+    Returns:
+        Column of the chosen LLM. Equal scores go to the cheaper LLM, then to the lower column.
+
+    Raises:
+        PoolError: ``cost_weight`` is negative or not finite, a cost is not finite, or a prompt has no available LLM.
+
+    Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
+    """
+    if not (math.isfinite(cost_weight) and cost_weight >= 0):
+        raise PoolError(f"cost_weight: expected a finite number of at least 0, got {cost_weight}.")
+    if not torch.isfinite(cost).all():
+        raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
+    total = estimated_error + cost_weight * cost.to(estimated_error.dtype)
+    if available is not None:
+        if not available.any(-1).all():
+            raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")
+        total = total.masked_fill(~available, math.inf)
+    # argmin returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
+    by_cost = torch.argsort(cost, stable=True)
+    return by_cost[total[:, by_cost].argmin(-1)]

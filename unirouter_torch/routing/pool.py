@@ -1,0 +1,115 @@
+"""The LLMs that a router chooses from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.shapes import CostVector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LLMPool:
+    """LLMs with their costs and what is known of their errors; every change gives a new pool.
+
+    Attributes:
+        names: One distinct name for each LLM.
+        cost: Cost of one prompt for each LLM, in ``cost_unit``; finite and at least 0.
+        sums: Sums over calibration prompts that give the cluster errors.
+        cost_unit: What ``cost`` is measured in, for people.
+        cost_is_estimate: Whether the costs were estimated, not billed or listed.
+        reference_cost: The cost that a cost weight refers to, in ``cost_unit``; it stays when LLMs come and go, so that
+            a cost weight keeps its meaning.
+
+    Raises:
+        PoolError: The pool is empty, a name stands twice, a cost is negative or not finite, or the reference cost is
+            not positive.
+    """
+
+    names: tuple[str, ...]
+    cost: CostVector
+    sums: ClusterSums
+    cost_unit: str
+    cost_is_estimate: bool
+    reference_cost: float
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise PoolError("pool: empty; expected at least one LLM.")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise PoolError(f"pool: the name {twice[0]!r} stands more than once. Rename one of the LLMs.")
+        for name, cost in zip(self.names, self.cost.tolist(), strict=True):
+            check_cost(name, cost)
+        if not 0 < self.reference_cost < float("inf"):
+            raise PoolError(f"pool: reference cost {self.reference_cost}; expected a positive number.")
+
+    @property
+    def relative_cost(self) -> CostVector:
+        """Cost of each LLM in units of the reference cost [1]."""
+        return self.cost / self.reference_cost
+
+    def find(self, name: str) -> int:
+        """Position of an LLM.
+
+        Raises:
+            PoolError: The pool has no LLM of that name.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise PoolError(f"pool: no LLM named {name!r}; it holds {', '.join(self.names)}.") from None
+
+    def with_llm(self, name: str, cost: float, sums: ClusterSums) -> "LLMPool":
+        """This pool and one LLM more, as the last one.
+
+        Args:
+            name: A name that the pool does not hold yet.
+            cost: Cost of one prompt in ``cost_unit``.
+            sums: Sums of that LLM alone, one row.
+        """
+        check_cost(name, cost)
+        return replace(
+            self,
+            names=(*self.names, name),
+            cost=torch.cat([self.cost, self.cost.new_tensor([cost])]),
+            sums=ClusterSums(
+                error=torch.cat([self.sums.error, sums.error.to(self.sums.error)]),
+                weight=torch.cat([self.sums.weight, sums.weight.to(self.sums.weight)]),
+            ),
+        )
+
+    def select(self, names: Sequence[str]) -> "LLMPool":
+        """The pool of the named LLMs alone, in that order.
+
+        Raises:
+            PoolError: A name is unknown, stands twice, or there is none.
+        """
+        rows = torch.tensor([self.find(name) for name in names], dtype=torch.long)
+        return replace(
+            self,
+            names=tuple(names),
+            cost=self.cost[rows],
+            sums=ClusterSums(self.sums.error[rows], self.sums.weight[rows]),
+        )
+
+    def without_llm(self, name: str) -> "LLMPool":
+        """This pool less one LLM.
+
+        Raises:
+            PoolError: The pool has no LLM of that name, or no other.
+        """
+        self.find(name)
+        return self.select([other for other in self.names if other != name])
+
+
+def check_cost(name: str, cost: float) -> None:
+    """Check the cost of an LLM.
+
+    Raises:
+        PoolError: It is negative, infinite or NaN.
+    """
+    if not 0 <= cost < float("inf"):
+        raise PoolError(f"cost of {name!r}: got {cost}, expected a finite number of at least 0.")

@@ -1,0 +1,197 @@
+"""Files that are either whole or absent: atomic writes, checksums, and a format version."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from unirouter_torch.errors import ArtifactError
+
+MANIFEST_NAME = "manifest.json"
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either its old content or the new one, never a part.
+
+    Args:
+        path: The file to write; its folder is made where missing.
+        content: All bytes of the new file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` atomically as indented JSON with a final newline; NaN and infinity are refused."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtifactError: The file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: expected JSON, got something else ({error}). Save the folder again.") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named tensors atomically as safetensors."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save_safetensors(contiguous))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from a safetensors file onto the CPU.
+
+    Raises:
+        ArtifactError: The file is missing or damaged.
+    """
+    try:
+        return load_safetensors(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: damaged safetensors file ({error}). Save the folder again.") from None
+
+
+def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 over names, types, shapes and values; independent of the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of ``path`` when the block ends without an error.
+
+    A manifest with the kind, the format version and the SHA-256 of every file is added, so that
+    :func:`check_folder` can tell a damaged folder. An existing folder of the same kind is replaced as a whole.
+
+    Args:
+        path: The folder to make.
+        kind: What the folder holds, for example ``"router"``.
+        format_version: Version of its layout, a positive integer.
+
+    Yields:
+        The temporary folder to write into.
+
+    Raises:
+        ArtifactError: ``path`` exists and is no folder of this kind; it is left as it is.
+    """
+    path = path.absolute()
+    if path.exists() and not _may_be_replaced(path, kind):
+        raise ArtifactError(
+            f"{path}: exists already and is not a saved {kind}; refusing to replace it. Choose another folder."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        files = sorted(item for item in temporary.rglob("*") if item.is_file())
+        checksums = {item.relative_to(temporary).as_posix(): sha256_of_file(item) for item in files}
+        write_json(temporary / MANIFEST_NAME, {"kind": kind, "format_version": format_version, "sha256": checksums})
+        temporary.chmod(0o755)
+        _swap(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(path: Path, kind: str, format_version: int) -> None:
+    """Check that ``path`` is a whole, undamaged folder that :func:`atomic_folder` wrote.
+
+    Args:
+        path: The folder.
+        kind: What it must hold.
+        format_version: The newest layout that the caller can read.
+
+    Raises:
+        ArtifactError: The folder is missing, of another kind, newer than ``format_version``, or a file in it is
+            missing or differs from its checksum.
+    """
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: no such folder; expected a saved {kind}. Check the path.")
+    manifest = read_json(path / MANIFEST_NAME)
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        raise ArtifactError(f"{path}: expected a saved {kind}, got something else. Check the path.")
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or not isinstance(manifest.get("sha256"), dict):
+        raise ArtifactError(f"{path / MANIFEST_NAME}: damaged manifest. Save the {kind} again.")
+    if version > format_version:
+        raise ArtifactError(
+            f"{path}: format version {version}, but this version of unirouter_torch reads up to {format_version}. "
+            "Upgrade unirouter_torch."
+        )
+    for name, expected in manifest["sha256"].items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{file}: this file is missing. Copy the {kind} whole, or save it again.")
+        if sha256_of_file(file) != expected:
+            raise ArtifactError(f"{file}: damaged, its checksum differs from the manifest. Save the {kind} again.")
+
+
+def _may_be_replaced(path: Path, kind: str) -> bool:
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        manifest = read_json(path / MANIFEST_NAME)
+    except ArtifactError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("kind") == kind
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    os.replace(path, retired / "old")
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.replace(retired / "old", path)
+        raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)

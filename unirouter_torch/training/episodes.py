@@ -1,0 +1,67 @@
+"""What one training step draws: calibration prompts, target prompts, LLMs."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from unirouter_torch.config.training import EpisodeConfig
+from unirouter_torch.shapes import LLMSubset, PromptSubset
+
+
+class Episode(NamedTuple):
+    """Rows and columns of the training outcomes.
+
+    Attributes:
+        calibration: Prompts that represent the LLMs.
+        target: Prompts whose outcomes are predicted; disjoint from ``calibration``.
+        llms: The LLMs.
+    """
+
+    calibration: PromptSubset
+    target: PromptSubset
+    llms: LLMSubset
+
+
+class EpisodeDataset(Dataset[Episode]):
+    """Episode ``i`` depends on the seed and ``i`` alone, so that any step can be drawn again.
+
+    The number of calibration prompts is log-uniform, so that the head learns to serve LLMs of which little is known.
+
+    Args:
+        num_prompts: Training prompts, at least 2.
+        num_llms: LLMs to train on, at least 1.
+        num_episodes: Length of the data set.
+        config: Sizes; cut down where there are too few prompts, at most half of which calibrate.
+        seed: Seed of all draws.
+    """
+
+    def __init__(self, *, num_prompts: int, num_llms: int, num_episodes: int, config: EpisodeConfig, seed: int) -> None:
+        self.num_prompts = num_prompts
+        self.num_llms = num_llms
+        self.num_episodes = num_episodes
+        self.config = config
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.num_episodes
+
+    def __getitem__(self, index: int) -> Episode:
+        if not 0 <= index < self.num_episodes:
+            raise IndexError(index)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        num_calibration = self._draw_num_calibration(generator)
+        prompts = torch.randperm(self.num_prompts, generator=generator)
+        num_llms = max(1, round(self.config.llm_fraction * self.num_llms))
+        return Episode(
+            calibration=prompts[:num_calibration],
+            target=prompts[num_calibration : num_calibration + self.config.num_targets],
+            llms=torch.randperm(self.num_llms, generator=generator)[:num_llms],
+        )
+
+    def _draw_num_calibration(self, generator: torch.Generator) -> int:
+        most = min(self.config.max_calibration, self.num_prompts // 2)
+        least = min(self.config.min_calibration, most)
+        position = torch.rand((), generator=generator).item()
+        return round(least * math.exp(position * math.log(most / least)))

@@ -1,0 +1,58 @@
+"""The loss of one episode, as a function of tensors."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.routing.cluster_error import sum_by_cluster
+from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.shapes import ErrorMatrix, ObservedMatrix
+
+PROBABILITY_FLOOR = 1e-4
+
+
+class EpisodeOutcomes(NamedTuple):
+    """The outcomes of some LLMs on two disjoint sets of prompts.
+
+    Attributes:
+        calibration: Represent the LLMs.
+        target: Are predicted.
+    """
+
+    calibration: Outcomes
+    target: Outcomes
+
+
+def estimate_targets(head: ClusterHead, episode: EpisodeOutcomes) -> ErrorMatrix:
+    """Estimated errors on the target prompts, exactly as for an LLM that has just joined the pool.
+
+    ``p(x) . Psi(h)`` with ``Psi`` formed from the calibration prompts through the same ``p``; differentiable in the
+    head and the embeddings on both sides.
+    """
+    calibration = episode.calibration
+    sums = sum_by_cluster(head(calibration.embedding), calibration.error, calibration.observed)
+    estimated: ErrorMatrix = head(episode.target.embedding) @ head.cluster_error(sums).T
+    return estimated
+
+
+def cross_entropy(estimated_error: ErrorMatrix, error: ErrorMatrix, observed: ObservedMatrix) -> Float[Tensor, ""]:
+    """Mean binary cross-entropy of the observed pairs.
+
+    ``-(e log g + (1 - e) log(1 - g))`` with the estimate ``g`` kept 1e-4 away from 0 and 1.
+
+    Args:
+        estimated_error: Estimates in [0, 1].
+        error: Observed errors in [0, 1], binary or graded.
+        observed: Which pairs count.
+
+    Returns:
+        The mean [nats]; 0 where nothing was observed.
+
+    Source: UniRoute (arXiv:2502.08773), objective of the learned map.
+    """
+    estimate = estimated_error.clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    loss = torch.nn.functional.binary_cross_entropy(estimate, error, reduction="none")
+    return (loss * observed).sum() / observed.sum().clamp(min=1)

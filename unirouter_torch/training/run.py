@@ -1,0 +1,161 @@
+"""One run from a config to a saved, evaluated router, in the order in which a reader would explain it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unirouter_torch.config.files import write_config
+from unirouter_torch.config.training import MethodName, TrainConfig
+from unirouter_torch.data.load import load_table
+from unirouter_torch.data.splits import Split, split_table
+from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.evaluation.deferral import single_llm_quality
+from unirouter_torch.evaluation.report import EvaluationReport
+from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_method
+from unirouter_torch.methods.kmeans import UniRouteKMeans
+from unirouter_torch.methods.knn import KNearestNeighbors
+from unirouter_torch.methods.oracle import Oracle
+from unirouter_torch.methods.zero import ZeroRouter
+from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.router import CalibrationPrompts, Router
+from unirouter_torch.routing.cluster_error import sum_by_cluster
+from unirouter_torch.routing.method import RoutingMethod
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.shapes import Embedding, PromptSubset
+from unirouter_torch.training.end_to_end import EndToEnd
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedTable:
+    """A routing table with one embedding for each prompt."""
+
+    table: RoutingTable
+    encoder: PromptEncoder
+    embedding: Embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run leaves: the report and the router; both lie in the run folder too."""
+
+    report: EvaluationReport
+    router: Router
+
+
+def run(config: TrainConfig) -> RunResult:
+    """Train a router end to end, evaluate it beside the other methods on unseen LLMs, and save everything.
+
+    Args:
+        config: The run.
+
+    Returns:
+        The report and the router; ``config.output_dir`` holds ``config.yaml``, ``results.json``, ``results.md``,
+        ``curves.png``, ``router/`` and ``logs/``.
+
+    Raises:
+        UniRouterError: The config, the data, the encoder or the output folder cannot be used.
+    """
+    folder = Path(config.output_dir)
+    write_config(config, folder / "config.yaml")
+    embedded = embed_table(config)
+    split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
+    trial = prepare_trial(config, embedded, split, config.seed)
+
+    end_to_end = EndToEnd(config, log_folder=folder / "logs")
+    methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods]
+    report = build_report(config, embedded.table, split, trial, methods)
+    report.write(folder)
+
+    router = build_router(embedded, end_to_end, trial.calibration_prompts, report)
+    router.save_pretrained(folder / "router")
+    return RunResult(report=report, router=router)
+
+
+def embed_table(config: TrainConfig) -> EmbeddedTable:
+    """Load the table and the encoder, and embed every prompt, from the cache where it can."""
+    data = config.data
+    table = load_table(
+        data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm
+    )
+    encoder = PromptEncoder.from_pretrained(
+        config.encoder.name, revision=config.encoder.revision, max_length=config.encoder.max_length
+    )
+    cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir()
+    embedding = embed_with_cache(encoder, table.prompt_texts, cache_dir=cache_dir)
+    return EmbeddedTable(table=table, encoder=encoder, embedding=embedding)
+
+
+def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:
+    """The outcomes of one split under the conventions of the config."""
+    return build_trial(
+        embedded.table,
+        embedded.embedding,
+        split,
+        num_calibration=config.data.num_calibration,
+        convention=config.evaluation.curve,
+        seed=seed,
+    )
+
+
+def build_method(name: MethodName, end_to_end: EndToEnd, trial: Trial) -> RoutingMethod[Any]:
+    """The method of that name, not fitted yet."""
+    match name:
+        case "zero":
+            return ZeroRouter()
+        case "knn":
+            return KNearestNeighbors()
+        case "kmeans":
+            return UniRouteKMeans()
+        case "end_to_end":
+            return end_to_end
+        case "oracle":
+            return Oracle(trial.test.error)
+
+
+def build_report(
+    config: TrainConfig, table: RoutingTable, split: Split, trial: Trial, methods: Sequence[RoutingMethod[Any]]
+) -> EvaluationReport:
+    """Fit and judge every method on one trial."""
+    convention = config.evaluation.curve
+    unseen = split.unseen_llms.tolist()
+    return EvaluationReport(
+        table=table.describe(),
+        split=split.describe() | {"seed": config.seed, "num_calibration": len(trial.calibration_prompts)},
+        methods={method.name: evaluate_method(method, trial, convention) for method in methods},
+        llm_names=[table.llm_names[column] for column in unseen],
+        llm_cost=trial.test_cost,
+        llm_quality=single_llm_quality(trial.test.error, trial.test.observed),
+        convention=convention,
+    )
+
+
+def build_router(
+    embedded: EmbeddedTable, end_to_end: EndToEnd, calibration_prompts: PromptSubset, report: EvaluationReport
+) -> Router:
+    """The trained head with its encoder and a pool of all LLMs of the table, seen and unseen alike.
+
+    Every LLM is represented by its outcomes on the calibration prompts, as one that joins later will be.
+    """
+    table, head = embedded.table, end_to_end.head
+    probability = head(embedded.embedding[calibration_prompts]).detach()
+    rows = calibration_prompts.tolist()
+    return Router(
+        encoder=embedded.encoder,
+        head=head,
+        pool=LLMPool(
+            names=tuple(table.llm_names),
+            cost=table.cost.value,
+            sums=sum_by_cluster(probability, table.error[calibration_prompts], table.observed[calibration_prompts]),
+            cost_unit=table.cost.unit,
+            cost_is_estimate=table.cost.is_estimate,
+            reference_cost=table.cost.value.max().item(),
+        ),
+        calibration=CalibrationPrompts(
+            prompt_ids=tuple(table.prompt_ids[row] for row in rows),
+            texts=tuple(table.prompt_texts[row] for row in rows),
+            cluster_probability=probability,
+        ),
+        about={"table": report.table, "split": report.split, "unseen_llms": report.to_json()["methods"]["end_to_end"]},
+    ).eval()
