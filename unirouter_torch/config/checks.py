@@ -5,7 +5,7 @@ import math
 from unirouter_torch.errors import ConfigError
 
 
-def at_least(key: str, value: float, least: float) -> None:
+def at_least(key: str, value: int | float, least: int | float) -> None:
     """Refuse a value below ``least``.
 
     Raises:
@@ -15,7 +15,7 @@ def at_least(key: str, value: float, least: float) -> None:
         raise ConfigError(f"{key}: got {value}, expected at least {least}.")
 
 
-def positive(key: str, value: float) -> None:
+def positive(key: str, value: int | float) -> None:
     """Refuse a value that is not a positive finite number.
 
     Raises:
@@ -25,7 +25,7 @@ def positive(key: str, value: float) -> None:
         raise ConfigError(f"{key}: got {value}, expected a positive number.")
 
 
-def fraction(key: str, value: float, *, below: float = 1.0) -> None:
+def fraction(key: str, value: int | float, *, below: float = 1.0) -> None:
     """Refuse a value outside [0, ``below``).
 
     Raises:

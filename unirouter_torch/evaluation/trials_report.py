@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unirouter_torch.evaluation.report import display_name
+from unirouter_torch.evaluation.report import FIGURES_OF_MERIT, display_name
 from unirouter_torch.evaluation.statistics import bootstrap_mean, sign_test
 from unirouter_torch.storage import write_atomically, write_json
-
-METRICS = ("area", "area_50", "quality_neutral_cost", "peak_accuracy", "mean_squared_error")
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrialsReport:
@@ -80,11 +77,11 @@ class TrialsReport:
         write_atomically(folder / "trials.md", self.to_markdown().encode("utf-8"))
 
     def _means(self, method: str) -> dict[str, float | None]:
-        values = {metric: self.values(method, metric) for metric in METRICS}
+        values = {metric: self.values(method, metric) for metric in FIGURES_OF_MERIT}
         return {metric: sum(found) / len(found) if found else None for metric, found in values.items()}
 
     def _intervals(self, method: str) -> dict[str, list[float] | None]:
-        found = {metric: self.values(method, metric) for metric in METRICS}
+        found = {metric: self.values(method, metric) for metric in FIGURES_OF_MERIT}
         return {metric: list(bootstrap_mean(values)[1:]) if values else None for metric, values in found.items()}
 
     def _comparisons(self) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
@@ -22,6 +21,7 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
 from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix, LLMSubset
+from unirouter_torch.training.callbacks import TrainingProgress
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
 from unirouter_torch.training.module import RouterModule
 from unirouter_torch.training.objective import EpisodeOutcomes
@@ -150,8 +150,8 @@ class EndToEnd(RoutingMethod[ClusterError]):
                 logger=self._loggers(),
                 enable_checkpointing=False,
                 enable_model_summary=False,
-                enable_progress_bar=self.log_folder is not None,
-                callbacks=[TQDMProgressBar(refresh_rate=20)] if self.log_folder else [],
+                enable_progress_bar=False,
+                callbacks=[TrainingProgress()] if self.log_folder else [],
             )
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(

@@ -65,7 +65,7 @@ def _finished_or_new(
     for name in config.evaluation.methods:
         method = build_method(name, EndToEnd(config, log_folder=None), trial)
         scores = evaluate_method(method, trial, config.evaluation.curve)
-        methods[name] = scores.to_json() | {"chosen": method.describe()}
+        methods[name] = scores.figures() | {"chosen": method.describe()}
     result = {"seed": seed, "fingerprint": fingerprint, "split": split.describe(), "methods": methods}
     write_json(path, result)
     return result

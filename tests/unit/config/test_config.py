@@ -1,0 +1,107 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unirouter_torch.config.files import parse_config, to_plain, write_config
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+
+DOTTED_KEYS = """
+seed output_dir logger
+data.path data.cost data.group_column data.same_llm data.unseen_fraction data.num_calibration data.cache_dir
+encoder.name encoder.revision encoder.max_length
+head.num_clusters head.sharpness head.initial_shrinkage
+episodes.num_targets episodes.min_calibration episodes.max_calibration episodes.llm_fraction episodes.held_out_fraction
+optimizer.learning_rate optimizer.weight_decay optimizer.warmup_fraction
+trainer.max_steps trainer.validate_every trainer.accelerator trainer.devices trainer.strategy
+evaluation.methods evaluation.curve.cost_axis evaluation.curve.interpolation evaluation.curve.left
+""".split()
+
+
+def dotted(plain: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in plain.items():
+        keys += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return keys
+
+
+def test_dotted_keys_are_those_that_other_peoples_scripts_rely_on() -> None:
+    assert dotted(to_plain(TrainConfig())) == DOTTED_KEYS
+
+
+def every_config(kind: type) -> list[type]:
+    nested = [field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)]
+    return [kind, *(inner for outer in nested for inner in every_config(outer))]
+
+
+@pytest.mark.parametrize("kind", every_config(TrainConfig))
+def test_every_field_has_a_docstring(kind: type) -> None:
+    import inspect
+
+    lines = [line.strip() for line in inspect.getsource(kind).splitlines()]
+    for field in dataclasses.fields(kind):
+        (row,) = [number for number, line in enumerate(lines) if line.startswith(f"{field.name}: ")]
+        assert lines[row + 1].startswith('"""'), field.name
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_recipe_parses(path: Path) -> None:
+    config = parse_config(["--config", str(path)])
+    assert config.output_dir == f"runs/{path.stem}"
+
+
+def test_arguments_layer_from_left_to_right(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 3\nhead:\n  num_clusters: 8\n")
+    config = parse_config(["--head.sharpness", "2", "--config", str(tmp_path / "a.yaml"), "--seed", "4"])
+    assert (config.seed, config.head.num_clusters, config.head.sharpness) == (4, 8, 2.0)
+
+
+def test_written_config_reads_back_equal(tmp_path: Path) -> None:
+    config = parse_config(["--data.same_llm", "[[a, b], [c, d]]", "--data.group_column", "family"])
+    write_config(config, tmp_path / "config.yaml")
+    assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["data"]["same_llm"] == [["a", "b"], ["c", "d"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--head.clusters", "3"], ["--seed", "many"], ["--logger", "paper"], ["--config", "no/such/file.yaml"]],
+)
+def test_unknown_keys_and_wrong_types_end_with_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_config(arguments)
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "-1"),
+        ("data.unseen_fraction", "1.0"),
+        ("data.num_calibration", "0"),
+        ("encoder.max_length", "2"),
+        ("head.num_clusters", "0"),
+        ("head.sharpness", "0"),
+        ("head.initial_shrinkage", "-1"),
+        ("episodes.num_targets", "0"),
+        ("episodes.min_calibration", "0"),
+        ("episodes.max_calibration", "3"),
+        ("episodes.llm_fraction", "0"),
+        ("episodes.held_out_fraction", "1"),
+        ("optimizer.learning_rate", "0"),
+        ("optimizer.weight_decay", "-0.1"),
+        ("optimizer.warmup_fraction", "1"),
+        ("trainer.max_steps", "0"),
+        ("trainer.validate_every", "0"),
+        ("trainer.devices", "0"),
+        ("evaluation.methods", "[zero]"),
+    ],
+)
+def test_value_out_of_range_is_refused_by_its_dotted_key(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}: got|^{key}: expected"):
+        parse_config([f"--{key}", value])

@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.storage import (
+    atomic_folder,
+    check_folder,
+    digest_of_tensors,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
+
+
+def save(folder: Path, text: str = "content") -> None:
+    with atomic_folder(folder, "thing", 1) as target:
+        (target / "inner").mkdir()
+        (target / "inner" / "file.txt").write_text(text)
+
+
+def test_folder_appears_whole_and_passes_its_check(tmp_path: Path) -> None:
+    save(tmp_path / "thing")
+    check_folder(tmp_path / "thing", "thing", 1)
+    assert (tmp_path / "thing" / "inner" / "file.txt").read_text() == "content"
+    assert [item.name for item in tmp_path.iterdir()] == ["thing"]
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
+    save(tmp_path / "thing", "old")
+    save(tmp_path / "thing", "new")
+    check_folder(tmp_path / "thing", "thing", 1)
+    assert (tmp_path / "thing" / "inner" / "file.txt").read_text() == "new"
+    assert [item.name for item in tmp_path.iterdir()] == ["thing"]
+
+
+def test_failure_while_writing_leaves_the_old_folder_untouched(tmp_path: Path) -> None:
+    save(tmp_path / "thing", "old")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "thing", "thing", 1) as target:
+        (target / "half.txt").write_text("half")
+        raise RuntimeError
+    check_folder(tmp_path / "thing", "thing", 1)
+    assert not (tmp_path / "thing" / "half.txt").exists()
+    assert [item.name for item in tmp_path.iterdir()] == ["thing"]
+
+
+def test_folder_with_other_content_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "thing" / "precious.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="refusing to replace"):
+        save(tmp_path / "thing")
+    assert (tmp_path / "thing" / "precious.txt").read_text() == "mine"
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: damage(folder / "inner" / "file.txt"), "checksum"),
+        (lambda folder: (folder / "inner" / "file.txt").unlink(), "missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "expected JSON"),
+        (lambda folder: (folder / "manifest.json").write_text('{"kind": "other"}'), "expected a saved thing"),
+        (lambda folder: (folder / "manifest.json").write_text('{"kind": "thing"}'), "damaged manifest"),
+    ],
+)
+def test_damage_is_noticed(tmp_path: Path, harm, message: str) -> None:
+    save(tmp_path / "thing")
+    harm(tmp_path / "thing")
+    with pytest.raises(ArtifactError, match=message):
+        check_folder(tmp_path / "thing", "thing", 1)
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "thing")
+    manifest = tmp_path / "thing" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": 2}))
+    with pytest.raises(ArtifactError, match="Upgrade"):
+        check_folder(tmp_path / "thing", "thing", 1)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such folder"):
+        check_folder(tmp_path / "nothing", "thing", 1)
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomically(tmp_path / "file", b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_tensors_and_json_come_back_as_written(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor([True])}
+    write_tensors(tmp_path / "t", tensors)
+    found = read_tensors(tmp_path / "t")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    write_json(tmp_path / "j", {"ä": [1, None]})
+    assert read_json(tmp_path / "j") == {"ä": [1, None]}
+
+
+def test_truncated_tensors_are_refused(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t", {"a": torch.zeros(10)})
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes()[:-3])
+    with pytest.raises(ArtifactError, match="damaged safetensors"):
+        read_tensors(tmp_path / "t")
+
+
+def test_digest_depends_on_values_shapes_and_names_but_not_on_order() -> None:
+    a, b = torch.arange(4.0), torch.ones(2)
+    digest = digest_of_tensors({"a": a, "b": b})
+    assert digest == digest_of_tensors({"b": b, "a": a})
+    others = [{"a": a, "c": b}, {"a": a + 1, "b": b}, {"a": a.reshape(2, 2), "b": b}, {"a": a.double(), "b": b}]
+    assert len({digest, *(digest_of_tensors(other) for other in others)}) == 5

@@ -1,0 +1,1 @@
+"""Routing tables: where they come from and how they are split and batched."""

@@ -1,0 +1,151 @@
+"""Checks of the columns of a routing table; every message names the file, the column and the row."""
+
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unirouter_torch.errors import DataError
+
+_LARGEST = sys.float_info.max
+
+
+def check_shape(table: pa.Table, place: str) -> None:
+    """Refuse a table without rows, or with two columns of one name.
+
+    Raises:
+        DataError: It is such a table.
+    """
+    names = table.column_names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{place}: column {twice[0]!r}: got several of that name, expected one. Rename the others.")
+    if not table.num_rows:
+        raise DataError(f"{place}: got no rows, expected at least one. Check that the file was written whole.")
+
+
+def refuse_rows(bad: pa.Array, values: pa.Array, *, place: str, column: str, expected: str) -> None:
+    """Refuse a column in which a row is marked as bad.
+
+    Args:
+        bad: True for each bad row; null counts as false.
+        values: What the message shows of the first bad row.
+        place: Where the column was read.
+        column: Its name.
+        expected: What was expected instead, and the next step; ends the message.
+
+    Raises:
+        DataError: A row is bad.
+    """
+    row = pc.index(bad, True).as_py()
+    if row >= 0:
+        raise DataError(f"{place}: column {column!r}, row {row + 1}: got {_shown(values[row])}, expected {expected}")
+
+
+def refuse_repeats(keys: pa.Array, values: pa.Array, *, place: str, column: str) -> None:
+    """Refuse keys that occur a second time.
+
+    Args:
+        keys: One key for each row, without nulls.
+        values: What the message shows of the first repeated row.
+        place: Where the keys were read.
+        column: Name of their column or columns.
+
+    Raises:
+        DataError: A key is repeated.
+    """
+    codes = pc.dictionary_encode(keys).indices.to_numpy()
+    repeated = np.ones(len(codes), dtype=bool)
+    repeated[np.unique(codes, return_index=True)[1]] = False
+    expected = "each only once, but an earlier row has it too. Remove one of the rows."
+    refuse_rows(pa.array(repeated), values, place=place, column=column, expected=expected)
+
+
+def text_column(table: pa.Table, column: str, place: str) -> pa.Array:
+    """A required column of text that is nowhere empty, as one array of large strings.
+
+    Raises:
+        DataError: The column is missing, is not text in UTF-8, or is null or blank somewhere.
+    """
+    _require(table, column, place)
+    text = optional_text_column(table, column, place)
+    refuse_rows(pc.is_null(text), text, place=place, column=column, expected="text that is not empty. Fill it in.")
+    return text
+
+
+def optional_text_column(table: pa.Table, column: str, place: str) -> pa.Array:
+    """A column of text as one array of large strings; null where it is missing or blank.
+
+    Raises:
+        DataError: The column is not text in UTF-8.
+    """
+    found = _find(table, column)
+    if found is None:
+        return pa.nulls(table.num_rows, pa.large_string())
+    kind = found.type
+    if pa.types.is_dictionary(kind):
+        found = found.cast(kind.value_type)
+    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        raise DataError(f"{place}: column {column!r}: got the type {kind}, expected text. Write it as strings.")
+    text = found.cast(pa.large_string()).combine_chunks()
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{place}: column {column!r}: expected UTF-8 ({error}). Write the file in UTF-8.") from None
+    blank = pc.equal(pc.utf8_trim_whitespace(text), "")
+    return pc.if_else(blank, pa.scalar(None, pa.large_string()), text)
+
+
+def number_column(table: pa.Table, column: str, place: str, *, upper: float = _LARGEST) -> pa.Array:
+    """A column of numbers in [0, ``upper``] as one array of doubles; null where it is missing or null.
+
+    Raises:
+        DataError: The column is not of numbers, or one is NaN, infinite, negative, or above ``upper``.
+    """
+    found = _find(table, column)
+    if found is None:
+        return pa.nulls(table.num_rows, pa.float64())
+    if not _is_number(found.type):
+        raise DataError(f"{place}: column {column!r}: got the type {found.type}, expected numbers. Convert it.")
+    numbers = found.cast(pa.float64()).combine_chunks()
+    inside = pc.and_(pc.greater_equal(numbers, 0.0), pc.less_equal(numbers, upper))
+    wanted = f"a number in [0, {upper:g}]" if upper < _LARGEST else "a finite number of at least 0, or null if unknown"
+    refuse_rows(pc.invert(inside), numbers, place=place, column=column, expected=f"{wanted}. Correct the value.")
+    return numbers
+
+
+def score_column(table: pa.Table, place: str) -> pa.Array:
+    """The required column ``score`` in [0, 1], nowhere null, as one array of doubles.
+
+    Raises:
+        DataError: The column is missing or not of numbers, or a score is null, NaN, or outside [0, 1].
+    """
+    _require(table, "score", place)
+    score = number_column(table, "score", place, upper=1.0)
+    expected = "a number in [0, 1]. Leave out pairs that were not graded."
+    refuse_rows(pc.is_null(score), score, place=place, column="score", expected=expected)
+    return score
+
+
+def _require(table: pa.Table, column: str, place: str) -> None:
+    if _find(table, column) is None:
+        names = ", ".join(table.column_names)
+        raise DataError(f"{place}: column {column!r} is missing or empty; got the columns {names}. Add or rename it.")
+
+
+def _find(table: pa.Table, column: str) -> pa.ChunkedArray | None:
+    """The column; none where it is missing or null throughout."""
+    if column not in table.column_names or table[column].null_count == table.num_rows:
+        return None
+    return table[column]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(test(kind) for test in tests)
+
+
+def _shown(value: pa.Scalar) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= 80 else f"{text[:77]}..."

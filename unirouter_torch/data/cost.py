@@ -1,0 +1,132 @@
+"""What an LLM costs: one constant for each LLM, by the best rule that the data allow."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.errors import DataError
+from unirouter_torch.shapes import CostVector, LLMSubset
+
+CHARS_PER_TOKEN = 4
+"""Characters taken for one token where tokens were not counted."""
+
+Rule = Literal["billed", "estimated", "list_price", "parameters", "equal"]
+CostRule = Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"]
+
+_RULES: tuple[Rule, ...] = ("billed", "estimated", "list_price", "parameters", "equal")
+_UNIT: dict[Rule, str] = {
+    "billed": "US dollars per prompt",
+    "estimated": "US dollars per prompt",
+    "list_price": "US dollars per million tokens (mean list price)",
+    "parameters": "billion parameters",
+    "equal": "requests",
+}
+_NEEDED: dict[Rule, str] = {
+    "billed": "cost_usd of the outcomes (cost in a log)",
+    "estimated": "price_in and price_out of the LLMs, and output_tokens or output_chars of the outcomes",
+    "list_price": "price_in and price_out of the LLMs",
+    "parameters": "params_b of the LLMs",
+    "equal": "nothing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMCost:
+    """What one prompt costs with each LLM."""
+
+    value: CostVector
+    """Cost of each LLM [unit], float64, at least 0 and somewhere positive."""
+    unit: str
+    """What ``value`` counts."""
+    is_estimate: bool
+    """Whether the costs are estimated from list prices and lengths."""
+    rule: Rule
+    """Where the costs come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostFacts:
+    """All that is known about costs; NaN where unknown."""
+
+    pair_cost: Float[Tensor, "prompt llm"]
+    """Billed cost of each pair [US dollars]."""
+    output_tokens: Float[Tensor, "prompt llm"]
+    """Length of each answer [tokens], counted or estimated from its characters."""
+    prompt_tokens: Float[Tensor, " prompt"]
+    """Length of each prompt [tokens], estimated from its characters."""
+    price_in: CostVector
+    """List price of prompts [US dollars per million tokens]."""
+    price_out: CostVector
+    """List price of answers [US dollars per million tokens]."""
+    params_b: CostVector
+    """Size of each LLM [billion parameters]."""
+
+
+def choose_cost(rule: CostRule, facts: CostFacts, llm_names: list[str]) -> tuple[LLMCost, LLMSubset]:
+    """Price the LLMs by one rule, and say which LLMs it knows.
+
+    ``billed`` is the mean billed cost over an LLM's pairs; ``estimated`` is the mean over its pairs of
+    ``(prompt_tokens * price_in + output_tokens * price_out) / 1e6``; ``list_price`` is the mean of the two prices;
+    ``parameters`` is the size; ``equal`` is 1. ``auto`` takes the first of them, in this order, that is known for at
+    least half of the LLMs. A warning names LLMs without a cost, and says so where ``auto`` ends at ``equal``.
+
+    Args:
+        rule: The rule to use.
+        facts: What is known.
+        llm_names: Names of the LLMs, for messages.
+
+    Returns:
+        The costs of the LLMs that have one, and the rising column numbers of these LLMs.
+
+    Raises:
+        DataError: The rule knows no LLM's cost, or every cost is 0.
+    """
+    chosen = _first_known_for_half(facts) if rule == "auto" else rule
+    value = _cost_by_rule(chosen, facts)
+    known = ~value.isnan()
+    if rule == "auto" and chosen == "equal":
+        message = "nothing distinguishes the LLMs by cost, each costs 1 request. Give prices or billed costs."
+        warnings.warn(f"cost rule 'auto': {message}", UserWarning, stacklevel=2)
+    if not known.any():
+        raise DataError(
+            f"cost rule {chosen!r}: known for no LLM, expected {_NEEDED[chosen]}. Choose another data.cost."
+        )
+    if not value[known].any():
+        raise DataError(f"cost rule {chosen!r}: every LLM costs 0. Correct {_NEEDED[chosen]}, or set data.cost: equal.")
+    if not known.all():
+        missing = [name for name, is_known in zip(llm_names, known.tolist(), strict=True) if not is_known]
+        warnings.warn(_left_out_message(chosen, missing, len(llm_names)), UserWarning, stacklevel=2)
+    cost = LLMCost(value=value[known], unit=_UNIT[chosen], is_estimate=chosen == "estimated", rule=chosen)
+    return cost, known.nonzero().squeeze(1)
+
+
+def _first_known_for_half(facts: CostFacts) -> Rule:
+    half = len(facts.params_b) / 2
+    return next(rule for rule in _RULES if (~_cost_by_rule(rule, facts).isnan()).sum().item() >= half)
+
+
+def _cost_by_rule(rule: Rule, facts: CostFacts) -> CostVector:
+    match rule:
+        case "billed":
+            return facts.pair_cost.nanmean(dim=0)
+        case "estimated":
+            dollars = facts.prompt_tokens[:, None] * facts.price_in + facts.output_tokens * facts.price_out
+            return dollars.nanmean(dim=0) / 1e6
+        case "list_price":
+            return (facts.price_in + facts.price_out) / 2
+        case "parameters":
+            return facts.params_b
+        case "equal":
+            return torch.ones_like(facts.params_b)
+
+
+def _left_out_message(rule: Rule, missing: list[str], num_llms: int) -> str:
+    shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    return (
+        f"cost rule {rule!r}: {len(missing)} of {num_llms} LLMs have no cost and are left out: {shown}. "
+        f"Give {_NEEDED[rule]}, or choose another data.cost."
+    )

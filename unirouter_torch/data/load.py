@@ -1,0 +1,77 @@
+"""The routing table that a path names."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from unirouter_torch.data.cost import CostRule
+from unirouter_torch.data.simulate import simulate_tables
+from unirouter_torch.data.sources import SourceTables
+from unirouter_torch.data.sources.hub import read_hub_dataset
+from unirouter_torch.data.sources.log_file import SUFFIXES, read_log
+from unirouter_torch.data.sources.parquet_folder import read_parquet_folder
+from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
+from unirouter_torch.errors import DataError
+
+_HUB = "hub:"
+_SIMULATED = re.compile(r"simulated(?::([1-9]\d*)x([1-9]\d*))?")
+_FORMS = (
+    "a folder with prompts.parquet, models.parquet and outcomes.parquet; a .csv or .jsonl file with one outcome in a "
+    "row; hub:owner/name or hub:owner/name@revision; simulated; simulated:NUM_PROMPTSxNUM_LLMS"
+)
+
+
+def load_table(
+    path: str,
+    *,
+    cost_rule: CostRule = "auto",
+    group_column: str | None = None,
+    same_llm: Sequence[Sequence[str]] = (),
+) -> RoutingTable:
+    """Load, check and join the outcomes that ``path`` names.
+
+    Args:
+        path: A folder of Parquet files, a ``.csv`` or ``.jsonl`` log, ``hub:owner/name[@revision]`` (or ``hub:`` and a
+            local folder in that layout), ``simulated``, or ``simulated:NUM_PROMPTSxNUM_LLMS``.
+        cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
+        group_column: Column of the LLMs with equal values for the same LLM.
+        same_llm: Lists of LLMs that are the same LLM.
+
+    Returns:
+        The routing table.
+
+    Raises:
+        DataError: The path is none of the forms, or the data are malformed.
+    """
+    name, tables = _read(path)
+    return build_table(
+        tables.prompts,
+        tables.models,
+        tables.outcomes,
+        name=name,
+        places=tables.places,
+        cost_rule=cost_rule,
+        group_column=group_column,
+        same_llm=same_llm,
+    )
+
+
+def _read(path: str) -> tuple[str, SourceTables]:
+    if path.startswith(_HUB):
+        dataset = path.removeprefix(_HUB)
+        return dataset, read_hub_dataset(dataset)
+    if size := _SIMULATED.fullmatch(path):
+        return path, _simulated(size)
+    file = Path(path).expanduser()
+    if file.is_dir():
+        return file.resolve().name, read_parquet_folder(file)
+    if file.suffix in SUFFIXES:
+        return file.stem, read_log(file)
+    raise DataError(f"data.path: got {path!r}, which is no folder; expected one of: {_FORMS}. Correct data.path.")
+
+
+def _simulated(size: re.Match[str]) -> SourceTables:
+    counts = {"num_prompts": int(size[1]), "num_llms": int(size[2])} if size[1] else {}
+    places = TablePlaces(*(f"{size[0]}, {part}" for part in TablePlaces._fields))
+    prompts, models, outcomes = simulate_tables(**counts)
+    return SourceTables(prompts, models, outcomes, places)
