@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     RobertaConfig,
+    T5Config,
 )
 
 DIM = 16
@@ -35,7 +36,7 @@ PROMPTS = [
 """Invented prompts of mixed length, among them an empty one and one that is longer than any tiny encoder reads."""
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-_WORDS = sorted(set(" ".join(PROMPTS[:4]).lower().split())) + ["question", ":"]
+_WORDS = [*sorted(set(" ".join(PROMPTS[:4]).lower().split())), "question", ":"]
 _SIZES: dict[str, Any] = {
     "hidden_size": DIM,
     "intermediate_size": 24,
@@ -82,6 +83,12 @@ def save_qwen2(folder: Path, padding_side: str = "left", **sentence_files: Any) 
 def save_llama(folder: Path, **sentence_files: Any) -> Path:
     """A decoder that adds no token of its own, so that an empty prompt has no token at all."""
     return _save(folder, LlamaConfig(**_DECODER_SIZES), "$A", **sentence_files)
+
+
+def save_t5(folder: Path) -> Path:
+    """An encoder-decoder."""
+    sizes = {"d_model": DIM, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "vocab_size": _SIZES["vocab_size"]}
+    return _save(folder, T5Config(**sizes, decoder_start_token_id=0), "$A [SEP]")
 
 
 def write_sentence_files(

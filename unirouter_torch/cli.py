@@ -37,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = _parser().parse_known_args(arguments)
     if rest and options.command != "evaluate":
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
-    return _guarded(lambda: options.run(options, rest))
+    return guarded(lambda: options.run(options, rest))
 
 
 def train(arguments: Sequence[str]) -> int:
     """Run ``train.py``; returns the exit code."""
-    return _guarded(lambda: _train(arguments))
+    return guarded(lambda: _train(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(command: Callable[[], None]) -> int:
+def guarded(command: Callable[[], None]) -> int:
     """Run a command; a user's mistake becomes one message on standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -96,7 +96,7 @@ def _guarded(command: Callable[[], None]) -> int:
 def _plain_warnings(console: Console) -> Iterator[None]:
     """Warnings of this package as one line each, without a source line."""
 
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
         console.print("[yellow]warning:[/]", end=" ")
         console.print(str(message), markup=False)
 

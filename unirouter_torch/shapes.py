@@ -1,8 +1,8 @@
 """The axes of this package and the tensors made of them.
 
-One small vocabulary: ``prompt``, ``token``, ``dim`` (of an embedding), ``cluster``, ``llm``, ``calibration`` (prompts that
-represent an LLM), ``weight`` (cost weights) and ``point`` (of a deferral curve). Tests check every annotation at run time
-through jaxtyping's import hook.
+One small vocabulary: ``prompt``, ``token``, ``dim`` (of an embedding), ``cluster``, ``llm``, ``calibration`` (prompts
+that represent an LLM), ``weight`` (cost weights) and ``point`` (of a deferral curve). Tests check every annotation at
+run time through jaxtyping's import hook.
 """
 
 from jaxtyping import Bool, Float, Int

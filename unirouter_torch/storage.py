@@ -35,7 +35,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         content: All bytes of the new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -43,11 +44,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -84,11 +84,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ArtifactError: The file is missing or damaged.
     """
     try:
-        return load_safetensors(path.read_bytes())
+        tensors: dict[str, Tensor] = load_safetensors(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
     except SafetensorError as error:
         raise ArtifactError(f"{path}: damaged safetensors file ({error}). Save the folder again.") from None
+    return tensors
 
 
 def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
@@ -184,14 +185,14 @@ def _may_be_replaced(path: Path, kind: str) -> bool:
 
 def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-    os.replace(path, retired / "old")
+    path.replace(retired / "old")
     try:
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.replace(retired / "old", path)
+        (retired / "old").replace(path)
         raise
     finally:
         shutil.rmtree(retired, ignore_errors=True)

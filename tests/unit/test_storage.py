@@ -99,7 +99,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_trace(tmp_path: Path, mon
     def fail(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("os.replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError):
         write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"

@@ -37,7 +37,7 @@ def parse_config(arguments: Sequence[str] | None = None, *, program: str | None 
     config: TrainConfig = jsonargparse.auto_cli(
         TrainConfig,
         as_positional=False,
-        args=arguments,
+        args=None if arguments is None else list(arguments),
         prog=program,
         usage="%(prog)s [--config FILE] [--dotted.key VALUE ...]",
     )

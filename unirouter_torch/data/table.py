@@ -222,7 +222,9 @@ def _pair_numbers(
         refuse_rows(pc.is_null(number), outcomes[column], place=places.outcomes, column=column, expected=expected)
         numbers.append(number.cast(pa.int64()).combine_chunks())
     pair = pc.add(pc.multiply(numbers[0], models.num_rows), numbers[1])
-    names = pc.binary_join_element_wise(outcomes["prompt_id"], outcomes["model_id"], pa.scalar(" / ", pa.large_string()))
+    names = pc.binary_join_element_wise(
+        outcomes["prompt_id"], outcomes["model_id"], pa.scalar(" / ", pa.large_string())
+    )
     refuse_repeats(pair, names, place=places.outcomes, column="prompt_id / model_id")
     return torch.tensor(pair.to_numpy())
 

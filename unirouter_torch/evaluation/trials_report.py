@@ -8,6 +8,7 @@ from unirouter_torch.evaluation.report import FIGURES_OF_MERIT, display_name
 from unirouter_torch.evaluation.statistics import bootstrap_mean, sign_test
 from unirouter_torch.storage import write_atomically, write_json
 
+
 @dataclass(frozen=True, kw_only=True)
 class TrialsReport:
     """What every trial measured.

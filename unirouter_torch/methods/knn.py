@@ -59,7 +59,8 @@ def nearest_mean_error(embedding: Embedding, calibration: Outcomes, num_neighbor
         Estimated errors in [0, 1]; 0.5 for an LLM without outcomes.
     """
     similarity = (
-        torch.nn.functional.normalize(embedding, dim=-1) @ torch.nn.functional.normalize(calibration.embedding, dim=-1).T
+        torch.nn.functional.normalize(embedding, dim=-1)
+        @ torch.nn.functional.normalize(calibration.embedding, dim=-1).T
     )
     if calibration.observed.all():
         return _mean_of_nearest(similarity, calibration.error, num_neighbors)

@@ -240,6 +240,9 @@ def _load(folder: Path) -> tuple[PreTrainedModel, Any]:
         raise ArtifactError(f"{folder}: {config.model_type} is an encoder-decoder, expected an encoder or a decoder.")
     if report["missing_keys"]:
         raise ArtifactError(f"{folder}: the weights lack {sorted(report['missing_keys'])[:3]}. Copy the folder whole.")
+    # Where its files are missing, transformers makes up a tokenizer that knows special tokens alone.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ArtifactError(f"{folder}: the tokenizer knows no word. Copy the folder whole, with tokenizer.json.")
     if not tokenizer.is_fast:
         raise ArtifactError(f"{folder}: got a {type(tokenizer).__name__}, expected a fast tokenizer (tokenizer.json).")
     return network, tokenizer

@@ -3,11 +3,10 @@
 Padding, on whichever side, never changes a result; a prompt without any token gets the zero vector.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
-from unirouter_torch.errors import ConfigError
 from unirouter_torch.shapes import Embedding, TokenEmbedding, TokenMask
 
 PoolingMode = Literal["mean", "cls", "last_token", "max"]
@@ -24,9 +23,6 @@ def pool(mode: PoolingMode, token_embedding: TokenEmbedding, token_mask: TokenMa
 
     Returns:
         One vector for each prompt.
-
-    Raises:
-        ConfigError: ``mode`` is none of these.
     """
     match mode:
         case "mean":
@@ -37,7 +33,6 @@ def pool(mode: PoolingMode, token_embedding: TokenEmbedding, token_mask: TokenMa
             return last_token_pooling(token_embedding, token_mask)
         case "max":
             return max_pooling(token_embedding, token_mask)
-    raise ConfigError(f"pooling: got {mode!r}, expected one of {', '.join(get_args(PoolingMode))}.")
 
 
 def mean_pooling(token_embedding: TokenEmbedding, token_mask: TokenMask) -> Embedding:

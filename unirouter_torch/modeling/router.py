@@ -97,14 +97,14 @@ class Router(nn.Module):
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
         probability: ClusterProbability = self.head(embedding)
-        features = self.head.cluster_error(self.pool.sums)
+        features = self.head.cluster_error(ClusterSums(*(sums.to(embedding.device) for sums in self.pool.sums)))
         return (probability @ features.T).clamp(0.0, 1.0)
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool (columns as in ``pool.names``) on each prompt."""
-        estimated: ErrorMatrix = self(self.encoder.embed(prompts))
-        return estimated
+        estimated: ErrorMatrix = self(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        return estimated.cpu()
 
     def route(self, prompts: Sequence[str], cost_weight: float = DEFAULT_COST_WEIGHT) -> list[Route]:
         """Choose an LLM for each prompt.
@@ -211,7 +211,6 @@ class Router(nn.Module):
         settings = read_json(folder / "router.json")
         prompts = read_json(folder / "calibration_prompts.json")
         try:
-            _refuse_other_encoder(encoder, settings["encoder_fingerprint"], folder)
             return cls(
                 encoder=encoder,
                 head=_read_head(tensors),
@@ -237,7 +236,6 @@ class Router(nn.Module):
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "encoder_fingerprint": self.encoder.fingerprint(),
             "pool": {
                 "names": list(self.pool.names),
                 "cost_unit": self.pool.cost_unit,
@@ -246,14 +244,6 @@ class Router(nn.Module):
             },
             "about": self.about,
         }
-
-
-def _refuse_other_encoder(encoder: PromptEncoder, expected: str, folder: Path) -> None:
-    if encoder.fingerprint() != expected:
-        raise ArtifactError(
-            f"{folder / 'encoder'}: not the encoder that this router was trained with (fingerprint "
-            f"{encoder.fingerprint()[:12]}, expected {expected[:12]}). Put the original encoder back."
-        )
 
 
 def _read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:

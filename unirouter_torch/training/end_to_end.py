@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.files import to_plain
@@ -100,9 +100,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
         settings = self.config.head
         num_clusters = max(1, min(settings.num_clusters, embedding.shape[0] // 4))
         centroids = fit_centroids(embedding, num_clusters, seed)
-        return ClusterHead.from_centroids(
-            centroids, sharpness=settings.sharpness, shrinkage=settings.initial_shrinkage
-        )
+        return ClusterHead.from_centroids(centroids, sharpness=settings.sharpness, shrinkage=settings.initial_shrinkage)
 
     def _episodes(self, train: Outcomes, seed: int) -> DataLoader[Episode]:
         episodes = EpisodeDataset(
@@ -156,7 +154,8 @@ class EndToEnd(RoutingMethod[ClusterError]):
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(
                 f"trainer: {error} Got trainer.accelerator={settings.accelerator}, trainer.devices={settings.devices}, "
-                f"trainer.strategy={settings.strategy}; on any machine --trainer.accelerator cpu --trainer.devices 1 works."
+                f"trainer.strategy={settings.strategy}. A CPU always works: --trainer.accelerator cpu "
+                "--trainer.devices 1 --trainer.strategy auto."
             ) from None
 
     def _loggers(self) -> list[Logger]:

@@ -54,7 +54,9 @@ class RouterModule(LightningModule):
 
     def validation_step(self, batch: EpisodeOutcomes, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the estimates for held-out prompts."""
-        self._metrics_of(dataloader_idx).update(estimate_targets(self.head, batch), batch.target.error, batch.target.observed)
+        self._metrics_of(dataloader_idx).update(
+            estimate_targets(self.head, batch), batch.target.error, batch.target.observed
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Log the area and the squared error of each group of LLMs."""

@@ -76,9 +76,7 @@ def run(config: TrainConfig) -> RunResult:
 def embed_table(config: TrainConfig) -> EmbeddedTable:
     """Load the table and the encoder, and embed every prompt, from the cache where it can."""
     data = config.data
-    table = load_table(
-        data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm
-    )
+    table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
     encoder = PromptEncoder.from_pretrained(
         config.encoder.name, revision=config.encoder.revision, max_length=config.encoder.max_length
     )

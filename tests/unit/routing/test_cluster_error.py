@@ -66,9 +66,7 @@ def test_unobserved_errors_do_not_matter(seed: int) -> None:
 
 def test_strong_shrinkage_gives_the_overall_error() -> None:
     sums = sum_by_cluster(*random_calibration(0))
-    torch.testing.assert_close(
-        cluster_error(sums, 1e12), overall_error(sums)[:, None].expand(-1, 3), atol=1e-9, rtol=0
-    )
+    torch.testing.assert_close(cluster_error(sums, 1e12), overall_error(sums)[:, None].expand(-1, 3), atol=1e-9, rtol=0)
 
 
 def test_empty_cluster_takes_the_overall_error() -> None:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.table import TablePlaces
 from unirouter_torch.errors import DataError
+from unirouter_torch.storage import write_atomically
 
 
 def read_parquet_folder(folder: Path) -> SourceTables:
@@ -25,6 +26,21 @@ def read_parquet_folder(folder: Path) -> SourceTables:
     places = TablePlaces(*(str(folder / f"{part}.parquet") for part in TablePlaces._fields))
     prompts, models, outcomes = (_read(Path(place)) for place in places)
     return SourceTables(prompts, models, outcomes, places)
+
+
+def write_parquet_folder(folder: Path, prompts: pa.Table, models: pa.Table, outcomes: pa.Table) -> None:
+    """Write the three Parquet files of a folder, each atomically.
+
+    Args:
+        folder: Where to; made where missing.
+        prompts: Columns as in :func:`~unirouter_torch.data.table.build_table`.
+        models: Likewise.
+        outcomes: Likewise.
+    """
+    for part, table in zip(TablePlaces._fields, (prompts, models, outcomes), strict=True):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        write_atomically(folder / f"{part}.parquet", buffer.getvalue().to_pybytes())
 
 
 def _read(file: Path) -> pa.Table:

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+HEAVY = (
+    "torch",
+    "lightning",
+    "transformers",
+    "datasets",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "pyarrow",
+    "wandb",
+    "scipy",
+)
+
+
+def modules_after(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in result.stdout.split()}
+
+
+def test_importing_the_package_stays_light() -> None:
+    assert not modules_after("import unirouter_torch").intersection(HEAVY)
+
+
+def test_a_router_is_loaded_without_training_and_data_libraries() -> None:
+    loaded = modules_after("from unirouter_torch import Router")
+    assert "torch" in loaded
+    assert not loaded.intersection({"lightning", "datasets", "pyarrow", "matplotlib", "wandb", "jsonargparse"})
