@@ -10,7 +10,7 @@ help:  ## list the targets
 
 quickstart: .venv/ready  ## train, evaluate and save a router on simulated data, then route three prompts
 	$(BIN)/python train.py --config configs/quickstart.yaml
-	$(BIN)/unirouter route --router runs/quickstart/router --cost-weight 0.1 \
+	$(BIN)/unirouter route --router runs/quickstart/router --cost-weight 0.1 --top 5 \
 		"What is 17 + 25?" \
 		"A train leaves at 9:40 and travels 312 km at 84 km/h with two stops of 7 minutes. When does it arrive?" \
 		"Write a haiku about the sea."

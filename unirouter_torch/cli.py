@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
+from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import DataError, UniRouterError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: %(default)s)",
     )
     route.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
+    route.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
     route.add_argument("--json", action="store_true", help="print one JSON object a line")
     route.set_defaults(run=lambda options, _: _route(options))
 
@@ -142,6 +144,8 @@ def _evaluate(options: argparse.Namespace, rest: Sequence[str]) -> None:
 def _route(options: argparse.Namespace) -> None:
     from unirouter_torch.modeling.router import Router
 
+    if options.top is not None:
+        at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
     routes = router.route(prompts, cost_weight=options.cost_weight)
@@ -150,7 +154,7 @@ def _route(options: argparse.Namespace) -> None:
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")
         return
     for prompt, route in zip(prompts, routes, strict=True):
-        Console().print(_route_table(prompt, route, router, options.cost_weight))
+        Console().print(_route_table(prompt, route, router, options))
 
 
 def _read_prompts(options: argparse.Namespace) -> list[str]:
@@ -172,7 +176,8 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
     return prompts
 
 
-def _route_table(prompt: str, route: "Route", router: "Router", cost_weight: float) -> Table:
+def _route_table(prompt: str, route: "Route", router: "Router", options: argparse.Namespace) -> Table:
+    cost_weight = options.cost_weight
     estimated = " (estimated)" if router.pool.cost_is_estimate else ""
     title = prompt if len(prompt) <= 100 else prompt[:97] + "..."
     table = Table(title=f"{title}\n-> {route.llm}", title_justify="left", caption_justify="left")
@@ -183,7 +188,7 @@ def _route_table(prompt: str, route: "Route", router: "Router", cost_weight: flo
         llm: error + cost_weight * route.cost[llm] / router.pool.reference_cost
         for llm, error in route.estimated_error.items()
     }
-    for llm in sorted(weighted, key=lambda llm: (llm != route.llm, weighted[llm])):
+    for llm in sorted(weighted, key=lambda llm: (llm != route.llm, weighted[llm]))[: options.top]:
         table.add_row(
             llm,
             f"{route.estimated_error[llm]:.3f}",

@@ -8,6 +8,9 @@ import pyarrow.compute as pc
 
 from unirouter_torch.errors import DataError
 
+Column = pa.Array | pa.ChunkedArray
+"""A column, in one piece or in several."""
+
 _LARGEST = sys.float_info.max
 
 
@@ -25,7 +28,7 @@ def check_shape(table: pa.Table, place: str) -> None:
         raise DataError(f"{place}: got no rows, expected at least one. Check that the file was written whole.")
 
 
-def refuse_rows(bad: pa.Array, values: pa.Array, *, place: str, column: str, expected: str) -> None:
+def refuse_rows(bad: Column, values: Column, *, place: str, column: str, expected: str) -> None:
     """Refuse a column in which a row is marked as bad.
 
     Args:
@@ -43,7 +46,7 @@ def refuse_rows(bad: pa.Array, values: pa.Array, *, place: str, column: str, exp
         raise DataError(f"{place}: column {column!r}, row {row + 1}: got {_shown(values[row])}, expected {expected}")
 
 
-def refuse_repeats(keys: pa.Array, values: pa.Array, *, place: str, column: str) -> None:
+def refuse_repeats(keys: pa.Array, values: Column, *, place: str, column: str) -> None:
     """Refuse keys that occur a second time.
 
     Args:
@@ -108,7 +111,7 @@ def number_column(table: pa.Table, column: str, place: str, *, upper: float = _L
         return pa.nulls(table.num_rows, pa.float64())
     if not _is_number(found.type):
         raise DataError(f"{place}: column {column!r}: got the type {found.type}, expected numbers. Convert it.")
-    numbers = found.cast(pa.float64()).combine_chunks()
+    numbers = found.cast(pa.float64(), safe=False).combine_chunks()
     inside = pc.and_(pc.greater_equal(numbers, 0.0), pc.less_equal(numbers, upper))
     wanted = f"a number in [0, {upper:g}]" if upper < _LARGEST else "a finite number of at least 0, or null if unknown"
     refuse_rows(pc.invert(inside), numbers, place=place, column=column, expected=f"{wanted}. Correct the value.")

@@ -253,7 +253,7 @@ def _groups(
     group = torch.arange(models.num_rows)
     for members in (*_column_groups(models, group_column, place), *_listed_groups(models, same_llm, place)):
         joined = torch.unique(group[members])
-        group[torch.isin(group, joined)] = joined[0]
+        group[torch.isin(group, joined)] = joined[:1]
     return group
 
 

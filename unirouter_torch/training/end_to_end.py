@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.files import to_plain
@@ -20,7 +22,7 @@ from unirouter_torch.methods.kmeans import fit_centroids
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
-from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix, LLMSubset
+from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
 from unirouter_torch.training.callbacks import TrainingProgress
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
 from unirouter_torch.training.module import RouterModule
@@ -87,7 +89,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
         """Number of clusters and learned shrinkage [prompts]."""
         return {"num_clusters": self.head.num_clusters, "shrinkage": round(self.head.shrinkage.item(), 3)}
 
-    def _hold_out(self, num_llms: int, seed: int) -> tuple[LLMSubset, LLMSubset]:
+    def _hold_out(self, num_llms: int, seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " kept"]]:
         fraction = self.config.episodes.held_out_fraction
         if self.log_folder is None or fraction == 0 or num_llms < FEWEST_LLMS_TO_HOLD_OUT_FROM:
             num_held_out = 0
@@ -113,7 +115,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
         return DataLoader(episodes, batch_size=None)
 
     def _validation_episodes(
-        self, train: Outcomes, tuning: Tuning, held_out: LLMSubset, kept: LLMSubset
+        self, train: Outcomes, tuning: Tuning, held_out: Int[Tensor, " held_out"], kept: Int[Tensor, " kept"]
     ) -> dict[str, DataLoader[EpisodeOutcomes]]:
         generator = torch.Generator().manual_seed(tuning.seed)
         num_prompts = train.error.shape[0]

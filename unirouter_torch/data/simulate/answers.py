@@ -45,13 +45,14 @@ def draw_ability(rng: np.random.Generator) -> FamilyAbility:
     """Ability of each LLM of the catalogue in each family of prompts [logits]; offers of one LLM share chance."""
     skills = np.array([[llm.skills[skill] for skill in SKILLS] for llm in CATALOGUE])
     shares = np.array([[family.skills.get(skill, 0.0) for skill in SKILLS] for family in FAMILIES])
-    return skills @ shares.T + FAMILY_SPREAD * _draw_by_base_llm(CATALOGUE, len(FAMILIES), rng).T
+    ability: FamilyAbility = skills @ shares.T + FAMILY_SPREAD * _draw_by_base_llm(CATALOGUE, len(FAMILIES), rng).T
+    return ability
 
 
 def draw_answers(
     prompts: SimulatedPrompts, llms: Sequence[SimulatedLLM], ability: FamilyAbility, rng: np.random.Generator
 ) -> Answers:
-    """Ask each LLM each prompt.
+    """Answers of each LLM to each prompt, with their lengths and prices.
 
     Args:
         prompts: The prompts.
@@ -62,7 +63,7 @@ def draw_answers(
     score = _draw_scores(_probability(prompts, llms, ability, rng), prompts, rng)
     output_tokens = _draw_lengths(prompts, llms, rng)
     prompt_tokens = np.array([len(text) for text in prompts.text]) / CHARS_PER_TOKEN
-    price_in, price_out = (np.array([llm.price_in for llm in llms]), np.array([llm.price_out for llm in llms]))
+    price_in, price_out = np.array([(llm.price_in, llm.price_out) for llm in llms]).T
     cost_usd = (np.outer(prompt_tokens, price_in) + output_tokens * price_out) / 1e6
     return Answers(score, output_tokens, cost_usd.round(9))
 
@@ -77,7 +78,8 @@ def _probability(
     difficulty = middle + spread * (2 * prompts.hardness - 1) + UNREADABLE_SPREAD * rng.standard_normal(num_prompts)
     luck = LUCK_SPREAD * _draw_by_base_llm(llms, num_prompts, rng)
     logit = DISCRIMINATION * (ability[:, prompts.family].T - difficulty[:, None] + luck)
-    return guess + (1 - guess - LAPSE) / (1 + np.exp(-logit))
+    probability: PairMatrix = guess + (1 - guess - LAPSE) / (1 + np.exp(-logit))
+    return probability
 
 
 def _draw_scores(probability: PairMatrix, prompts: SimulatedPrompts, rng: np.random.Generator) -> PairMatrix:
@@ -93,7 +95,8 @@ def _draw_lengths(prompts: SimulatedPrompts, llms: Sequence[SimulatedLLM], rng: 
     answer = np.outer(usual, [llm.verbosity for llm in llms])
     thoughts = np.outer(0.3 + 1.4 * prompts.hardness, [llm.thought_tokens for llm in llms])
     factor = np.exp(LENGTH_SPREAD * rng.standard_normal(answer.shape))
-    return np.maximum(1, ((answer + thoughts) * factor).round()).astype(np.int64)
+    lengths: TokenCounts = np.maximum(1, ((answer + thoughts) * factor).round()).astype(np.int64)
+    return lengths
 
 
 def _draw_by_base_llm(llms: Sequence[SimulatedLLM], num_rows: int, rng: np.random.Generator) -> PairMatrix:

@@ -90,7 +90,7 @@ def write_code_writing(pen: Pen) -> str:
     verb = pen.pick(("Write", "Please implement", "I need", "Show me", "Give me"))
     kind = pen.pick(("function", "routine", "short program"))
     request = f"{verb} a {kind} in {pen.graded(LANGUAGES)} that {pen.graded(TASKS)}."
-    return " ".join([pen.pick(BACKGROUNDS), request, *pen.rising(DEMANDS, 0, 3)])
+    return " ".join([pen.pick(BACKGROUNDS), request, *pen.rising(DEMANDS, 0, 2)])
 
 
 SCHEMAS = (
@@ -109,7 +109,7 @@ REQUESTS = (
     "gives the average {measure}",
     "shows the {k} largest values of the {measure}",
     "gives the mean {measure} for each {group}",
-    "lists every {group} whose total {measure} exceeds {n}",
+    "lists every {group} whose summed {measure} exceeds {n}",
     "gives the {group} with no rows in the last {k} months",
     "ranks each {group} by {measure} within every year",
     "gives the running total of the {measure} for each {group}, month by month",
@@ -131,9 +131,11 @@ def write_sql(pen: Pen) -> str:
     """A query to write over two tables; harder ones need windows, gaps and more demands."""
     first, second, measure, group = pen.pick(SCHEMAS)
     request = pen.graded(REQUESTS).format(measure=measure, group=group, n=pen.number(3), k=pen.integer(3, 12))
-    demands = [demand.format(k=pen.integer(2, 9)) for demand in pen.rising(DATABASE_DEMANDS, 0, 2)]
-    ask = pen.pick(("Write an SQL query that", "Give me SQL that", "Which SELECT statement", "I want a query which"))
-    tables = pen.pick(("Given the tables {} and {}.", "My database holds {} and {}.", "Tables: {}, {}."))
+    demands = [demand.format(k=pen.integer(2, 9)) for demand in pen.rising(DATABASE_DEMANDS, 0, 1)]
+    ask = pen.pick(
+        ("Write an SQL query that", "Give me SQL that", "Show me a SELECT statement that", "I want a query which")
+    )
+    tables = pen.pick(("Take the tables {} and {}.", "My database holds {} and {}.", "Tables: {}, {}."))
     return " ".join([tables.format(first, second), f"{ask} {request}.", *demands])
 
 
@@ -153,7 +155,7 @@ EDITS = (
     "put a dash after every second letter",
     "shift each letter {k} places along the alphabet",
     "sort its letters and keep only those at odd positions",
-    "move the consonants before the vowels, each in the old order",
+    "move the consonants before the vowels",
     "rotate it {k} places to the left and repeat its middle letter",
 )
 SPELLING_STARTS = (
@@ -165,6 +167,6 @@ SPELLING_STARTS = (
 def write_string_manipulation(pen: Pen) -> str:
     """Edits of words in sequence; harder ones have longer words and more edits."""
     words = " ".join(pen.graded(WORDS) for _ in range(pen.scaled(1, 2)))
-    edits = [edit.format(k=pen.integer(2, 9)) for edit in pen.graded_some(EDITS, 1, 4)]
+    edits = [edit.format(k=pen.integer(2, 9)) for edit in pen.graded_some(EDITS, 1, 2)]
     ask = pen.pick(("What do you get?", "Give only the result.", "Which string comes out?", "Write down the outcome."))
     return f'{pen.pick(SPELLING_STARTS)} Take the text "{words}" and ' + ", then ".join(edits) + f". {ask}"

@@ -12,7 +12,7 @@ TOPICS = (
     ),
     (
         ("What is the chemical symbol of {}?", "What is {} used for?", "Who discovered {}?",
-         "At what temperature does {} melt?", "In which minerals is {} found?", "Which isotopes of {} are stable?"),
+         "At what temperature does {} melt?", "Where in nature is {} found?", "Which isotopes of {} are stable?"),
         ("iron", "gold", "oxygen", "copper", "silver", "carbon", "zinc", "nickel", "neon", "titanium", "cobalt",
          "tungsten", "bismuth", "gallium", "antimony", "tellurium", "hafnium", "rhenium", "yttrium", "samarium",
          "praseodymium", "lutetium"),
@@ -28,17 +28,17 @@ TOPICS = (
     (
         ("In which century did {} take place?", "Who took part in {}?", "What caused {}?",
          "How did {} end?", "Which treaty or document followed {}?", "Which chronicler wrote about {}?"),
-        ("the Second World War", "the French Revolution", "the Moon landing", "the Black Death", "the fall of Rome",
-         "the Industrial Revolution", "the Boston Tea Party", "the Battle of Hastings", "the Congress of Vienna",
+        ("the Second World War", "the French Revolution", "the Crimean War", "the Black Death", "the fall of Rome",
+         "the Hundred Years' War", "the Boston Tea Party", "the Battle of Hastings", "the Congress of Vienna",
          "the Thirty Years' War", "the Meiji Restoration", "the Taiping Rebellion", "the Defenestration of Prague",
-         "the Fourth Crusade", "the War of Jenkins' Ear", "the Kalmar Union", "the Great Northern War",
-         "the Livonian War", "the Zanj Rebellion", "the Chremonidean War", "the Lusatian League",
+         "the Fourth Crusade", "the War of Jenkins' Ear", "the German Peasants' War", "the Great Northern War",
+         "the Livonian War", "the Zanj Rebellion", "the Chremonidean War", "the Morean War",
          "the War of the Eight Saints"),
     ),
 )  # fmt: skip
 FACT_STARTS = (
     "I am preparing a quiz.", "My daughter asked me at breakfast.", "Please help me settle a bet.",
-    "For a crossword:", "I am filling in a form for a school project.", "We talked about this on a hike.",
+    "For a crossword:", "I am working on a school project.", "We talked about this on a hike.",
     "A card game asks me this.", "Our radio show needs it checked.", "It came up in a letter from an old friend.",
 )  # fmt: skip
 FACT_ENDS = (
@@ -58,9 +58,9 @@ def write_fact_recall(pen: Pen) -> str:
 LEGAL_TERMS = (
     "a security deposit", "a notice period", "a power of attorney", "a non-disclosure clause", "limited liability",
     "a right of first refusal", "joint and several liability", "force majeure", "specific performance",
-    "an easement by prescription", "estoppel by conduct", "the parol evidence rule", "a springing warranty",
+    "an easement by prescription", "estoppel by conduct", "the parol evidence rule", "a promissory warranty",
     "subrogation against a co-surety", "cy-près application of a trust", "the rule against perpetuities",
-    "renvoi in the conflict of laws", "a fee tail and its barring",
+    "renvoi in the conflict of laws", "the barring of a fee tail",
 )  # fmt: skip
 PARTIES = (
     "a tenant and a landlord", "two flatmates", "a baker and a mill", "a carrier and a farmer",
@@ -72,23 +72,23 @@ REALMS = (
     "under the law of Quebec", "under Roman-Dutch law in South Africa", "under the customary law of Jersey",
 )  # fmt: skip
 LEGAL_ASKS = (
-    "what does {term} mean",
+    "what is meant by {term}",
     "when does {term} apply",
     "how would you word {term}",
     "who bears the burden of proving {term}",
-    "can {term} be set aside, and on which grounds",
+    "on which grounds can one set aside {term}",
     "which exceptions to {term} could a court imply",
 )
 LEGAL_TWISTS = (
     "One side signed under a mistake.",
     "The contract is silent on costs.",
-    "One of the parties has since become insolvent.",
+    "One side is now insolvent.",
     "A minor is involved.",
-    "The goods crossed {k} borders.",
-    "An oral promise was made {k} years earlier.",
+    "Assets lie in {k} countries.",
+    "It was promised orally {k} years earlier.",
 )
 ANSWER_STYLES = (
-    "Use plain words.", "Answer in a short paragraph.", "Give one example.", "List the points.", "Be brief but exact.",
+    "Use plain words.", "Answer in a short paragraph.", "List the points.", "Be brief but exact.",
 )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def write_legal(pen: Pen) -> str:
     """A question of law; harder ones have rarer terms and jurisdictions and more complications."""
     ask = pen.graded(LEGAL_ASKS).format(term=pen.graded(LEGAL_TERMS))
     place = f" {pen.graded(REALMS)}".rstrip()
-    twists = [twist.format(k=pen.integer(2, 9)) for twist in pen.rising(LEGAL_TWISTS, 0, 3)]
-    opening = f"In an agreement between {pen.pick(PARTIES)}, {ask}{place}?"
+    twists = [twist.format(k=pen.integer(2, 9)) for twist in pen.rising(LEGAL_TWISTS, 0, 2)]
+    opening = f"In a deal between {pen.pick(PARTIES)}, {ask}{place}?"
     return " ".join([opening, *twists, pen.pick(ANSWER_STYLES)])
 
 
@@ -108,8 +108,7 @@ CONDITIONS = (
     "eosinophilic fasciitis", "Erdheim-Chester disease",
 )  # fmt: skip
 PATIENTS = (
-    "a {age} year old teacher", "a retired sailor of {age}", "a nurse aged {age}", "a gardener, {age},",
-    "a truck driver of {age}", "an office clerk aged {age}", "a {age} year old farmer",
+    "A teacher", "A former sailor", "A nurse", "A gardener", "A truck driver", "An office clerk", "A farmer",
 )  # fmt: skip
 MEDICAL_ASKS = (
     "What usually helps?",
@@ -133,11 +132,10 @@ FINDINGS = (
 
 def write_medical(pen: Pen) -> str:
     """A question of medicine; harder ones have rarer conditions and more findings to weigh."""
-    patient = pen.pick(PATIENTS).format(age=pen.integer(19, 88))
-    verb = pen.pick(("has", "was told to have", "asks about", "may have"))
+    verb = pen.pick(("has", "was diagnosed with", "asks about", "may have"))
     findings = [
         finding.format(k=pen.integer(2, 9), high=pen.integer(95, 190), low=pen.integer(50, 94))
-        for finding in pen.rising(FINDINGS, 0, 4)
+        for finding in pen.rising(FINDINGS, 0, 2)
     ]
-    opening = f"{patient[0].upper()}{patient[1:]} {verb} {pen.graded(CONDITIONS)}."
+    opening = f"{pen.pick(PATIENTS)} aged {pen.integer(19, 88)} {verb} {pen.graded(CONDITIONS)}."
     return " ".join([opening, *findings, pen.graded(MEDICAL_ASKS), pen.pick(ANSWER_STYLES)])

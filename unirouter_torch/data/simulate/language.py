@@ -30,13 +30,14 @@ REGISTERS = (
 )  # fmt: skip
 TRANSLATION_ASKS = (
     "Translate this sentence into {tongue}:", "How would one say the following in {tongue}?",
-    "Please put this text into {tongue}:", "I need a {tongue} version of these words:",
+    "Please put this text into {tongue}:", "Give me these words in {tongue}:",
 )  # fmt: skip
 
 
 def write_translation(pen: Pen) -> str:
     """A sentence to translate from English; harder ones are longer, idiomatic, into less common languages."""
-    clauses = [pen.graded(CLAUSES).format(name=pen.pick(NAMES), k=pen.integer(2, 12)) for _ in range(pen.scaled(1, 4))]
+    chosen = pen.graded_some(CLAUSES, 1, 2)
+    clauses = [clause.format(name=pen.pick(NAMES), k=pen.integer(2, 12)) for clause in chosen]
     sentence = clauses[0] + "".join(pen.pick(JOINTS) + clause for clause in clauses[1:])
     ask = pen.pick(TRANSLATION_ASKS).format(tongue=pen.graded(TONGUES))
     return f'{ask} "{sentence[0].upper()}{sentence[1:]}." {pen.graded(REGISTERS)}'
@@ -47,7 +48,7 @@ BODIES = (
     "A team of botanists", "The youth orchestra", "An insurance firm", "The mountain rescue service", "A seed bank",
 )  # fmt: skip
 DEEDS = (
-    "reported {n} visitors, up from {m} the year before",
+    "counted {n} visitors, up from {m} the year before",
     "will close its old building in {month} and move to the harbour",
     "opened a new branch with {k} employees",
     "lost {k} percent of its income after the flood",
@@ -55,7 +56,7 @@ DEEDS = (
     "published a study that contradicts its own figures of {year}",
     "settled a dispute over pensions without admitting fault",
     "withdrew a proposal, citing costs that critics call exaggerated",
-    "deferred the write-down of assets to {year} on the advice of {name}",
+    "deferred the write-down of assets to {year}",
 )
 MONTHS = ("January", "March", "April", "June", "August", "October", "November")
 READERS = (
@@ -64,7 +65,7 @@ READERS = (
 )  # fmt: skip
 LIMITS = (
     "Keep to the main point.",
-    "Name every number.",
+    "Keep the order of events.",
     "Avoid the passive voice.",
     "Do not repeat any word from the first sentence.",
     "Weigh the claims against one another.",
@@ -75,17 +76,18 @@ LIMITS = (
 
 def write_summary(pen: Pen) -> str:
     """Sentences to summarise; harder ones are longer, with less room and more limits."""
+    deeds = pen.graded_some(DEEDS, 1, 2)
     sentences = [
-        f"{pen.pick(BODIES)} "
-        + pen.graded(DEEDS).format(
+        f"{body} "
+        + deed.format(
             n=pen.number(4), m=pen.number(3), k=pen.integer(3, 90), name=pen.pick(NAMES),
             month=pen.pick(MONTHS), year=pen.integer(1990, 2024),
         ) + "."
-        for _ in range(pen.scaled(1, 4))
+        for body, deed in zip(pen.some(BODIES, len(deeds)), deeds, strict=True)
     ]  # fmt: skip
     ask = pen.pick(("Summarise", "Condense", "Sum up", "Shorten"))
     room = f"{ask} for {pen.graded(READERS)} in at most {24 - 3 * pen.scaled(0, 5)} words:"
-    return " ".join([room, *sentences, *pen.rising(LIMITS, 0, 2)])
+    return " ".join([room, *sentences, *pen.rising(LIMITS, 0, 1)])
 
 
 FORMS = (
@@ -116,8 +118,8 @@ def write_poetry(pen: Pen) -> str:
     """A poem to write; harder ones have stricter forms and more rules."""
     rules = [
         rule.format(letter=pen.pick("aeinorst"), k=pen.integer(5, 11), name=pen.pick(NAMES).upper())
-        for rule in pen.rising(RULES, 0, 4)
+        for rule in pen.rising(RULES, 0, 2)
     ]
     verb = pen.pick(("Write", "Compose", "Please make up", "I would like"))
-    ask = f"{verb} {pen.graded(FORMS)} about {pen.pick(SUBJECTS)} and {pen.pick(SUBJECTS)}."
+    ask = f"{verb} {pen.graded(FORMS)} about {' and '.join(pen.some(SUBJECTS, 2))}."
     return " ".join([ask, f"The mood should be {pen.pick(MOODS)}.", *rules])

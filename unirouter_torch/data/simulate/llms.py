@@ -79,50 +79,51 @@ _EFFORTS = (
 
 LLM_FAMILIES = (
     LLMFamily(
-        name="atlas", generation=0.1, price=0.12, output_factor=2, skills={"instruction": 0.2},
-        sizes={1: _PLAIN, 3: _PLAIN, 7: _PLAIN, 14: _PLAIN, 34: _PLAIN, 72: _TWO_HOSTS},
+        name="atlas", generation=0.1, price=0.12, output_factor=2.0, skills={"instruction": 0.2},
+        sizes={1.0: _PLAIN, 3.0: _PLAIN, 7.0: _PLAIN, 14.0: _PLAIN, 34.0: _PLAIN, 72.0: _TWO_HOSTS},
     ),
     LLMFamily(
-        name="birch", generation=-0.9, price=0.3, output_factor=1, skills={"language": 0.3, "code": -0.5},
-        sizes={7: _PLAIN, 13: _PLAIN, 33: _PLAIN, 65: _PLAIN, 180: _PLAIN}, verbosity=1.2,
+        name="birch", generation=-0.9, price=0.3, output_factor=1.0, skills={"language": 0.3, "code": -0.5},
+        sizes={7.0: _PLAIN, 13.0: _PLAIN, 33.0: _PLAIN, 65.0: _PLAIN, 180.0: _PLAIN}, verbosity=1.2,
     ),
     LLMFamily(
-        name="cobalt", generation=-0.2, price=0.15, output_factor=2, verbosity=0.8,
+        name="cobalt", generation=-0.2, price=0.15, output_factor=2.0, verbosity=0.8,
         skills={"code": 1.5, "logic": 0.3, "knowledge": -0.7, "language": -0.7},
-        sizes={3: _PLAIN, 7: _PLAIN, 16: _PLAIN, 33: _TWO_HOSTS},
+        sizes={3.0: _PLAIN, 7.0: _PLAIN, 16.0: _PLAIN, 33.0: _TWO_HOSTS},
     ),
     LLMFamily(
-        name="delta", generation=-0.3, price=0.14, output_factor=3, verbosity=1.6,
+        name="delta", generation=-0.3, price=0.14, output_factor=3.0, verbosity=1.6,
         skills={"math": 1.7, "logic": 0.7, "knowledge": -0.8, "language": -0.6, "instruction": -0.3},
-        sizes={2: _PLAIN, 7: _PLAIN, 32: _PLAIN},
+        sizes={2.0: _PLAIN, 7.0: _PLAIN, 32.0: _PLAIN},
     ),
     LLMFamily(
-        name="ember", generation=0.5, price=0.4, output_factor=4, skills={"language": 0.3, "instruction": 0.4},
-        sizes={8: _PLAIN, 30: _PLAIN, 120: _PLAIN, 400: _PLAIN},
+        name="ember", generation=0.5, price=0.4, output_factor=4.0, skills={"language": 0.3, "instruction": 0.4},
+        sizes={8.0: _PLAIN, 30.0: _PLAIN, 120.0: _PLAIN, 400.0: _PLAIN},
     ),
     LLMFamily(
-        name="fjord", generation=0.0, price=0.16, output_factor=3, skills={"language": 1.0, "math": -0.4, "code": -0.4},
-        sizes={4: _PLAIN, 9: _PLAIN, 27: _PLAIN, 110: _TWO_HOSTS}, verbosity=0.9,
+        name="fjord", generation=0.0, price=0.16, output_factor=3.0, verbosity=0.9,
+        skills={"language": 1.0, "math": -0.4, "code": -0.4},
+        sizes={4.0: _PLAIN, 9.0: _PLAIN, 27.0: _PLAIN, 110.0: _TWO_HOSTS},
     ),
     LLMFamily(
-        name="garnet", generation=0.3, price=0.06, output_factor=4, skills={"math": 0.2, "code": 0.3},
-        sizes={16: _PLAIN, 60: _PLAIN, 230: _TWO_HOSTS}, verbosity=1.3,
+        name="garnet", generation=0.3, price=0.06, output_factor=4.0, skills={"math": 0.2, "code": 0.3},
+        sizes={16.0: _PLAIN, 60.0: _PLAIN, 230.0: _TWO_HOSTS}, verbosity=1.3,
     ),
     LLMFamily(
-        name="heron", generation=0.3, price=0.14, output_factor=2, skills={"logic": 0.3, "knowledge": -0.9},
-        sizes={0.5: _PLAIN, 1.5: _PLAIN, 4: _PLAIN, 8: _PLAIN}, verbosity=0.7,
+        name="heron", generation=0.3, price=0.14, output_factor=2.0, skills={"logic": 0.3, "knowledge": -0.9},
+        sizes={0.5: _PLAIN, 1.5: _PLAIN, 4.0: _PLAIN, 8.0: _PLAIN}, verbosity=0.7,
     ),
     LLMFamily(
-        name="iris", generation=0.2, price=0.45, output_factor=3, skills={"knowledge": 0.7, "instruction": -0.3},
-        sizes={12: _PLAIN, 70: _PLAIN, 300: _PLAIN}, verbosity=1.1,
+        name="iris", generation=0.2, price=0.45, output_factor=3.0, skills={"knowledge": 0.7, "instruction": -0.3},
+        sizes={12.0: _PLAIN, 70.0: _PLAIN, 300.0: _PLAIN}, verbosity=1.1,
     ),
     LLMFamily(
-        name="jasper", generation=-0.4, price=0.25, output_factor=2, sizes={8: _PLAIN, 30: _PLAIN},
+        name="jasper", generation=-0.4, price=0.25, output_factor=2.0, sizes={8.0: _PLAIN, 30.0: _PLAIN},
         skills={"knowledge": 1.2, "math": -0.6, "code": -0.7},
     ),
     LLMFamily(
-        name="lumen", generation=0.4, price=0.22, output_factor=4, skills={"math": 0.3, "logic": 0.3},
-        sizes={14: _EFFORTS, 70: _EFFORTS, 350: _EFFORTS}, verbosity=1.1,
+        name="lumen", generation=0.4, price=0.22, output_factor=4.0, skills={"math": 0.3, "logic": 0.3},
+        sizes={14.0: _EFFORTS, 70.0: _EFFORTS, 350.0: _EFFORTS}, verbosity=1.1,
     ),
 )  # fmt: skip
 
@@ -130,7 +131,7 @@ LLM_FAMILIES = (
 def _offers(family: LLMFamily) -> list[SimulatedLLM]:
     offers = []
     for size, variants in family.sizes.items():
-        ability = -0.3 + family.generation + 0.38 * np.log2(size / 10)
+        ability = 0.1 + family.generation + 0.33 * np.log2(size / 10)
         base_llm = f"sim-{family.name}-{size:g}b"
         for variant in variants:
             price = family.price * (size / 10) ** 0.6 * variant.price_factor
@@ -141,7 +142,7 @@ def _offers(family: LLMFamily) -> list[SimulatedLLM]:
                     name=base_llm + variant.suffix,
                     family=f"sim-{family.name}",
                     base_llm=base_llm,
-                    params_b=float(size),
+                    params_b=size,
                     price_in=_two_figures(price),
                     price_out=_two_figures(price * family.output_factor),
                     skills=skills,

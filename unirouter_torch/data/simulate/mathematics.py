@@ -18,40 +18,40 @@ STEPS = (
     "gives {n} of them to {other}",
     "buys {n} more",
     "doubles what is there",
-    "sells {n} and gets {k} of those back",
+    "sells {n} and buys {k} others",
     "hands over {k} out of every ten",
-    "loses {p} percent of what remains",
-    "lends {other} a third of the rest plus {k}",
+    "loses {p} percent of them",
+    "lends {other} a third of them plus {k}",
     "swaps every {k} of them for {m} new ones",
-    "packs the rest in boxes of {n} and throws the remainder away",
-    "earns compound growth of {p} percent for {k} weeks",
+    "packs them in boxes of {n} and drops the remainder",
+    "sees their number grow by {p} percent a week for {k} weeks",
 )
 QUESTIONS = (
     "How many {things} are there in the end?",
     "What is the final number of {things}?",
     "How many {things} does that leave?",
-    "Work out how many {things} {name} has now.",
-    "Give the number of {things} at the end, as a whole number.",
+    "Work out how many {things} remain.",
+    "Give the final number of {things}.",
 )
 
 
 def write_arithmetic(pen: Pen) -> str:
-    """A story of one to four steps; harder ones are longer, with longer numbers and fractions."""
-    name, things = pen.pick(NAMES), pen.pick(THINGS)
-    digits = pen.scaled(1, 5)
+    """A story of one to three steps; harder ones are longer, with longer numbers and fractions."""
+    (name, other), things = pen.some(NAMES, 2), pen.pick(THINGS)
+    digits = pen.scaled(2, 5)
     steps = [
         step.format(
-            n=pen.number(max(1, digits - 1)),
-            other=pen.pick(NAMES),
+            n=pen.number(digits - 1),
+            other=other,
             k=pen.integer(2, 9),
             m=pen.integer(2, 9),
             p=pen.integer(1, 19) * 5,
         )
-        for step in pen.graded_some(STEPS, 1, 4)
+        for step in pen.graded_some(STEPS, 1, 3)
     ]
     start = f"{name} {pen.pick(('keeps', 'has', 'stores', 'counts'))} {pen.number(digits)} {things} {pen.pick(PLACES)}."
     story = f"{pen.pick(('One day', 'Later', 'On Monday', 'After a while'))} {name} " + ", then ".join(steps) + "."
-    return f"{start} {story} {pen.pick(QUESTIONS).format(things=things, name=name)}"
+    return f"{start} {story} {pen.pick(QUESTIONS).format(things=things)}"
 
 
 UNITS = (
@@ -66,15 +66,14 @@ UNITS = (
     ("foot-pounds per minute", "ergs per second"), ("stokes", "square inches per hour"),
 )  # fmt: skip
 READINGS = (
-    "A ship's log gives a reading of", "The label on a crate says", "An old manual from the workshop mentions",
-    "A pupil measured", "The sensor in the greenhouse reports", "A recipe from my aunt calls for",
-    "The engineer wrote down", "Our supplier's data sheet lists",
+    "An old notebook gives", "A pupil has to work with", "The engineer reports", "Our supplier's data sheet lists",
+    "An exercise speaks of", "A footnote in a manual mentions", "The display shows", "A quiz starts from",
 )  # fmt: skip
 TWISTS = (
     "Add {p} percent for losses before converting.",
-    "Then divide the result by {k} and say what each part comes to.",
+    "Divide the result by {k} as well.",
     "Report the answer in scientific notation.",
-    "The instrument reads {p} percent too high, so correct for that first.",
+    "This is {p} percent too high, so correct it first.",
     "State how large the rounding error can be.",
 )
 
@@ -84,8 +83,8 @@ def write_unit_conversion(pen: Pen) -> str:
     unit, target = pen.graded(UNITS)
     digits = pen.scaled(1, 6)
     amount = f"{pen.number(digits):,}" + (f".{pen.number(digits - 2)}" if digits > 2 else "")
-    twists = [twist.format(p=pen.integer(2, 35), k=pen.integer(3, 12)) for twist in pen.rising(TWISTS, 0, 2)]
-    ask = pen.pick(("What is that in {target}", "Convert this to {target}", "Please express it in {target}"))
+    twists = [twist.format(p=pen.integer(2, 35), k=pen.integer(3, 12)) for twist in pen.rising(TWISTS, 0, 1)]
+    ask = pen.pick(("Say what that is in {target}", "Convert this to {target}", "Please express it in {target}"))
     rounding = pen.pick((f"rounded to {pen.scaled(2, 5)} decimals", f"to {pen.scaled(2, 6)} significant figures"))
     return " ".join([f"{pen.pick(READINGS)} {amount} {unit}.", f"{ask.format(target=target)}, {rounding}.", *twists])
 
@@ -96,19 +95,19 @@ MONTHS = (
     "December",
 )  # fmt: skip
 EVENTS = (
-    "The lease of the flat begins", "A parcel is posted", "The festival opens", "My passport was issued",
-    "A bridge inspection takes place", "The course starts", "An invoice is dated", "The expedition leaves port",
+    "The lease of the flat begins", "A parcel is posted", "The festival opens", "A passport is issued",
+    "A bridge inspection takes place", "The course starts", "An invoice is sent", "The expedition leaves port",
     "A library book is borrowed", "The warranty starts",
 )  # fmt: skip
 MOVES = (
     "{k} days later",
     "after another {k} weeks",
     "{n} days after that",
-    "back by {k} weeks and {k2} days",
+    "{k} weeks and {k2} days earlier",
     "on the next {weekday} that follows",
     "after {n} working days, weekends left out",
     "on the last {weekday} of the month reached",
-    "in the first leap year that comes next, same day and month",
+    "on the same day of the next leap year",
     "{n} days earlier by the Julian calendar",
 )
 
@@ -121,9 +120,9 @@ def write_date_reasoning(pen: Pen) -> str:
         move.format(
             k=pen.integer(2, 9), k2=pen.integer(2, 6), n=pen.number(pen.scaled(1, 4)), weekday=pen.pick(WEEKDAYS)
         )
-        for move in pen.graded_some(MOVES, 1, 4)
+        for move in pen.graded_some(MOVES, 1, 3)
     ]
-    goal = pen.pick(("What date is that?", "On which weekday does it end?", "Give day, month and year of the result."))
+    goal = pen.pick(("What date is it?", "Which weekday is that?", "Give the date."))
     follow = pen.pick(("The deadline comes", "A second check is due", "The reply is expected", "The next stage falls"))
     return f"{pen.pick(EVENTS)} on {date}. {follow} {', then '.join(moves)}. {goal}"
 
@@ -141,7 +140,7 @@ CONDITIONS = (
     "Either {a} or {b} owns the {pet}, but not both.",
     "If {a} owns the {pet}, then {b} is {more} than {c}.",
     "{a} is {more} than {b} only if {c} has no {pet}.",
-    "Exactly one of the statements made so far is false.",
+    "Exactly one of these statements is false.",
     "Nobody who is {more} than {c} owns a {pet}.",
 )
 
@@ -149,11 +148,11 @@ CONDITIONS = (
 def write_logic_puzzle(pen: Pen) -> str:
     """An order to work out; harder ones have more premises, and conditions among them."""
     more, most = pen.pick(RELATIONS)
-    people = pen.some(NAMES, pen.scaled(3, 6))
+    people = pen.some(NAMES, pen.scaled(3, 5))
     chain = [f"{a} is {more} than {b}." for a, b in pairwise(people)]
     a, b, c = pen.some(people, 3)
     pet = pen.pick(PETS)
-    conditions = [condition.format(a=a, b=b, c=c, more=more, pet=pet) for condition in pen.rising(CONDITIONS, 0, 2)]
+    conditions = [condition.format(a=a, b=b, c=c, more=more, pet=pet) for condition in pen.rising(CONDITIONS, 0, 1)]
     question = pen.pick((f"Who is the {most}?", f"Who can not be the {most}?", f"Is {people[-1]} the {most}?"))
-    explain = pen.pick(("Answer with one name.", "Name the person or say that it can not be known.", "Reply briefly."))
+    explain = pen.pick(("Answer in a few words.", "If it can not be known, say so.", "Reply briefly."))
     return " ".join([pen.pick(SETTINGS), *pen.some(chain, len(chain)), *conditions, question, explain])

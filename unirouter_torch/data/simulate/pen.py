@@ -49,7 +49,7 @@ class Pen:
         return options[self.scaled(0, len(options) - 1)]
 
     def graded_some(self, options: Sequence[Option], low: int, high: int) -> list[Option]:
-        """``low`` to ``high`` different options, which stand from the easiest to the hardest, in step with the hardness."""
+        """``low`` to ``high`` different options, of those about as hard as the prompt; they stand from easy to hard."""
         distance = np.abs(np.linspace(0.0, 1.0, len(options)) - self.hardness)
         order = np.argsort(distance + 2 * JITTER * self.rng.random(len(options)))
         return [options[i] for i in order[: self.scaled(low, high)]]

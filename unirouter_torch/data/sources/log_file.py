@@ -82,13 +82,13 @@ def _check_encoding(path: Path) -> None:
 
 
 def _parsed(path: Path) -> pa.Table:
-    """Known columns that are not null throughout; one block, so that the parser counts rows from the start."""
+    """Columns that are not null throughout; one block, so that the parser counts rows from the start."""
     block_size = min(path.stat().st_size + 1, _LARGEST_BLOCK)
     try:
         table = _parsed_csv(path, block_size) if path.suffix == ".csv" else _parsed_jsonl(path, block_size)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: {_with_data_row(str(error))}. Correct the row, or write the file again.") from None
-    return table.select([name for name in table.column_names if table[name].null_count < table.num_rows])
+    return table.select([number for number, column in enumerate(table.columns) if column.null_count < table.num_rows])
 
 
 def _parsed_csv(path: Path, block_size: int) -> pa.Table:
@@ -96,9 +96,7 @@ def _parsed_csv(path: Path, block_size: int) -> pa.Table:
         path,
         read_options=csv.ReadOptions(use_threads=False, block_size=block_size),
         parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=_TYPES, include_columns=list(_TYPES), include_missing_columns=True
-        ),
+        convert_options=csv.ConvertOptions(column_types=_TYPES),
     )
 
 
@@ -111,7 +109,8 @@ def _parsed_jsonl(path: Path, block_size: int) -> pa.Table:
 
 
 def _with_data_row(message: str) -> str:
-    """The parser's message, with its row number as data rows from 1: CSV counts the header, JSON counts from 0."""
+    """The parser's message, with data rows and columns from 1: CSV counts the header, JSON counts from 0."""
+    message = re.sub(r"In CSV column #(\d+)", lambda found: f"column {int(found[1]) + 1}", message)
     message = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", message)
     return re.sub(r"in row (\d+)", lambda found: f"in row {int(found[1]) + 1}", message).rstrip(".")
 

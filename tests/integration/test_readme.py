@@ -1,0 +1,87 @@
+"""The commands of the README do what it says, cut down to seconds."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from miniature import ROOT, miniature
+
+from unirouter_torch.cli import main, train
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.training.run import RunResult
+
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+
+
+def commands(start: str) -> list[list[str]]:
+    return [shlex.split(line)[len(start.split()) :] for line in COMMANDS if line.startswith(start)]
+
+
+@pytest.fixture
+def home(
+    workshop: Path, config: TrainConfig, result: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A working copy in miniature: the recipes, and the router of the quickstart."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(Path(config.output_dir) / "router", tmp_path / "runs" / "quickstart" / "router")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cut_down(workshop: Path, arguments: list[str]) -> list[str]:
+    """The README's own arguments first, then what makes the run small."""
+    small = miniature(workshop)[2:]
+    where = small.index("--data.path")
+    return arguments + (small[:where] + small[where + 2 :] if "--data.path" in arguments else small)
+
+
+def test_every_command_is_of_a_known_kind() -> None:
+    kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ")
+    assert all(line.startswith(kinds) for line in COMMANDS)
+    assert all(commands(kind.strip()) for kind in kinds)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for (target,) in commands("make"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_training_commands_run(home: Path, workshop: Path) -> None:
+    rows = [f"Is {n} even?,{llm},{(n + k) % 2}" for n in range(60) for k, llm in enumerate("abcd")]
+    (home / "my_log.csv").write_text("\n".join(["prompt,llm,score", *rows]) + "\n")
+    for arguments in commands("python train.py"):
+        assert train(cut_down(workshop, arguments)) == 0
+
+
+def test_evaluation_commands_run(home: Path, workshop: Path) -> None:
+    recipe = home / "configs" / "zeroeval.yaml"
+    settings = yaml.safe_load(recipe.read_text())
+    del settings["data"]["same_llm"]
+    recipe.write_text(yaml.safe_dump(settings))
+    for number, arguments in enumerate(commands("unirouter evaluate")):
+        small = [*cut_down(workshop, arguments), "--evaluation.methods", "[zero, end_to_end]"]
+        assert main(["evaluate", *small, "--trials", "1", "--output_dir", str(home / str(number))]) == 0
+
+
+def test_routing_commands_run(home: Path) -> None:
+    for arguments in commands("unirouter route"):
+        assert main(["route", *arguments]) == 0
+
+
+def test_python_blocks_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in PYTHON:
+        exec(block, names)
+    assert capsys.readouterr().out
+    assert main(["route", "--router", "runs/quickstart/router", "--cost-weight", "0", "Hello"]) == 0
+    assert "tomorrows-llm" in capsys.readouterr().out

@@ -1,0 +1,179 @@
+"""The whole way from a config to a saved router."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from miniature import ROOT, miniature
+
+from unirouter_torch.cli import main, train
+from unirouter_torch.config.files import parse_config
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.data.load import load_table
+from unirouter_torch.data.splits import split_table
+from unirouter_torch.training.run import RunResult, run
+
+METRICS = {"area", "area_50", "quality_neutral_cost", "peak_accuracy", "mean_squared_error"}
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def test_run_folder_holds_what_other_peoples_scripts_rely_on(config: TrainConfig, result: RunResult) -> None:
+    folder = Path(config.output_dir)
+    names = {"config.yaml", "results.json", "results.md", "curves.png", "router", "logs"}
+    assert {item.name for item in folder.iterdir()} == names
+    assert parse_config(["--config", str(folder / "config.yaml")]) == config
+    results = json.loads((folder / "results.json").read_text())
+    assert {"table", "split", "methods"} <= results.keys()
+    assert list(results["methods"]) == ["zero", "knn", "kmeans", "end_to_end", "oracle"]
+    assert all(set(figures) == METRICS for figures in results["methods"].values())
+
+
+def test_nothing_beats_the_oracle(result: RunResult) -> None:
+    methods = result.report.methods
+    assert all(scores.area <= methods["oracle"].area + 1e-12 for scores in methods.values())
+    assert methods["oracle"].mean_squared_error == 0
+
+
+def test_evaluated_pool_is_the_unseen_llms_alone(config: TrainConfig, result: RunResult) -> None:
+    table = load_table("simulated:240x12", group_column="base_llm")
+    split = split_table(table, seed=0, unseen_fraction=config.data.unseen_fraction)
+    assert result.report.llm_names == [table.llm_names[column] for column in split.unseen_llms]
+    assert not set(split.seen_llms.tolist()) & set(split.unseen_llms.tolist())
+
+
+def test_learning_curves_hold_the_loss_and_the_areas(config: TrainConfig, result: RunResult) -> None:
+    with (Path(config.output_dir) / "logs" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    areas = [float(row["validation/area_training_llms"]) for row in rows if row["validation/area_training_llms"]]
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert len(areas) == 2
+    assert len(losses) == 2
+    assert all(0 < area < 1 for area in areas)
+
+
+def test_learning_curves_have_held_out_llms_where_there_are_enough(workshop: Path, tmp_path: Path) -> None:
+    arguments = (
+        "--output_dir",
+        str(tmp_path),
+        "--data.path",
+        "simulated:240x18",
+        "--evaluation.methods",
+        "[end_to_end]",
+    )
+    run(parse_config(miniature(workshop, *arguments)))
+    header = (tmp_path / "logs" / "metrics.csv").read_text().splitlines()[0]
+    assert "validation/area_held_out_llms" in header
+
+
+def test_same_command_gives_the_same_numbers(workshop: Path, tmp_path: Path, result: RunResult) -> None:
+    again = run(parse_config(miniature(workshop, "--output_dir", str(tmp_path))))
+    for name, scores in result.report.methods.items():
+        assert again.report.methods[name].figures() == scores.figures()
+    for one, other in zip(again.router.head.parameters(), result.router.head.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_onboarding_an_unseen_llm_by_hand_gives_the_estimates_of_the_evaluation(result: RunResult) -> None:
+    table = load_table("simulated:240x12", group_column="base_llm")
+    router, name = result.router, result.report.llm_names[0]
+    column = table.llm_names.index(name)
+    rows = {prompt_id: row for row, prompt_id in enumerate(table.prompt_ids)}
+    scores = {
+        prompt_id: 1 - table.error[rows[prompt_id], column].item()
+        for prompt_id in router.calibration.prompt_ids
+        if table.observed[rows[prompt_id], column]
+    }
+    before = router.pool
+    prompts = table.prompt_texts[:20]
+    try:
+        expected = router.estimate_error(prompts)[:, router.pool.find(name)]
+        router.remove_llm(name)
+        router.add_llm(name, scores, table.cost.value[column].item())
+        found = router.estimate_error(prompts)[:, router.pool.find(name)]
+    finally:
+        router.pool = before
+    torch.testing.assert_close(found, expected)
+
+
+def test_train_command_prints_the_table_and_the_places(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(miniature(workshop)) == 0
+    output = capsys.readouterr().out
+    assert "End-to-end" in output
+    assert "router" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.path", "no/such/folder"], "data.path"),
+        (["--encoder.name", "no/such encoder"], "encoder"),
+        (["--head.num_clusters", "0"], "head.num_clusters"),
+        (["--trainer.accelerator", "gpu"], "--trainer.accelerator cpu"),
+        (["--trainer.accelerator", "abacus"], "--trainer.accelerator cpu"),
+        (["--data.group_column", "colour"], "colour"),
+    ],
+)
+def test_users_mistake_gives_one_message_and_code_2(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    if arguments[-1] == "gpu" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert train(miniature(workshop, "--output_dir", str(tmp_path), *arguments)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_wandb_logs_offline(workshop: Path, tmp_path: Path) -> None:
+    arguments = ("--output_dir", str(tmp_path), "--logger", "wandb", "--evaluation.methods", "[end_to_end]")
+    run(parse_config(miniature(workshop, *arguments)))
+    assert list((tmp_path / "logs" / "wandb").glob("offline-run-*"))
+    assert (tmp_path / "logs" / "metrics.csv").exists()
+
+
+def test_own_log_is_one_command_away(workshop: Path, tmp_path: Path) -> None:
+    rows = ["prompt,llm,score,cost"]
+    for number in range(80):
+        for llm, (share, cost) in {
+            "small": (3, 0.001),
+            "middle": (5, 0.004),
+            "large": (7, 0.02),
+            "new": (6, 0.01),
+        }.items():
+            rows.append(f"What is {number} plus {number * 7}?,{llm},{int(number % 10 < share)},{cost}")
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    arguments = miniature(
+        workshop, "--output_dir", str(tmp_path / "run"), recipe="own_log", table=str(tmp_path / "log.csv")
+    )
+    assert train(arguments) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["table"]["cost_rule"] == "billed"
+
+
+@pytest.mark.parametrize("recipe", ["mmlu_pro", "zeroeval"])
+def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path, recipe: str) -> None:
+    if not (SHARED / recipe).is_dir():
+        pytest.skip(f"the table {recipe} is not at {SHARED}")
+    arguments = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end, oracle]")
+    result = run(parse_config(miniature(workshop, *arguments, recipe=recipe, table=str(SHARED / recipe))))
+    assert result.report.methods["end_to_end"].area > 0.5
+
+
+def test_trials_are_kept_and_not_repeated(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = miniature(workshop, "--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end]")
+    assert main(["evaluate", "--trials", "1", *arguments]) == 0
+    first = (tmp_path / "trials" / "seed_0.json").read_text()
+    marked = json.loads(first)
+    marked["methods"]["zero"]["area"] = 0.125
+    (tmp_path / "trials" / "seed_0.json").write_text(json.dumps(marked))
+    assert main(["evaluate", "--trials", "2", *arguments]) == 0
+    report = json.loads((tmp_path / "trials.json").read_text())
+    assert [trial["seed"] for trial in report["trials"]] == [0, 1]
+    assert report["trials"][0]["methods"]["zero"]["area"] == 0.125
+    areas = [trial["methods"]["end_to_end"]["area"] for trial in report["trials"]]
+    assert report["methods"]["end_to_end"]["area"] == pytest.approx(sum(areas) / 2)
+    assert "End-to-end" in (tmp_path / "trials.md").read_text()
+    capsys.readouterr()
+    assert main(["evaluate", "--trials", "2", *arguments, "--head.num_clusters", "4"]) == 2
+    assert "another config" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from unirouter_torch.data.cost import CostFacts, CostRule, LLMCost, choose_cost
+from unirouter_torch.data.table import TablePlaces, build_table
+from unirouter_torch.errors import DataError
+
+NAMES = ["heron", "wren"]
+NAN = torch.nan
+
+
+def facts(
+    *,
+    pair_cost: object = NAN,
+    output_tokens: object = NAN,
+    prompt_tokens: object = NAN,
+    price_in: object = NAN,
+    price_out: object = NAN,
+    params_b: object = NAN,
+    num_llms: int = 2,
+) -> CostFacts:
+    def filled(value: object, *shape: int) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.float64).expand(shape)
+
+    return CostFacts(
+        pair_cost=filled(pair_cost, 2, num_llms),
+        output_tokens=filled(output_tokens, 2, num_llms),
+        prompt_tokens=filled(prompt_tokens, 2),
+        price_in=filled(price_in, num_llms),
+        price_out=filled(price_out, num_llms),
+        params_b=filled(params_b, num_llms),
+    )
+
+
+BILLED = {"pair_cost": [[0.5, NAN], [0.25, 0.125]]}
+PRICES = {"price_in": [1.0, 4.0], "price_out": [10.0, 20.0]}
+LENGTHS = {"prompt_tokens": [100.0, 300.0], "output_tokens": [[50.0, 10.0], [70.0, NAN]]}
+SIZES = {"params_b": [7.0, 70.0]}
+ALL = {**BILLED, **PRICES, **LENGTHS, **SIZES}
+
+BY_HAND = {
+    # (0.5 + 0.25) / 2, and the one billed pair of wren
+    "billed": ([0.375, 0.125], "US dollars per prompt"),
+    # ((100*1 + 50*10) + (300*1 + 70*10)) / 2 = 800, and 100*4 + 10*20 = 600 millionths
+    "estimated": ([800e-6, 600e-6], "US dollars per prompt"),
+    "list_price": ([5.5, 12.0], "US dollars per million tokens (mean list price)"),
+    "parameters": ([7.0, 70.0], "billion parameters"),
+    "equal": ([1.0, 1.0], "requests"),
+}
+
+
+def cost_of(rule: CostRule, known: CostFacts) -> tuple[LLMCost, list[int]]:
+    cost, llms = choose_cost(rule, known, NAMES)
+    return cost, llms.tolist()
+
+
+@pytest.mark.parametrize("rule", BY_HAND)
+def test_each_rule_gives_the_number_computed_by_hand(rule: CostRule) -> None:
+    cost, llms = cost_of(rule, facts(**ALL))
+    value, unit = BY_HAND[rule]
+    torch.testing.assert_close(cost.value, torch.tensor(value, dtype=torch.float64), rtol=1e-12, atol=0.0)
+    assert (cost.unit, cost.rule, llms) == (unit, rule, [0, 1])
+
+
+def test_only_estimated_costs_are_called_estimates() -> None:
+    assert [rule for rule in BY_HAND if cost_of(rule, facts(**ALL))[0].is_estimate] == ["estimated"]
+
+
+@pytest.mark.parametrize(
+    ("known", "rule"),
+    [
+        (ALL, "billed"),
+        ({**PRICES, **LENGTHS, **SIZES}, "estimated"),
+        ({**PRICES, **SIZES}, "list_price"),
+        (SIZES, "parameters"),
+    ],
+)
+def test_auto_takes_the_first_known_rule(known: dict[str, object], rule: str) -> None:
+    assert cost_of("auto", facts(**known))[0].rule == rule
+
+
+def test_auto_without_any_fact_ends_at_equal_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="nothing distinguishes the LLMs by cost"):
+        cost, llms = cost_of("auto", facts())
+    assert (cost.rule, cost.value.tolist(), llms) == ("equal", [1.0, 1.0], [0, 1])
+
+
+@pytest.mark.parametrize(("params_b", "rule"), [([3.0, NAN, NAN, NAN], "equal"), ([3.0, 4.0, NAN, NAN], "parameters")])
+def test_auto_wants_a_cost_for_at_least_half_of_the_llms(params_b: list[float], rule: str) -> None:
+    with pytest.warns(UserWarning):
+        cost, _ = choose_cost("auto", facts(params_b=params_b, num_llms=4), ["a", "b", "c", "d"])
+    assert cost.rule == rule
+
+
+def test_half_of_an_odd_number_is_not_rounded_down() -> None:
+    with pytest.warns(UserWarning):
+        cost, _ = choose_cost("auto", facts(params_b=[3.0, NAN, NAN], num_llms=3), ["a", "b", "c"])
+    assert cost.rule == "equal"
+
+
+def test_llms_without_cost_are_left_out_and_named() -> None:
+    expected = "cost rule 'parameters': 1 of 2 LLMs have no cost and are left out: heron. Give params_b"
+    with pytest.warns(UserWarning, match=expected):
+        cost, llms = cost_of("parameters", facts(params_b=[NAN, 7.0]))
+    assert (cost.value.tolist(), llms) == ([7.0], [1])
+
+
+def test_of_many_llms_left_out_five_are_named() -> None:
+    names = [f"llm{number}" for number in range(8)]
+    with pytest.warns(UserWarning, match=r"7 of 8 LLMs .*: llm0, llm1, llm2, llm3, llm4 and 2 more\."):
+        choose_cost("parameters", facts(params_b=[NAN] * 7 + [1.0], num_llms=8), names)
+
+
+@pytest.mark.parametrize(
+    ("rule", "needed"),
+    [
+        ("billed", "cost_usd"),
+        ("estimated", "output_tokens or output_chars"),
+        ("list_price", "price_in and price_out"),
+        ("parameters", "params_b"),
+    ],
+)
+def test_rule_that_knows_no_llm_is_refused(rule: CostRule, needed: str) -> None:
+    with pytest.raises(DataError, match=f"cost rule '{rule}': known for no LLM, expected .*{needed}.*data.cost"):
+        cost_of(rule, facts())
+
+
+def test_one_price_alone_is_no_list_price() -> None:
+    with pytest.raises(DataError, match="known for no LLM"):
+        cost_of("list_price", facts(price_in=[1.0, 2.0]))
+
+
+def test_costs_that_are_all_zero_are_refused_but_one_free_llm_is_not() -> None:
+    with pytest.raises(DataError, match="cost rule 'billed': every LLM costs 0.*data.cost: equal"):
+        cost_of("auto", facts(pair_cost=0.0))
+    assert cost_of("auto", facts(pair_cost=[0.0, 1.0]))[0].value.tolist() == [0.0, 1.0]
+
+
+def test_lengths_are_characters_over_four_where_tokens_were_not_counted() -> None:
+    table = build_table(
+        pa.table({"prompt_id": ["p1", "p2"], "prompt": ["é" * 400, "b" * 1200]}),
+        pa.table({"model_id": NAMES, **PRICES}),
+        pa.table(
+            {
+                "prompt_id": ["p1", "p2", "p1"],
+                "model_id": ["heron", "heron", "wren"],
+                "score": [1.0, 0.0, 1.0],
+                "output_tokens": [None, 70, None],
+                "output_chars": [200, 4, 40],
+            }
+        ),
+        name="birds",
+        places=TablePlaces("p", "m", "o"),
+    )
+    expected = torch.tensor(BY_HAND["estimated"][0], dtype=torch.float64)
+    torch.testing.assert_close(table.cost.value, expected, rtol=1e-12, atol=0.0)

@@ -1,0 +1,261 @@
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from unirouter_torch.data.load import load_table
+from unirouter_torch.data.simulate import simulate_tables
+from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
+from unirouter_torch.errors import DataError
+
+# fields: prompt_id, prompt, source, llm, score, cost, price_in
+ROWS: list[tuple[Any, ...]] = [
+    ("q2", 'Say "hm",\nthen "ça".', "talk", "wren", 0.25, 0.125, 1.5),
+    ("q1", "2 + 2?", "sums", "heron", 1, 0.5, 4.0),
+    ("q2", 'Say "hm",\nthen "ça".', "talk", "heron", 0.0, 0.25, 4.0),
+]
+FIELDS = ("prompt_id", "prompt", "source", "llm", "score", "cost", "price_in")
+LOG = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
+PARTS = {
+    "prompts": {"prompt_id": ["q1", "q2"], "prompt": ["2 + 2?", ROWS[0][1]], "source": ["sums", "talk"]},
+    "models": {"model_id": ["heron", "wren"], "price_in": [4.0, 1.5]},
+    "outcomes": {
+        "prompt_id": ["q1", "q2", "q2"],
+        "model_id": ["heron", "wren", "heron"],
+        "score": [1.0, 0.25, 0.0],
+        "cost_usd": [0.5, 0.125, 0.25],
+    },
+}
+
+
+def write_folder(folder: Path, parts: dict[str, Any] = PARTS) -> str:
+    write_parquet_folder(folder, *(pa.table(parts[name]) for name in ("prompts", "models", "outcomes")))
+    return str(folder)
+
+
+def write_csv(file: Path, rows: list[dict[str, Any]]) -> str:
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(file)
+
+
+def write_jsonl(file: Path, rows: list[dict[str, Any]]) -> str:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+def write_hub_folder(folder: Path) -> str:
+    configs = "".join(f"- config_name: {part}\n  data_files: {part}.parquet\n" for part in PARTS)
+    write_folder(folder)
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    return f"hub:{folder}"
+
+
+@pytest.fixture(params=["csv", "jsonl"])
+def write_log(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    write = {"csv": write_csv, "jsonl": write_jsonl}[request.param]
+    return lambda rows: write(tmp_path / f"log.{request.param}", rows)
+
+
+@pytest.fixture(autouse=True)
+def cache_of_datasets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def test_all_forms_of_the_same_data_have_the_same_content(tmp_path: Path) -> None:
+    paths = [
+        write_folder(tmp_path / "folder"),
+        write_csv(tmp_path / "log.csv", LOG),
+        write_jsonl(tmp_path / "log.jsonl", LOG),
+        write_hub_folder(tmp_path / "hub"),
+    ]
+    tables = [load_table(path) for path in paths]
+    assert len({table.content_hash for table in tables}) == 1
+    assert [table.name for table in tables] == ["folder", "log", "log", str(tmp_path / "hub")]
+    for table in tables:
+        assert table.prompt_texts == PARTS["prompts"]["prompt"]
+        assert table.llms["price_in"].to_pylist() == [4.0, 1.5]
+        torch.testing.assert_close(table.error, torch.tensor([[0.0, 0.0], [1.0, 0.75]]))
+        assert table.observed.tolist() == [[True, False], [True, True]]
+        assert (table.cost.rule, table.cost.value.tolist()) == ("billed", [0.375, 0.125])
+
+
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_parquet_columns_may_be_any_text_and_null_throughout(tmp_path: Path, text: pa.DataType) -> None:
+    expected = load_table(write_folder(tmp_path / "plain")).content_hash
+    for part, columns in PARTS.items():
+        table = pa.table(columns)
+        schema = pa.schema([(f.name, text if f.type == pa.string() else f.type) for f in table.schema])
+        table = table.cast(schema)
+        if part == "models":
+            table = table.append_column("params_b", pa.nulls(2)).append_column("price_out", pa.nulls(2))
+        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=1)
+    assert load_table(str(tmp_path)).content_hash == expected
+
+
+def test_settings_reach_the_table(tmp_path: Path) -> None:
+    models = {**PARTS["models"], "params_b": [70.0, 7.0], "base": ["x", "x"]}
+    path = write_folder(tmp_path, {**PARTS, "models": models})
+    table = load_table(path, cost_rule="parameters", group_column="base")
+    assert (table.cost.value.tolist(), table.group.tolist()) == ([70.0, 7.0], [0, 0])
+    assert load_table(path, same_llm=[["wren", "heron"]]).group.tolist() == [0, 0]
+
+
+def test_equal_texts_of_a_log_without_ids_are_one_prompt(write_log: Any) -> None:
+    keep = ("prompt", "llm", "score", "cost")
+    table = load_table(write_log([{name: row[name] for name in keep} for row in LOG]))
+    assert table.num_prompts == 2
+    row = table.prompt_texts.index(ROWS[0][1])
+    assert table.error[row].tolist() == [1.0, 0.75]
+    assert table.observed.sum().item() == 3
+    assert table.sources == ["unknown"] * 2
+
+
+def test_ids_of_a_log_part_equal_texts(write_log: Any) -> None:
+    rows = [{"prompt_id": name, "prompt": "Again?", "llm": "wren", "score": 1, "cost": 1} for name in ("a", "b")]
+    assert load_table(write_log(rows)).prompt_texts == ["Again?", "Again?"]
+
+
+def test_all_optional_columns_of_a_log_are_read_and_others_ignored(write_log: Any) -> None:
+    row = {"prompt": "12345678", "llm": "wren", "score": 1, "cost": 2, "output_tokens": 10, "params_b": 7}
+    row |= {"price_in": 3, "price_out": 5, "source": "sums", "answer": "so be it"}
+    path = write_log([row])
+    rules = ("billed", "estimated", "list_price", "parameters")
+    costs = [load_table(path, cost_rule=rule).cost.value.item() for rule in rules]
+    assert costs == pytest.approx([2, (2 * 3 + 10 * 5) / 1e6, 4, 7], rel=1e-12)
+    table = load_table(path)
+    assert table.sources == ["sums"]
+    assert "answer" not in table.llms.column_names
+
+
+def test_a_fact_given_in_one_row_of_a_log_holds_for_its_llm(write_log: Any) -> None:
+    rows = [{**row, "price_out": 8.0 if number == 2 else None} for number, row in enumerate(LOG)]
+    assert load_table(write_log(rows)).llms["price_out"].to_pylist() == [8.0, None]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [("price_in", 5.0, "5.0"), ("prompt", "3 + 3?", "'3 + 3?'"), ("source", "tales", "'tales'")],
+)
+def test_rows_of_a_log_that_contradict_one_another_are_refused(
+    write_log: Any, column: str, value: Any, shown: str
+) -> None:
+    path = write_log([*LOG[:2], {**LOG[2], column: value}])
+    message = f"{path}: column '{column}', row 3: got {shown}, expected what an earlier row says"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}.*Make the rows agree"):
+        load_table(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": 1.5}, "column 'score', row 3: got 1.5, expected a number in [0, 1]"),
+        ({"score": None}, "column 'score', row 3: got None"),
+        ({"cost": -1}, "column 'cost', row 3: got -1.0"),
+        ({"llm": " "}, "column 'llm', row 3: got None"),
+        ({"prompt_id": "q1", "prompt": "2 + 2?", "source": "sums"}, "column 'prompt_id / model_id', row 3"),
+    ],
+)
+def test_bad_value_of_a_log_is_refused_with_its_row(write_log: Any, change: dict[str, Any], message: str) -> None:
+    path = write_log([*LOG[:2], {**LOG[2], **change}])
+    with pytest.raises(DataError, match=f"^{re.escape(f'{path}: {message}')}"):
+        load_table(path)
+
+
+def test_equal_texts_with_the_same_llm_are_a_repeated_pair(write_log: Any) -> None:
+    with pytest.raises(DataError, match=r"column 'prompt_id / model_id', row 2.*Remove one of the rows"):
+        load_table(write_log([{"prompt": "Hm?", "llm": "wren", "score": 1}] * 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("short.csv", "prompt,llm,score\nHm?,wren,1\nHa?,wren\n", "row 2: Expected 3 columns, got 2"),
+        ("text.csv", 'prompt,llm,score\n"H\nm",wren,1\nHa?,wren,good\n', "column 3: row 2: .*'good'"),
+        (
+            "names.csv",
+            "Prompt;llm;score\nHm?;wren;1\n",
+            "column 'prompt' is missing .* Prompt;llm;score. Add or rename",
+        ),
+        ("twice.csv", "prompt,llm,score,score\nHm?,wren,1,0\n", "column 'score': got several"),
+        ("header.csv", "prompt,llm,score\n", "got no rows"),
+        ("empty.csv", "", "Empty CSV"),
+        ("empty.jsonl", "", "Empty JSON"),
+        ("cut.jsonl", '{"prompt": "a", "llm": "b", "score": 1}\n{"prompt": "a", "ll', "in row 2"),
+        ("text.jsonl", '{"prompt": "a", "llm": "b", "score": 1}\n{"score": "good"}\n', "score.*string in row 2"),
+        ("none.jsonl", '{"prompt": "a", "llm": "b"}\n', "column 'score' is missing or empty; got .* prompt, llm"),
+    ],
+)
+def test_malformed_log_is_refused_with_file_and_row(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"{re.escape(name)}: .*{message}"):
+        load_table(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_log_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"prompt,llm,score\nHm?,wren,1\n\xe7a?,wren,1\n")
+    with pytest.raises(DataError, match=rf"{name}, line 3: expected UTF-8 .* Save it in UTF-8"):
+        load_table(str(tmp_path / name))
+
+
+def test_byte_order_mark_of_a_log_is_no_part_of_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("\ufeffprompt,llm,score,cost\nHm?,wren,1,1\n", encoding="utf-8")
+    assert load_table(str(file)).prompt_texts == ["Hm?"]
+
+
+@pytest.mark.parametrize("part", list(PARTS))
+def test_truncated_or_missing_parquet_file_is_refused_by_name(tmp_path: Path, part: str) -> None:
+    path = write_folder(tmp_path)
+    file = tmp_path / f"{part}.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{part}\.parquet: expected a whole Parquet file .* copy it again"):
+        load_table(path)
+    file.unlink()
+    with pytest.raises(DataError, match=rf"{part}\.parquet: no such file; .* correct data\.path"):
+        load_table(path)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_missing_log_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name}: no such file\. Correct data\.path"):
+        load_table(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "log.xlsx", "simulated:0x5", "simulated:24", "simulated:24x10x3"])
+def test_path_of_no_known_form_is_refused_with_the_forms(path: str) -> None:
+    with pytest.raises(DataError, match=rf"^data\.path: got '{path}'.*\.jsonl.*hub:.*simulated:NUM_PROMPTSxNUM_LLMS"):
+        load_table(path)
+
+
+def test_hub_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    path = write_hub_folder(tmp_path / "hub")
+    readme = tmp_path / "hub" / "README.md"
+    readme.write_text(readme.read_text().replace("config_name: models", "config_name: llms"))
+    with pytest.raises(
+        DataError, match=r"hub:.*, config 'models': expected a dataset with the configs prompts, models"
+    ):
+        load_table(path)
+
+
+def test_hub_dataset_out_of_reach_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^hub:nobody/nothing@v1, config 'prompts': .* Check the name"):
+        load_table("hub:nobody/nothing@v1")
+
+
+def test_simulated_table_has_the_asked_size_and_content(tmp_path: Path) -> None:
+    table = load_table("simulated:240x10")
+    assert (table.name, table.num_prompts, table.num_llms) == ("simulated:240x10", 240, 10)
+    write_parquet_folder(tmp_path, *simulate_tables(num_prompts=240, num_llms=10))
+    assert load_table(str(tmp_path)).content_hash == table.content_hash
