@@ -42,6 +42,9 @@ def test_stored_cluster_probabilities_are_those_of_the_calibration_prompts(route
 def test_saving_a_loaded_router_gives_the_same_files(router: Router, folder: Path, tmp_path: Path) -> None:
     router.save_pretrained(tmp_path / "copy")
     first, second = (json.loads((place / "manifest.json").read_text()) for place in (folder, tmp_path / "copy"))
+    # transformers notes in this file how the tokenizer was loaded
+    for manifest in (first, second):
+        del manifest["sha256"]["encoder/tokenizer_config.json"]
     assert first == second
 
 

@@ -33,9 +33,9 @@ def home(
     return tmp_path
 
 
-def cut_down(workshop: Path, arguments: list[str]) -> list[str]:
+def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
     """The README's own arguments first, then what makes the run small."""
-    small = miniature(workshop)[2:]
+    small = [*miniature(workshop)[2:], "--output_dir", str(home / "run")]
     where = small.index("--data.path")
     return arguments + (small[:where] + small[where + 2 :] if "--data.path" in arguments else small)
 
@@ -60,7 +60,7 @@ def test_training_commands_run(home: Path, workshop: Path) -> None:
     rows = [f"Is {n} even?,{llm},{(n + k) % 2}" for n in range(60) for k, llm in enumerate("abcd")]
     (home / "my_log.csv").write_text("\n".join(["prompt,llm,score", *rows]) + "\n")
     for arguments in commands("python train.py"):
-        assert train(cut_down(workshop, arguments)) == 0
+        assert train(cut_down(workshop, home, arguments)) == 0
 
 
 def test_evaluation_commands_run(home: Path, workshop: Path) -> None:
@@ -69,7 +69,7 @@ def test_evaluation_commands_run(home: Path, workshop: Path) -> None:
     del settings["data"]["same_llm"]
     recipe.write_text(yaml.safe_dump(settings))
     for number, arguments in enumerate(commands("unirouter evaluate")):
-        small = [*cut_down(workshop, arguments), "--evaluation.methods", "[zero, end_to_end]"]
+        small = [*cut_down(workshop, home, arguments), "--evaluation.methods", "[zero, end_to_end]"]
         assert main(["evaluate", *small, "--trials", "1", "--output_dir", str(home / str(number))]) == 0
 
 

@@ -1,6 +1,7 @@
 """Checks of the columns of a routing table; every message names the file, the column and the row."""
 
 import sys
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.compute as pc
 
 from unirouter_torch.errors import DataError
 
-Column = pa.Array | pa.ChunkedArray
+Column: TypeAlias = pa.Array | pa.ChunkedArray
 """A column, in one piece or in several."""
 
 _LARGEST = sys.float_info.max

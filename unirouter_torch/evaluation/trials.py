@@ -7,6 +7,7 @@ import torch
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.data.splits import Split, draw_calibration
 from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.routing.method import FeaturesT, Outcomes, RoutingMethod, Tuning
@@ -52,6 +53,10 @@ def build_trial(
         num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
         convention: How areas are measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
+
+    Raises:
+        DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
+            calibration or test prompts.
     """
     outcomes = Outcomes(embedding, table.error, table.observed)
     seen, unseen = outcomes.of_llms(split.seen_llms), outcomes.of_llms(split.unseen_llms)
@@ -62,7 +67,7 @@ def build_trial(
         curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)
         return area_under_deferral_curve(curve, seen_cost, convention)
 
-    return Trial(
+    trial = Trial(
         train=seen.of_prompts(split.train_prompts),
         tuning=Tuning(
             validation=seen.of_prompts(split.validation_prompts),
@@ -76,6 +81,18 @@ def build_trial(
         test=unseen.of_prompts(split.test_prompts),
         test_cost=table.cost.value[split.unseen_llms],
     )
+    _require_outcomes(table.name, seed, "seen", {"training": trial.train, "validation": trial.tuning.validation})
+    _require_outcomes(table.name, seed, "unseen", {"calibration": trial.calibration, "test": trial.test})
+    return trial
+
+
+def _require_outcomes(table: str, seed: int, llms: str, parts: dict[str, Outcomes]) -> None:
+    for prompts, outcomes in parts.items():
+        if not outcomes.observed.any():
+            raise DataError(
+                f"{table}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add outcomes, change "
+                "data.unseen_fraction, or try another seed."
+            )
 
 
 def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:

@@ -1,5 +1,6 @@
 """One run from a config to a saved, evaluated router, in the order in which a reader would explain it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,22 +135,25 @@ def build_router(
 ) -> Router:
     """The trained head with its encoder and a pool of all LLMs of the table, seen and unseen alike.
 
-    Every LLM is represented by its outcomes on the calibration prompts, as one that joins later will be.
+    Every LLM is represented by its outcomes on the calibration prompts, as one that joins later will be; one that has
+    none there is left out with a warning.
     """
     table, head = embedded.table, end_to_end.head
     probability = head(embedded.embedding[calibration_prompts]).detach()
     rows = calibration_prompts.tolist()
+    observed = table.observed[calibration_prompts]
+    pool = LLMPool(
+        names=tuple(table.llm_names),
+        cost=table.cost.value,
+        sums=sum_by_cluster(probability, table.error[calibration_prompts], observed),
+        cost_unit=table.cost.unit,
+        cost_is_estimate=table.cost.is_estimate,
+        reference_cost=table.cost.value.max().item(),
+    )
     return Router(
         encoder=embedded.encoder,
         head=head,
-        pool=LLMPool(
-            names=tuple(table.llm_names),
-            cost=table.cost.value,
-            sums=sum_by_cluster(probability, table.error[calibration_prompts], table.observed[calibration_prompts]),
-            cost_unit=table.cost.unit,
-            cost_is_estimate=table.cost.is_estimate,
-            reference_cost=table.cost.value.max().item(),
-        ),
+        pool=_with_outcomes_only(pool, observed.any(0).tolist()),
         calibration=CalibrationPrompts(
             prompt_ids=tuple(table.prompt_ids[row] for row in rows),
             texts=tuple(table.prompt_texts[row] for row in rows),
@@ -157,3 +161,15 @@ def build_router(
         ),
         about={"table": report.table, "split": report.split, "unseen_llms": report.to_json()["methods"]["end_to_end"]},
     ).eval()
+
+
+def _with_outcomes_only(pool: LLMPool, has_outcome: Sequence[bool]) -> LLMPool:
+    unknown = [name for name, known in zip(pool.names, has_outcome, strict=True) if not known]
+    if not unknown:
+        return pool
+    warnings.warn(
+        f"{len(unknown)} LLMs have no outcome on the calibration prompts and are left out of the saved pool: "
+        f"{', '.join(unknown[:5])}. Add outcomes, or raise data.num_calibration.",
+        stacklevel=2,
+    )
+    return pool.select([name for name in pool.names if name not in unknown])

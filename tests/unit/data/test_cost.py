@@ -1,3 +1,5 @@
+from typing import Any
+
 import pyarrow as pa
 import pytest
 import torch
@@ -13,15 +15,15 @@ NAN = torch.nan
 
 def facts(
     *,
-    pair_cost: object = NAN,
-    output_tokens: object = NAN,
-    prompt_tokens: object = NAN,
-    price_in: object = NAN,
-    price_out: object = NAN,
-    params_b: object = NAN,
+    pair_cost: Any = NAN,
+    output_tokens: Any = NAN,
+    prompt_tokens: Any = NAN,
+    price_in: Any = NAN,
+    price_out: Any = NAN,
+    params_b: Any = NAN,
     num_llms: int = 2,
 ) -> CostFacts:
-    def filled(value: object, *shape: int) -> Tensor:
+    def filled(value: Any, *shape: int) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float64).expand(shape)
 
     return CostFacts(
@@ -34,13 +36,13 @@ def facts(
     )
 
 
-BILLED = {"pair_cost": [[0.5, NAN], [0.25, 0.125]]}
-PRICES = {"price_in": [1.0, 4.0], "price_out": [10.0, 20.0]}
-LENGTHS = {"prompt_tokens": [100.0, 300.0], "output_tokens": [[50.0, 10.0], [70.0, NAN]]}
-SIZES = {"params_b": [7.0, 70.0]}
-ALL = {**BILLED, **PRICES, **LENGTHS, **SIZES}
+BILLED: dict[str, Any] = {"pair_cost": [[0.5, NAN], [0.25, 0.125]]}
+PRICES: dict[str, Any] = {"price_in": [1.0, 4.0], "price_out": [10.0, 20.0]}
+LENGTHS: dict[str, Any] = {"prompt_tokens": [100.0, 300.0], "output_tokens": [[50.0, 10.0], [70.0, NAN]]}
+SIZES: dict[str, Any] = {"params_b": [7.0, 70.0]}
+ALL: dict[str, Any] = {**BILLED, **PRICES, **LENGTHS, **SIZES}
 
-BY_HAND = {
+BY_HAND: dict[CostRule, tuple[list[float], str]] = {
     # (0.5 + 0.25) / 2, and the one billed pair of wren
     "billed": ([0.375, 0.125], "US dollars per prompt"),
     # ((100*1 + 50*10) + (300*1 + 70*10)) / 2 = 800, and 100*4 + 10*20 = 600 millionths
@@ -77,7 +79,7 @@ def test_only_estimated_costs_are_called_estimates() -> None:
         (SIZES, "parameters"),
     ],
 )
-def test_auto_takes_the_first_known_rule(known: dict[str, object], rule: str) -> None:
+def test_auto_takes_the_first_known_rule(known: dict[str, Any], rule: str) -> None:
     assert cost_of("auto", facts(**known))[0].rule == rule
 
 
@@ -133,7 +135,7 @@ def test_one_price_alone_is_no_list_price() -> None:
 
 
 def test_costs_that_are_all_zero_are_refused_but_one_free_llm_is_not() -> None:
-    with pytest.raises(DataError, match="cost rule 'billed': every LLM costs 0.*data.cost: equal"):
+    with pytest.raises(DataError, match=r"cost rule 'billed': every LLM costs 0.*data\.cost: equal"):
         cost_of("auto", facts(pair_cost=0.0))
     assert cost_of("auto", facts(pair_cost=[0.0, 1.0]))[0].value.tolist() == [0.0, 1.0]
 

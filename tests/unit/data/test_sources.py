@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
@@ -23,7 +24,7 @@ ROWS: list[tuple[Any, ...]] = [
 ]
 FIELDS = ("prompt_id", "prompt", "source", "llm", "score", "cost", "price_in")
 LOG = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
     "prompts": {"prompt_id": ["q1", "q2"], "prompt": ["2 + 2?", ROWS[0][1]], "source": ["sums", "talk"]},
     "models": {"model_id": ["heron", "wren"], "price_in": [4.0, 1.5]},
     "outcomes": {
@@ -129,7 +130,7 @@ def test_all_optional_columns_of_a_log_are_read_and_others_ignored(write_log: An
     row = {"prompt": "12345678", "llm": "wren", "score": 1, "cost": 2, "output_tokens": 10, "params_b": 7}
     row |= {"price_in": 3, "price_out": 5, "source": "sums", "answer": "so be it"}
     path = write_log([row])
-    rules = ("billed", "estimated", "list_price", "parameters")
+    rules: tuple[CostRule, ...] = ("billed", "estimated", "list_price", "parameters")
     costs = [load_table(path, cost_rule=rule).cost.value.item() for rule in rules]
     assert costs == pytest.approx([2, (2 * 3 + 10 * 5) / 1e6, 4, 7], rel=1e-12)
     table = load_table(path)

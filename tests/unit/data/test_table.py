@@ -14,9 +14,18 @@ from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import DataError
 
 PLACES = TablePlaces("p.parquet", "m.parquet", "o.parquet")
-PROMPTS = {"prompt_id": ["p2", "p1"], "prompt": ["Name a river.", "2 + 2?"], "source": ["places", "sums"]}
-MODELS = {"model_id": ["wren", "heron"], "price_in": [1.0, 4.0], "price_out": [2.0, 8.0], "host": ["north", "south"]}
-OUTCOMES = {
+PROMPTS: dict[str, Any] = {
+    "prompt_id": ["p2", "p1"],
+    "prompt": ["Name a river.", "2 + 2?"],
+    "source": ["places", "sums"],
+}
+MODELS: dict[str, Any] = {
+    "model_id": ["wren", "heron"],
+    "price_in": [1.0, 4.0],
+    "price_out": [2.0, 8.0],
+    "host": ["north", "south"],
+}
+OUTCOMES: dict[str, Any] = {
     "prompt_id": ["p1", "p2", "p2"],
     "model_id": ["heron", "heron", "wren"],
     "score": [1.0, 0.25, 0.0],
@@ -36,11 +45,11 @@ def make_table(
 
 def random_parts(seed: int, num_prompts: int = 12, num_llms: int = 5) -> tuple[dict[str, Any], ...]:
     rng = random.Random(seed)
-    prompts = {
+    prompts: dict[str, Any] = {
         "prompt_id": [f"p{row:02}" for row in range(num_prompts)],
         "prompt": [f"What is {rng.randrange(20)} squared?" for _ in range(num_prompts)],
     }
-    models = {
+    models: dict[str, Any] = {
         "model_id": [f"llm{column}" for column in range(num_llms)],
         "params_b": [1.0 + c for c in range(num_llms)],
     }
@@ -114,7 +123,7 @@ def test_every_cell_agrees_with_a_loop_over_the_outcomes(seed: int) -> None:
 @given(st.integers(0, 2**32))
 def test_order_of_rows_changes_neither_content_nor_splits(seed: int) -> None:
     rng = random.Random(seed)
-    parts = random_parts(seed)
+    parts = random_parts(seed, num_prompts=30)
     first, second = make_table(*parts), make_table(*(shuffled(part, rng) for part in parts))
     assert first.content_hash == second.content_hash
     splits = (
@@ -210,107 +219,107 @@ def without(part: dict[str, Any], column: str) -> dict[str, Any]:
     return {name: values for name, values in part.items() if name != column}
 
 
-P, M, O = PROMPTS, MODELS, OUTCOMES
+P, M, R = PROMPTS, MODELS, OUTCOMES
 MALFORMED = {
-    "no prompt_id": ({**without(P, "prompt_id")}, M, O, "p.parquet: column 'prompt_id' is missing", "Add or rename"),
-    "no prompt": (without(P, "prompt"), M, O, "p.parquet: column 'prompt' is missing", "Add or rename"),
-    "no model_id": (P, without(M, "model_id"), O, "m.parquet: column 'model_id' is missing", "Add or rename"),
-    "no score": (P, M, without(O, "score"), "o.parquet: column 'score' is missing", "Add or rename"),
-    "no pair": (P, M, without(O, "model_id"), "o.parquet: column 'model_id' is missing", "Add or rename"),
-    "null column": (P, M, {**O, "score": [None] * 3}, "o.parquet: column 'score' is missing or empty", "Add or rename"),
-    "text score": (P, M, {**O, "score": ["1", "0", "1"]}, "o.parquet: column 'score': got the type string", "Convert"),
-    "number text": ({**P, "prompt": [1, 2]}, M, O, "p.parquet: column 'prompt': got the type int64", "Write it as"),
-    "text price": (P, {**M, "price_in": ["1", "2"]}, O, "m.parquet: column 'price_in': got the type string", "Convert"),
+    "no prompt_id": (without(P, "prompt_id"), M, R, "p.parquet: column 'prompt_id' is missing", "Add or rename"),
+    "no prompt": (without(P, "prompt"), M, R, "p.parquet: column 'prompt' is missing", "Add or rename"),
+    "no model_id": (P, without(M, "model_id"), R, "m.parquet: column 'model_id' is missing", "Add or rename"),
+    "no score": (P, M, without(R, "score"), "o.parquet: column 'score' is missing", "Add or rename"),
+    "no pair": (P, M, without(R, "model_id"), "o.parquet: column 'model_id' is missing", "Add or rename"),
+    "null column": (P, M, {**R, "score": [None] * 3}, "o.parquet: column 'score' is missing or empty", "Add or rename"),
+    "text score": (P, M, {**R, "score": ["1", "0", "1"]}, "o.parquet: column 'score': got the type string", "Convert"),
+    "number text": ({**P, "prompt": [1, 2]}, M, R, "p.parquet: column 'prompt': got the type int64", "Write it as"),
+    "text price": (P, {**M, "price_in": ["1", "2"]}, R, "m.parquet: column 'price_in': got the type string", "Convert"),
     "prompt twice": (
         {**P, "prompt_id": ["p1", "p1"]},
         M,
-        O,
+        R,
         "p.parquet: column 'prompt_id', row 2: got 'p1'",
         "Remove",
     ),
     "llm twice": (
         P,
         {**M, "model_id": ["wren", "wren"]},
-        O,
+        R,
         "m.parquet: column 'model_id', row 2: got 'wren'",
         "Remove",
     ),
     "pair twice": (
         P,
         M,
-        {**O, "prompt_id": ["p1", "p2", "p2"], "model_id": ["wren", "heron", "heron"]},
+        {**R, "prompt_id": ["p1", "p2", "p2"], "model_id": ["wren", "heron", "heron"]},
         "o.parquet: column 'prompt_id / model_id', row 3: got 'p2 / heron'",
         "Remove",
     ),
-    "score above": (P, M, {**O, "score": [1.0, 1.01, 0.0]}, "o.parquet: column 'score', row 2: got 1.01", "[0, 1]"),
-    "score below": (P, M, {**O, "score": [1.0, 0.0, -0.1]}, "o.parquet: column 'score', row 3: got -0.1", "[0, 1]"),
-    "score nan": (P, M, {**O, "score": [np.nan, 0.0, 1.0]}, "o.parquet: column 'score', row 1: got nan", "Correct"),
-    "score null": (P, M, {**O, "score": [1.0, 0.0, None]}, "o.parquet: column 'score', row 3: got None", "Leave out"),
+    "score above": (P, M, {**R, "score": [1.0, 1.01, 0.0]}, "o.parquet: column 'score', row 2: got 1.01", "[0, 1]"),
+    "score below": (P, M, {**R, "score": [1.0, 0.0, -0.1]}, "o.parquet: column 'score', row 3: got -0.1", "[0, 1]"),
+    "score nan": (P, M, {**R, "score": [np.nan, 0.0, 1.0]}, "o.parquet: column 'score', row 1: got nan", "Correct"),
+    "score null": (P, M, {**R, "score": [1.0, 0.0, None]}, "o.parquet: column 'score', row 3: got None", "Leave out"),
     "strange prompt": (
         P,
         M,
-        {**O, "prompt_id": ["p1", "p2", "p9"]},
+        {**R, "prompt_id": ["p1", "p2", "p9"]},
         "o.parquet: column 'prompt_id', row 3: got 'p9', expected one of those in p.parquet",
         "Add it there",
     ),
     "strange llm": (
         P,
         M,
-        {**O, "model_id": ["heron", "crow", "wren"]},
+        {**R, "model_id": ["heron", "crow", "wren"]},
         "o.parquet: column 'model_id', row 2: got 'crow', expected one of those in m.parquet",
         "Add it there",
     ),
-    "no prompts": ({name: [] for name in P}, M, O, "p.parquet: got no rows", "Check that the file"),
-    "no llms": (P, {name: [] for name in M}, O, "m.parquet: got no rows", "Check that the file"),
-    "no outcomes": (P, M, {name: [] for name in O}, "o.parquet: got no rows", "Check that the file"),
+    "no prompts": ({name: [] for name in P}, M, R, "p.parquet: got no rows", "Check that the file"),
+    "no llms": (P, {name: [] for name in M}, R, "m.parquet: got no rows", "Check that the file"),
+    "no outcomes": (P, M, {name: [] for name in R}, "o.parquet: got no rows", "Check that the file"),
     "idle llm": (
         P,
         M,
-        {**O, "prompt_id": ["p1", "p2", "p3"], "model_id": ["heron"] * 3},
+        {**R, "prompt_id": ["p1", "p2", "p3"], "model_id": ["heron"] * 3},
         "m.parquet: column 'model_id', row 1: got 'wren', expected an LLM with at least one outcome in o.parquet",
         "remove the LLM",
     ),
     "blank prompt": (
         {**P, "prompt": ["Hm?", " \n"]},
         M,
-        O,
+        R,
         "p.parquet: column 'prompt', row 2: got None",
         "Fill it in",
     ),
-    "null prompt": ({**P, "prompt": [None, "Hm?"]}, M, O, "p.parquet: column 'prompt', row 1: got None", "Fill it in"),
+    "null prompt": ({**P, "prompt": [None, "Hm?"]}, M, R, "p.parquet: column 'prompt', row 1: got None", "Fill it in"),
     "negative price": (
         P,
         {**M, "price_out": [1.0, -1.0]},
-        O,
+        R,
         "m.parquet: column 'price_out', row 2: got -1.0",
         "Correct",
     ),
-    "nan price": (P, {**M, "price_in": [np.nan, 1.0]}, O, "m.parquet: column 'price_in', row 1: got nan", "Correct"),
+    "nan price": (P, {**M, "price_in": [np.nan, 1.0]}, R, "m.parquet: column 'price_in', row 1: got nan", "Correct"),
     "infinite size": (
         P,
         {**M, "params_b": [1.0, np.inf]},
-        O,
+        R,
         "m.parquet: column 'params_b', row 2: got inf",
         "Correct",
     ),
     "negative cost": (
         P,
         M,
-        {**O, "cost_usd": [0.1, 0.1, -0.1]},
+        {**R, "cost_usd": [0.1, 0.1, -0.1]},
         "o.parquet: column 'cost_usd', row 3: got -0.1",
         "Correct",
     ),
     "nan cost": (
         P,
         M,
-        {**O, "cost_usd": [0.1, np.nan, 0.1]},
+        {**R, "cost_usd": [0.1, np.nan, 0.1]},
         "o.parquet: column 'cost_usd', row 2: got nan",
         "Correct",
     ),
     "negative length": (
         P,
         M,
-        {**O, "output_tokens": [3, -1, 2]},
+        {**R, "output_tokens": [3, -1, 2]},
         "o.parquet: column 'output_tokens', row 2: got -1.0",
         "Correct",
     ),
