@@ -90,8 +90,8 @@ def _require_outcomes(table: str, seed: int, llms: str, parts: dict[str, Outcome
     for prompts, outcomes in parts.items():
         if not outcomes.observed.any():
             raise DataError(
-                f"{table}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add outcomes, change "
-                "data.unseen_fraction, or try another seed."
+                f"{table}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add outcomes, "
+                "change data.unseen_fraction, or try another seed."
             )
 
 
