@@ -9,7 +9,7 @@ from torch import Tensor
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
-NUM_NEIGHBORS = (5, 10, 20, 40, 80, 160)
+NUM_NEIGHBORS = (5, 10, 20, 40, 80, 160, 320)
 
 
 class KNearestNeighbors(RoutingMethod[Outcomes]):

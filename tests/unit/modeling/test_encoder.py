@@ -253,7 +253,7 @@ def test_loading_is_silent(folders: dict[str, Path], capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["my encoder", "/no/such/folder", "./runs", "runs/a/encoder", __file__])
+@pytest.mark.parametrize("name", ["my encoder", "/no/such/folder", "./no-such-folder", "runs/a/encoder", __file__])
 def test_name_that_is_neither_folder_nor_hub_id_is_refused(name: str) -> None:
     with pytest.raises(ArtifactError, match="no such folder"):
         PromptEncoder.from_pretrained(name)
