@@ -17,6 +17,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import DataError, UniRouterError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     route.add_argument(
         "--cost-weight",
         type=float,
-        default=0.1,
+        default=DEFAULT_COST_WEIGHT,
         metavar="W",
         help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: %(default)s)",
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from unirouter_torch.config.checks import at_least, positive
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_COST_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

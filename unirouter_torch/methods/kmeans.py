@@ -7,7 +7,7 @@ from jaxtyping import Float
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from unirouter_torch.routing.cluster_error import cluster_error, sum_by_cluster
+from unirouter_torch.routing.cluster_error import cluster_error, estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix
 
@@ -79,4 +79,4 @@ def _represent(calibration: Outcomes, centroids: Centroids, shrinkage: float) ->
 
 
 def _estimate(embedding: Embedding, features: ClusterError, centroids: Centroids) -> ErrorMatrix:
-    return assign_to_nearest(embedding, centroids) @ features.T
+    return estimate_error(assign_to_nearest(embedding, centroids), features)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.card import router_card
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.cluster_error import ClusterSums, sum_by_cluster
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix
@@ -27,7 +28,6 @@ from unirouter_torch.storage import (
 )
 
 FORMAT_VERSION = 1
-DEFAULT_COST_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +96,8 @@ class Router(nn.Module):
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
-        probability: ClusterProbability = self.head(embedding)
         features = self.head.cluster_error(ClusterSums(*(sums.to(embedding.device) for sums in self.pool.sums)))
-        return (probability @ features.T).clamp(0.0, 1.0)
+        return estimate_error(self.head(embedding), features)
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:

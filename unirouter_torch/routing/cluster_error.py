@@ -66,6 +66,18 @@ def cluster_error(sums: ClusterSums, shrinkage: float | Float[Tensor, ""]) -> Cl
     return torch.where(has_weight, shrunk, overall).clamp(0.0, 1.0)
 
 
+def estimate_error(cluster_probability: ClusterProbability, cluster_error: ClusterError) -> ErrorMatrix:
+    """Estimated error in [0, 1] of each LLM on each prompt: the inner product ``p(x) . Psi(h)``.
+
+    Args:
+        cluster_probability: Soft assignment of the prompts; rows sum to one.
+        cluster_error: Cluster errors of the LLMs.
+
+    Source: UniRoute (arXiv:2502.08773).
+    """
+    return (cluster_probability @ cluster_error.T).clamp(0.0, 1.0)
+
+
 def overall_error(sums: ClusterSums) -> Float[Tensor, " llm"]:
     """Mean error of each LLM over its observed calibration prompts, in [0, 1]; 0.5 where it has none."""
     count = sums.weight.sum(-1)

@@ -20,7 +20,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError, DataError
 from unirouter_torch.methods.kmeans import fit_centroids
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.cluster_error import sum_by_cluster
+from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
 from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
 from unirouter_torch.training.callbacks import TrainingProgress
@@ -82,8 +82,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
     @torch.inference_mode()
     def estimate_error(self, embedding: Embedding, features: ClusterError) -> ErrorMatrix:
         """Inner product of cluster probabilities and cluster errors."""
-        estimated: ErrorMatrix = (self.head(embedding) @ features.T).clamp(0.0, 1.0)
-        return estimated
+        return estimate_error(self.head(embedding), features)
 
     def describe(self) -> dict[str, int | float]:
         """Number of clusters and learned shrinkage [prompts]."""

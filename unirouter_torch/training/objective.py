@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.cluster_error import sum_by_cluster
+from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.shapes import ErrorMatrix, ObservedMatrix
 
@@ -34,8 +34,7 @@ def estimate_targets(head: ClusterHead, episode: EpisodeOutcomes) -> ErrorMatrix
     """
     calibration = episode.calibration
     sums = sum_by_cluster(head(calibration.embedding), calibration.error, calibration.observed)
-    estimated: ErrorMatrix = head(episode.target.embedding) @ head.cluster_error(sums).T
-    return estimated
+    return estimate_error(head(episode.target.embedding), head.cluster_error(sums))
 
 
 def cross_entropy(estimated_error: ErrorMatrix, error: ErrorMatrix, observed: ObservedMatrix) -> Float[Tensor, ""]:
