@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from unirouter_torch.cli import guarded
+from unirouter_torch.cli.output import guarded
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
 

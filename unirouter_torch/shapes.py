@@ -23,6 +23,9 @@ ErrorMatrix = Float[Tensor, "prompt llm"]
 ObservedMatrix = Bool[Tensor, "prompt llm"]
 """Whether an outcome was observed for the pair."""
 
+Centroids = Float[Tensor, "cluster dim"]
+"""Centre of each cluster in the space of embeddings."""
+
 ClusterProbability = Float[Tensor, "prompt cluster"]
 """Soft assignment of each prompt to the clusters; rows sum to one."""
 
@@ -34,6 +37,9 @@ CostVector = Float[Tensor, " llm"]
 
 LLMIndex = Int[Tensor, " prompt"]
 """Column of one LLM for each prompt."""
+
+PromptSource = Int[Tensor, " prompt"]
+"""Number of the source that each prompt comes from."""
 
 PromptSubset = Int[Tensor, " prompt"]
 """Row numbers of prompts in a routing table."""

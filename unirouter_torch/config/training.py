@@ -7,7 +7,23 @@ from unirouter_torch.config.checks import at_least, fraction, positive
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.errors import ConfigError
 
-MethodName = Literal["zero", "knn", "kmeans", "end_to_end", "oracle"]
+MethodName = Literal[
+    "random",
+    "best_single",
+    "zero",
+    "knn",
+    "kmeans",
+    "hierarchical_shrinkage",
+    "learned_map",
+    "mlp",
+    "matrix_factorization",
+    "item_response",
+    "end_to_end",
+    "clairvoyant_mlp",
+    "clairvoyant_matrix_factorization",
+    "source_oracle",
+    "oracle",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from unirouter_torch.data.checks import (
 )
 from unirouter_torch.data.cost import CHARS_PER_TOKEN, CostFacts, CostRule, LLMCost, choose_cost
 from unirouter_torch.errors import DataError
+from unirouter_torch.shapes import PromptSource
 from unirouter_torch.storage import digest_of_tensors
 
 _PRICES = ("params_b", "price_in", "price_out")
@@ -89,6 +90,17 @@ class RoutingTable:
     def sources(self) -> list[str]:
         """Where each prompt comes from."""
         return _texts(self.prompts, "source")
+
+    @property
+    def source_names(self) -> list[str]:
+        """The different sources, sorted."""
+        return sorted(set(self.sources))
+
+    @property
+    def source_index(self) -> PromptSource:
+        """Position in ``source_names`` of the source of each prompt."""
+        number = {name: position for position, name in enumerate(self.source_names)}
+        return torch.tensor([number[source] for source in self.sources])
 
     @property
     def llm_names(self) -> list[str]:

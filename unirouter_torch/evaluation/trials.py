@@ -1,8 +1,12 @@
 """One trial: the outcomes that a method may see, and the test that it is judged by."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.data.splits import Split, draw_calibration
@@ -11,7 +15,7 @@ from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.routing.method import FeaturesT, Outcomes, RoutingMethod, Tuning
-from unirouter_torch.shapes import CostVector, Embedding, ErrorMatrix, PromptSubset
+from unirouter_torch.shapes import Centroids, CostVector, Embedding, ErrorMatrix, PromptSubset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,9 @@ class Trial:
         calibration: Unseen LLMs on the calibration prompts.
         calibration_prompts: Rows of the calibration prompts in the table.
         test: Unseen LLMs on test prompts.
+        test_source: Number of the source of each test prompt.
         test_cost: Cost of the unseen LLMs.
+        clairvoyant: Unseen LLMs on training prompts: what no router may see but the clairvoyant references.
     """
 
     train: Outcomes
@@ -32,7 +38,9 @@ class Trial:
     calibration: Outcomes
     calibration_prompts: PromptSubset
     test: Outcomes
+    test_source: Int[Tensor, " test"]
     test_cost: CostVector
+    clairvoyant: Outcomes
 
 
 def build_trial(
@@ -43,6 +51,7 @@ def build_trial(
     num_calibration: int,
     convention: CurveConvention,
     seed: int,
+    fit_centroids: Callable[[Embedding, int, int], Centroids],
 ) -> Trial:
     """Cut a table into what training, tuning, onboarding and testing may see.
 
@@ -53,6 +62,7 @@ def build_trial(
         num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
         convention: How areas are measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
+        fit_centroids: Centroids of an embedding for a number of clusters and a seed.
 
     Raises:
         DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
@@ -67,19 +77,23 @@ def build_trial(
         curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)
         return area_under_deferral_curve(curve, seen_cost, convention)
 
+    train = seen.of_prompts(split.train_prompts)
     trial = Trial(
-        train=seen.of_prompts(split.train_prompts),
+        train=train,
         tuning=Tuning(
             validation=seen.of_prompts(split.validation_prompts),
             cost=seen_cost,
             num_calibration=len(calibration_prompts),
             area=area,
+            centroids=functools.cache(lambda num_clusters: fit_centroids(train.embedding, num_clusters, seed)),
             seed=seed,
         ),
         calibration=unseen.of_prompts(calibration_prompts),
         calibration_prompts=calibration_prompts,
         test=unseen.of_prompts(split.test_prompts),
+        test_source=table.source_index[split.test_prompts],
         test_cost=table.cost.value[split.unseen_llms],
+        clairvoyant=unseen.of_prompts(split.train_prompts),
     )
     _require_outcomes(table.name, seed, "seen", {"training": trial.train, "validation": trial.tuning.validation})
     _require_outcomes(table.name, seed, "unseen", {"calibration": trial.calibration, "test": trial.test})

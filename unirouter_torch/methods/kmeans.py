@@ -3,18 +3,14 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from sklearn.cluster import KMeans
-from torch import Tensor
 
+from unirouter_torch.methods.clustering import assign_to_nearest
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
-from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix
+from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
 
 NUM_CLUSTERS = (5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300)
 SHRINKAGE = (0.0, 5.0)
-
-Centroids = Float[Tensor, "cluster dim"]
 
 
 class UniRouteKMeans(RoutingMethod[ClusterError]):
@@ -37,7 +33,7 @@ class UniRouteKMeans(RoutingMethod[ClusterError]):
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Cluster the training prompts for every number of clusters and keep the best by area."""
         sizes = [k for k in NUM_CLUSTERS if k <= min(train.embedding.shape[0], tuning.num_calibration)] or [1]
-        all_centroids = {k: fit_centroids(train.embedding, k, tuning.seed) for k in sizes}
+        all_centroids = {k: tuning.centroids(k) for k in sizes}
 
         def estimate(candidate: tuple[int, float], calibration: Outcomes) -> ErrorMatrix:
             num_clusters, shrinkage = candidate
@@ -59,18 +55,6 @@ class UniRouteKMeans(RoutingMethod[ClusterError]):
     def describe(self) -> dict[str, int | float]:
         """The chosen number of clusters and shrinkage [prompts]."""
         return {"num_clusters": self.centroids.shape[0], "shrinkage": self.shrinkage}
-
-
-def fit_centroids(embedding: Embedding, num_clusters: int, seed: int) -> Centroids:
-    """Centroids of K-means (scikit-learn, k-means++, one start) on the embeddings."""
-    kmeans = KMeans(n_clusters=num_clusters, n_init=1, random_state=seed)
-    return torch.from_numpy(kmeans.fit(embedding.numpy()).cluster_centers_).to(embedding.dtype)
-
-
-def assign_to_nearest(embedding: Embedding, centroids: Centroids) -> ClusterProbability:
-    """One-hot assignment of each prompt to its nearest centroid (Euclidean)."""
-    nearest = torch.cdist(embedding, centroids).argmin(-1)
-    return torch.nn.functional.one_hot(nearest, centroids.shape[0]).to(embedding.dtype)
 
 
 def _represent(calibration: Outcomes, centroids: Centroids, shrinkage: float) -> ClusterError:

@@ -6,7 +6,15 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 
-from unirouter_torch.shapes import CostVector, Embedding, ErrorMatrix, LLMSubset, ObservedMatrix, PromptSubset
+from unirouter_torch.shapes import (
+    Centroids,
+    CostVector,
+    Embedding,
+    ErrorMatrix,
+    LLMSubset,
+    ObservedMatrix,
+    PromptSubset,
+)
 
 
 class Outcomes(NamedTuple):
@@ -39,6 +47,8 @@ class Tuning(NamedTuple):
         cost: Cost of the seen LLMs.
         num_calibration: How many prompts will represent an unseen LLM.
         area: Area under the deferral curve of estimated errors [prompt llm] for the given outcomes; higher is better.
+        centroids: K-means centroids of the training prompts for a number of clusters; computed once a number, whichever
+            methods ask.
         seed: Seed of every random draw.
     """
 
@@ -46,6 +56,7 @@ class Tuning(NamedTuple):
     cost: CostVector
     num_calibration: int
     area: Callable[[ErrorMatrix, Outcomes], float]
+    centroids: Callable[[int], Centroids]
     seed: int
 
 

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError, DataError
-from unirouter_torch.methods.kmeans import fit_centroids
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
@@ -64,7 +63,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
             raise DataError(f"training prompts: got {num_prompts}, expected at least {FEWEST_PROMPTS}. Add outcomes.")
         held_out, kept = self._hold_out(train.error.shape[1], tuning.seed)
         validation = self._validation_episodes(train, tuning, held_out, kept) if self.log_folder else {}
-        head = self._warm_start(train.embedding, tuning.seed)
+        head = self._warm_start(tuning, num_prompts)
         costs = {"held_out_llms": tuning.cost[held_out], "training_llms": tuning.cost[kept]}
         training_outcomes = train.of_llms(kept)
         module = RouterModule(head, training_outcomes, {name: costs[name] for name in validation}, self.config)
@@ -97,10 +96,9 @@ class EndToEnd(RoutingMethod[ClusterError]):
         order = torch.randperm(num_llms, generator=torch.Generator().manual_seed(seed))
         return order[:num_held_out].sort().values, order[num_held_out:].sort().values
 
-    def _warm_start(self, embedding: Embedding, seed: int) -> ClusterHead:
+    def _warm_start(self, tuning: Tuning, num_prompts: int) -> ClusterHead:
         settings = self.config.head
-        num_clusters = max(1, min(settings.num_clusters, embedding.shape[0] // 4))
-        centroids = fit_centroids(embedding, num_clusters, seed)
+        centroids = tuning.centroids(max(1, min(settings.num_clusters, num_prompts // 4)))
         return ClusterHead.from_centroids(centroids, sharpness=settings.sharpness, shrinkage=settings.initial_shrinkage)
 
     def _episodes(self, train: Outcomes, seed: int) -> DataLoader[Episode]:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from unirouter_torch.config.files import write_config
-from unirouter_torch.config.training import MethodName, TrainConfig
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_method
-from unirouter_torch.methods.kmeans import UniRouteKMeans
-from unirouter_torch.methods.knn import KNearestNeighbors
-from unirouter_torch.methods.oracle import Oracle
-from unirouter_torch.methods.zero import ZeroRouter
+from unirouter_torch.methods.clustering import fit_centroids
 from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import CalibrationPrompts, Router
@@ -26,6 +23,7 @@ from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.end_to_end import EndToEnd
+from unirouter_torch.training.methods import build_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,22 +93,8 @@ def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, se
         num_calibration=config.data.num_calibration,
         convention=config.evaluation.curve,
         seed=seed,
+        fit_centroids=fit_centroids,
     )
-
-
-def build_method(name: MethodName, end_to_end: EndToEnd, trial: Trial) -> RoutingMethod[Any]:
-    """The method of that name, not fitted yet."""
-    match name:
-        case "zero":
-            return ZeroRouter()
-        case "knn":
-            return KNearestNeighbors()
-        case "kmeans":
-            return UniRouteKMeans()
-        case "end_to_end":
-            return end_to_end
-        case "oracle":
-            return Oracle(trial.test.error)
 
 
 def build_report(

@@ -15,7 +15,8 @@ from unirouter_torch.evaluation.trials_report import TrialsReport
 from unirouter_torch.progress import progress
 from unirouter_torch.storage import read_json, write_json
 from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.run import EmbeddedTable, build_method, embed_table, prepare_trial
+from unirouter_torch.training.methods import build_method
+from unirouter_torch.training.run import EmbeddedTable, embed_table, prepare_trial
 
 
 def run_trials(config: TrainConfig, *, num_trials: int) -> TrialsReport:

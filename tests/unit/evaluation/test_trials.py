@@ -9,6 +9,7 @@ from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.trials import Trial, build_trial
+from unirouter_torch.methods.clustering import fit_centroids
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,15 @@ def split(table: RoutingTable) -> Split:
 def cut(table: RoutingTable, split: Split, num_calibration: int = 6) -> Trial:
     # the embedding of a prompt is its row number, so that every part shows where it comes from
     embedding = torch.arange(table.num_prompts).float()[:, None]
-    return build_trial(table, embedding, split, num_calibration=num_calibration, convention=CurveConvention(), seed=0)
+    return build_trial(
+        table,
+        embedding,
+        split,
+        num_calibration=num_calibration,
+        convention=CurveConvention(),
+        seed=0,
+        fit_centroids=fit_centroids,
+    )
 
 
 def test_each_part_holds_its_own_prompts_and_llms(table: RoutingTable, split: Split) -> None:

@@ -2,32 +2,15 @@
 
 import pytest
 import torch
+from made_outcomes import outcomes, tuning
 from sklearn.neighbors import KNeighborsRegressor
 
-from unirouter_torch.methods.kmeans import UniRouteKMeans, assign_to_nearest, fit_centroids
+from unirouter_torch.methods.clustering import assign_to_nearest, fit_centroids
+from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.knn import KNearestNeighbors, nearest_mean_error
 from unirouter_torch.methods.oracle import Oracle
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, Tuning, choose_by_area
-
-
-def outcomes(seed: int, num_prompts: int = 60, num_llms: int = 5, density: float = 1.0) -> Outcomes:
-    """Two kinds of prompts on opposite sides; odd LLMs fail on one kind, even ones on the other."""
-    generator = torch.Generator().manual_seed(seed)
-    kind = torch.randint(0, 2, (num_prompts,), generator=generator)
-    embedding = torch.randn(num_prompts, 8, generator=generator) * 0.3
-    embedding[:, 0] += 2.0 * kind - 1.0
-    fails = (kind[:, None] + torch.arange(num_llms)) % 2 == 0
-    error = torch.where(fails, 0.9, 0.1)
-    error = (torch.rand(num_prompts, num_llms, generator=generator) < error).float()
-    return Outcomes(embedding, error, torch.rand(num_prompts, num_llms, generator=generator) < density)
-
-
-def tuning(num_calibration: int = 30) -> Tuning:
-    def negative_squared_error(estimate: torch.Tensor, truth: Outcomes) -> float:
-        return -float((estimate - truth.error).square().mean())
-
-    return Tuning(outcomes(1), torch.ones(5), num_calibration, negative_squared_error, 0)
+from unirouter_torch.routing.method import Outcomes, choose_by_area
 
 
 @pytest.mark.parametrize("method", [ZeroRouter(), KNearestNeighbors(), UniRouteKMeans()])

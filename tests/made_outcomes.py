@@ -1,0 +1,34 @@
+"""Outcomes of a few LLMs on two kinds of prompts, for the tests of methods."""
+
+import functools
+
+import torch
+
+from unirouter_torch.methods.clustering import fit_centroids
+from unirouter_torch.routing.method import Outcomes, Tuning
+
+
+def outcomes(seed: int, num_prompts: int = 60, num_llms: int = 5, density: float = 1.0) -> Outcomes:
+    """Two kinds of prompts on opposite sides; odd LLMs fail on one kind, even ones on the other."""
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.randint(0, 2, (num_prompts,), generator=generator)
+    embedding = torch.randn(num_prompts, 8, generator=generator) * 0.3
+    embedding[:, 0] += 2.0 * kind - 1.0
+    fails = (kind[:, None] + torch.arange(num_llms)) % 2 == 0
+    error = torch.where(fails, 0.9, 0.1)
+    error = (torch.rand(num_prompts, num_llms, generator=generator) < error).float()
+    return Outcomes(embedding, error, torch.rand(num_prompts, num_llms, generator=generator) < density)
+
+
+def tuning(num_calibration: int = 30, seed: int = 0) -> Tuning:
+    def negative_squared_error(estimate: torch.Tensor, truth: Outcomes) -> float:
+        return -float((estimate - truth.error).square().mean())
+
+    return Tuning(
+        validation=outcomes(1),
+        cost=torch.ones(5),
+        num_calibration=num_calibration,
+        area=negative_squared_error,
+        centroids=functools.cache(lambda num_clusters: fit_centroids(outcomes(0).embedding, num_clusters, seed)),
+        seed=seed,
+    )

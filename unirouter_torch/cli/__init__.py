@@ -1,0 +1,39 @@
+"""The commands: ``train.py`` and ``unirouter``."""
+
+import argparse
+from collections.abc import Sequence
+
+from unirouter_torch.cli.evaluate import add_evaluate
+from unirouter_torch.cli.evaluate import train as train_router
+from unirouter_torch.cli.output import guarded
+from unirouter_torch.cli.route import add_route
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``unirouter``.
+
+    Args:
+        arguments: The command line; that of this process when not given.
+
+    Returns:
+        Exit code: 0, 2 after a user's mistake, 130 after an interrupt.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.takes_settings:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return guarded(lambda: options.run(options, rest))
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run ``train.py``; returns the exit code."""
+    return guarded(lambda: train_router(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unirouter", description="Route prompts over a pool of LLMs.")
+    parser.set_defaults(takes_settings=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add_command in (add_route, add_evaluate):
+        add_command(commands)
+    return parser

@@ -1,0 +1,55 @@
+"""``train.py`` and ``unirouter evaluate``: one run, and many trials."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, print_places
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Declare ``unirouter evaluate``."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="compare all methods over several trials with redrawn prompts and LLMs",
+        epilog=SETTINGS_EPILOG,
+    )
+    parser.add_argument("--trials", type=int, default=5, metavar="N", help="number of trials (default: %(default)s)")
+    parser.set_defaults(run=evaluate, takes_settings=True)
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train, evaluate and save one router."""
+    from unirouter_torch.config.files import parse_config
+    from unirouter_torch.training.run import run
+
+    config = parse_config(arguments, program="train.py")
+    result = run(config)
+    console = Console()
+    console.print(Markdown(result.report.to_markdown()))
+    folder = Path(config.output_dir)
+    print_places(
+        console,
+        {
+            "report": folder / "results.md",
+            "numbers": folder / "results.json",
+            "picture": folder / "curves.png",
+            "learning curves": folder / "logs" / "metrics.csv",
+            "router": folder / "router",
+        },
+    )
+
+
+def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
+    """Compare all methods over several trials."""
+    from unirouter_torch.config.files import parse_config
+    from unirouter_torch.training.trials import run_trials
+
+    config = parse_config(rest, program="unirouter evaluate")
+    report = run_trials(config, num_trials=options.trials)
+    console = Console()
+    console.print(Markdown(report.to_markdown()))
+    print_places(console, {name: Path(config.output_dir) / name for name in ("trials.md", "trials.json")})

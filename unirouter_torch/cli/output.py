@@ -1,0 +1,60 @@
+"""What the commands share: how they are declared, what they print, how a user's mistake ends."""
+
+import argparse
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+
+from unirouter_torch.errors import UniRouterError
+
+EXIT_USER_ERROR = 2
+INTERRUPTED = 130
+SETTINGS_EPILOG = "All other arguments are those of train.py: --config FILE, --dotted.key VALUE."
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Run a command; a user's mistake becomes one message on standard error."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        with _plain_warnings(console):
+            command()
+    except UniRouterError as error:
+        console.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
+        console.print(str(error), markup=False)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        console.print(f"[bold red]error:[/] {error.strerror or error}: {error.filename or ''}", markup=True)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        console.print("interrupted; what was finished is kept, the same command goes on from there")
+        return INTERRUPTED
+    return 0
+
+
+@contextlib.contextmanager
+def _plain_warnings(console: Console) -> Iterator[None]:
+    """Warnings of this package as one line each, without a source line."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        console.print("[yellow]warning:[/]", end=" ")
+        console.print(str(message), markup=False)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module=r"unirouter_torch(\.|$)")
+        warnings.showwarning = show
+        yield
+
+
+def print_places(console: Console, places: dict[str, Path]) -> None:
+    """List where results lie, relative to the current folder."""
+    width = max(len(name) for name in places)
+    for name, place in places.items():
+        console.print(f"{name:<{width}}  {os.path.relpath(place)}", highlight=False, soft_wrap=True)

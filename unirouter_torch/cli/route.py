@@ -1,0 +1,97 @@
+"""``unirouter route``: choose an LLM for each prompt."""
+
+import argparse
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from unirouter_torch.cli.output import Commands
+from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.errors import DataError
+
+if TYPE_CHECKING:
+    from unirouter_torch.modeling.router import Route, Router
+
+
+def add_route(commands: Commands) -> None:
+    """Declare ``unirouter route``."""
+    parser = commands.add_parser("route", help="choose an LLM for each prompt with a saved router")
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="prompts; standard input when there are none")
+    parser.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
+    parser.add_argument(
+        "--cost-weight",
+        type=float,
+        default=DEFAULT_COST_WEIGHT,
+        metavar="W",
+        help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: %(default)s)",
+    )
+    parser.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
+    parser.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.set_defaults(run=route)
+
+
+def route(options: argparse.Namespace, _: list[str]) -> None:
+    """Route prompts with a saved router and print the choices."""
+    from unirouter_torch.modeling.router import Router
+
+    if options.top is not None:
+        at_least("--top", options.top, 1)
+    prompts = _read_prompts(options)
+    router = Router.from_pretrained(options.router)
+    routes = router.route(prompts, cost_weight=options.cost_weight)
+    if options.json:
+        for prompt, route in zip(prompts, routes, strict=True):
+            sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")
+        return
+    for prompt, route in zip(prompts, routes, strict=True):
+        Console().print(_route_table(prompt, route, router, options))
+
+
+def _read_prompts(options: argparse.Namespace) -> list[str]:
+    if options.prompts and options.input:
+        raise DataError("prompts: got both PROMPT arguments and --input. Give one of them.")
+    if options.prompts:
+        return list(options.prompts)
+    place = options.input or "-"
+    try:
+        content = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
+    except FileNotFoundError:
+        raise DataError(f"{place}: no such file; expected a text file with one prompt a line.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: byte {error.start} is not UTF-8. Convert the file to UTF-8.") from None
+    prompts = [line for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise DataError("prompts: got none. Give them as arguments, with --input FILE, or on standard input.")
+    return prompts
+
+
+def _route_table(prompt: str, route: "Route", router: "Router", options: argparse.Namespace) -> Table:
+    cost_weight = options.cost_weight
+    estimated = " (estimated)" if router.pool.cost_is_estimate else ""
+    title = prompt if len(prompt) <= 100 else prompt[:97] + "..."
+    table = Table(title=f"{title}\n-> {route.llm}", title_justify="left", caption_justify="left")
+    table.caption = f"cost in {router.pool.cost_unit}{estimated}; cost weight {cost_weight:g} per reference cost"
+    for name in ("LLM", "estimated error", "cost", "error + weighted cost"):
+        table.add_column(name, justify="left" if name == "LLM" else "right")
+    weighted = {
+        llm: error + cost_weight * route.cost[llm] / router.pool.reference_cost
+        for llm, error in route.estimated_error.items()
+    }
+    for llm in sorted(weighted, key=lambda llm: (llm != route.llm, weighted[llm]))[: options.top]:
+        table.add_row(
+            llm,
+            f"{route.estimated_error[llm]:.3f}",
+            f"{route.cost[llm]:.4g}",
+            f"{weighted[llm]:.3f}",
+            style="bold green" if llm == route.llm else None,
+        )
+    return table
