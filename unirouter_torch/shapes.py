@@ -20,6 +20,9 @@ TokenMask = Int[Tensor, "prompt token"]
 ErrorMatrix = Float[Tensor, "prompt llm"]
 """Error, observed or estimated, of each LLM on each prompt, in [0, 1]."""
 
+ErrorVector = Float[Tensor, " llm"]
+"""One error for each LLM, in [0, 1]."""
+
 ObservedMatrix = Bool[Tensor, "prompt llm"]
 """Whether an outcome was observed for the pair."""
 

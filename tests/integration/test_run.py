@@ -158,22 +158,3 @@ def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path
     arguments = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end, oracle]")
     result = run(parse_config(miniature(workshop, *arguments, recipe=recipe, table=str(SHARED / recipe))))
     assert result.report.methods["end_to_end"].area > 0.5
-
-
-def test_trials_are_kept_and_not_repeated(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = miniature(workshop, "--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end]")
-    assert main(["evaluate", "--trials", "1", *arguments]) == 0
-    first = (tmp_path / "trials" / "seed_0.json").read_text()
-    marked = json.loads(first)
-    marked["methods"]["zero"]["area"] = 0.125
-    (tmp_path / "trials" / "seed_0.json").write_text(json.dumps(marked))
-    assert main(["evaluate", "--trials", "2", *arguments]) == 0
-    report = json.loads((tmp_path / "trials.json").read_text())
-    assert [trial["seed"] for trial in report["trials"]] == [0, 1]
-    assert report["trials"][0]["methods"]["zero"]["area"] == 0.125
-    areas = [trial["methods"]["end_to_end"]["area"] for trial in report["trials"]]
-    assert report["methods"]["end_to_end"]["area"] == pytest.approx(sum(areas) / 2)
-    assert "End-to-end" in (tmp_path / "trials.md").read_text()
-    capsys.readouterr()
-    assert main(["evaluate", "--trials", "2", *arguments, "--head.num_clusters", "4"]) == 2
-    assert "another config" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, print_places
+from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, print_places
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -17,7 +17,7 @@ def add_evaluate(commands: Commands) -> None:
         help="compare all methods over several trials with redrawn prompts and LLMs",
         epilog=SETTINGS_EPILOG,
     )
-    parser.add_argument("--trials", type=int, default=5, metavar="N", help="number of trials (default: %(default)s)")
+    add_trial_arguments(parser)
     parser.set_defaults(run=evaluate, takes_settings=True)
 
 
@@ -49,7 +49,16 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     from unirouter_torch.training.trials import run_trials
 
     config = parse_config(rest, program="unirouter evaluate")
-    report = run_trials(config, num_trials=options.trials)
+    report = run_trials(config, num_trials=options.trials, num_workers=options.workers)
     console = Console()
-    console.print(Markdown(report.to_markdown()))
-    print_places(console, {name: Path(config.output_dir) / name for name in ("trials.md", "trials.json")})
+    console.print(Markdown(report.to_summary()))
+    folder = Path(config.output_dir)
+    print_places(
+        console,
+        {
+            "report": folder / "report.html",
+            "table": folder / "results.md",
+            "numbers": folder / "results.json",
+            "picture": folder / "curves.png",
+        },
+    )

@@ -19,6 +19,13 @@ SETTINGS_EPILOG = "All other arguments are those of train.py: --config FILE, --d
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how many trials to run, in how many processes."""
+    parser.add_argument("--trials", type=int, default=10, metavar="N", help="number of trials (default: %(default)s)")
+    help_text = "processes that compute trials, the cores of this machine by default; the numbers do not depend on it"
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help=help_text)
+
+
 def guarded(command: Callable[[], None]) -> int:
     """Run a command; a user's mistake becomes one message on standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Settings of a training run: one object, one YAML file."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from unirouter_torch.config.checks import at_least, fraction, positive
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
@@ -24,6 +24,8 @@ MethodName = Literal[
     "source_oracle",
     "oracle",
 ]
+ALL_METHODS: tuple[MethodName, ...] = get_args(MethodName)
+METHODS_OF_A_RUN: tuple[MethodName, ...] = ("zero", "knn", "kmeans", "end_to_end", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,18 +135,47 @@ class CurveConvention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Settings that ``unirouter evaluate`` varies one at a time; nothing is varied unless values are given."""
+
+    num_trials: int = 10
+    """Trials at each value, at least 1; never more than the run has."""
+    num_calibration: list[int] = field(default_factory=list)
+    """Numbers of calibration prompts, each at least 1; those beyond the validation prompts are left out."""
+    num_clusters: list[int] = field(default_factory=list)
+    """Numbers of clusters, each at least 1, for the methods that have one: K-means, LearnedMap, end-to-end."""
+    num_seen_llms: list[int] = field(default_factory=list)
+    """Numbers of seen LLMs to train on, each at least 2; those beyond the seen LLMs are left out."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least("evaluation.sweeps.num_trials", self.num_trials, 1)
+        for name, least in (("num_calibration", 1), ("num_clusters", 1), ("num_seen_llms", 2)):
+            for value in getattr(self, name):
+                at_least(f"evaluation.sweeps.{name}", value, least)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What the trained router is compared with, and how."""
 
-    methods: list[MethodName] = field(default_factory=lambda: ["zero", "knn", "kmeans", "end_to_end", "oracle"])
-    """Methods to evaluate; ``end_to_end`` is always among them."""
+    methods: list[MethodName] | None = None
+    """Methods to evaluate, ``end_to_end`` among them; null: ``zero``, ``knn``, ``kmeans``, ``end_to_end`` and
+    ``oracle`` in ``train.py``, every method in ``unirouter evaluate`` and ``unirouter stress``."""
+    reference: MethodName = "end_to_end"
+    """Method that the others are compared with over several trials."""
+    sweeps: SweepConfig = field(default_factory=SweepConfig)
+    """What ``unirouter evaluate`` varies."""
     curve: CurveConvention = field(default_factory=CurveConvention)
     """Conventions of the deferral curve."""
 
     def __post_init__(self) -> None:
         """Check the methods."""
-        if "end_to_end" not in self.methods:
-            raise ConfigError("evaluation.methods: expected end_to_end among them; add it.")
+        if self.methods is None:
+            return
+        for name in ("end_to_end", self.reference):
+            if name not in self.methods:
+                raise ConfigError(f"evaluation.methods: expected {name} among them; add it.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.errors import DataError, PoolError
@@ -69,13 +70,13 @@ def deferral_curve(
     # columns in order of cost: the first of equal minima is the cheapest, then the lowest column
     by_cost = torch.argsort(cost, stable=True)
     cost = cost[by_cost].double()
-    prompts = available.any(-1).nonzero()
     traces = []
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        pairs = (prompts[start : start + PROMPTS_AT_ONCE], by_cost)
-        estimated = estimated_error[pairs].double().masked_fill(~available[pairs], math.inf)
-        traces.append(_trace_choices(estimated, cost, error[pairs]))
-    return _add_up(_join(traces), num_prompts=len(prompts))
+    for start in range(0, len(error), PROMPTS_AT_ONCE):
+        prompts = slice(start, start + PROMPTS_AT_ONCE)
+        estimated = torch.where(available[prompts], estimated_error[prompts], math.inf)
+        traces.append(_trace_choices(estimated.index_select(1, by_cost), cost, error[prompts].index_select(1, by_cost)))
+    moves = _Moves(*(torch.cat(parts) for parts in zip(*traces, strict=True)))
+    return _add_up(moves, num_prompts=int(available.any(-1).sum()))
 
 
 class _Moves(NamedTuple):
@@ -87,43 +88,37 @@ class _Moves(NamedTuple):
 
 
 def _trace_choices(estimated: ErrorMatrix, cost: CostVector, error: ErrorMatrix) -> _Moves:
-    """Follow the lower envelope of each prompt from its best LLM to its cheapest.
+    """Find the lower envelope of each prompt: the LLMs that it moves along, from its best to its cheapest.
 
     Columns are in order of cost; an estimate is infinite where the LLM is not available.
     """
-    estimate, choice = estimated.min(-1)
-    chosen_error = _pick(error, choice)
-    moves = [_Moves(cost.new_zeros(1), cost[choice].sum(0, keepdim=True), chosen_error.sum(0, keepdim=True))]
-    while choice.numel() and (width := int(choice.max())):
-        saving = cost[choice].unsqueeze(-1) - cost[:width]
-        rise = estimated[:, :width] - estimate.unsqueeze(-1)
-        cost_weight, following = torch.where(saving > 0, rise / saving, math.inf).min(-1)
-        moving = cost_weight < math.inf
-        estimated, error, following = estimated[moving, :width], error[moving, :width], following[moving]
-        next_error = _pick(error, following)
-        moves.append(
-            _Moves(cost_weight[moving], cost[following] - cost[choice[moving]], next_error - chosen_error[moving])
-        )
-        choice, chosen_error, estimate = following, next_error, _pick(estimated, following)
-    return _join(moves)
-
-
-def _join(moves: list[_Moves]) -> _Moves:
-    return _Moves(*(torch.cat(parts) for parts in zip(*moves, strict=True)))
-
-
-def _pick(matrix: ErrorMatrix, column: Tensor) -> Float[Tensor, " prompt"]:
-    return matrix.gather(1, column.unsqueeze(-1)).squeeze(-1).double()
+    # only an LLM that is better than all cheaper ones can be chosen
+    least_of_cheaper = functional.pad(estimated.cummin(-1).values[:, :-1], (1, 0), value=math.inf)
+    prompt, llm = (estimated < least_of_cheaper).nonzero(as_tuple=True)
+    estimate, cost = estimated[prompt, llm].double(), cost[llm]
+    while True:
+        is_dearest = prompt.diff(append=prompt.new_tensor([-1])) != 0
+        # cost weight at which the choice moves here from the next dearer LLM, and on to the next cheaper one
+        arrival = ((estimate - estimate.roll(-1)) / (cost.roll(-1) - cost)).masked_fill(is_dearest, 0.0)
+        departure = arrival.roll(1).masked_fill(is_dearest.roll(1), math.inf)
+        # where departure comes first, the line of the LLM passes above the crossing of its neighbours' lines
+        kept = (arrival < departure).nonzero().squeeze(-1)
+        if len(kept) == len(prompt):
+            break
+        prompt, llm, estimate, cost = (part.index_select(0, kept) for part in (prompt, llm, estimate, cost))
+    chosen_error = error[prompt, llm].double()
+    changes = (part - part.roll(-1).masked_fill(is_dearest, 0.0) for part in (cost, chosen_error))
+    return _Moves(arrival, *changes)
 
 
 def _add_up(moves: _Moves, num_prompts: int) -> DeferralCurve:
     cost_weight, order = moves.cost_weight.sort()
     is_last = torch.ones_like(order, dtype=torch.bool)
     is_last[:-1] = cost_weight.diff() > BREAKPOINT_TOLERANCE * cost_weight[1:]
+    last = is_last.nonzero().squeeze(-1)
+    cost, error = (part.index_select(0, order).cumsum(0).index_select(0, last) for part in (moves.cost, moves.error))
     return DeferralCurve(
-        cost_weight=cost_weight[is_last],
-        cost=moves.cost[order].cumsum(0)[is_last] / num_prompts,
-        quality=1.0 - moves.error[order].cumsum(0)[is_last] / num_prompts,
+        cost_weight=cost_weight.index_select(0, last), cost=cost / num_prompts, quality=1.0 - error / num_prompts
     )
 
 
@@ -135,9 +130,9 @@ def _check(estimated_error: ErrorMatrix, cost: CostVector, error: ErrorMatrix, a
     if not available.any():
         raise DataError("available: no prompt has an LLM with an outcome, so nothing can be routed. Use other prompts.")
     for name, matrix in (("estimated_error", estimated_error), ("error", error)):
-        is_bad = available & ~torch.isfinite(matrix)
-        if is_bad.any():
-            row, column = is_bad.nonzero()[0].tolist()
+        # a sum costs less than a look at every pair
+        if not math.isfinite(torch.where(available, matrix, 0.0).sum(dtype=torch.float64)):
+            row, column = (available & ~torch.isfinite(matrix)).nonzero()[0].tolist()
             raise DataError(
                 f"{name}: row {row}, column {column}: expected a finite number for an available pair, "
                 f"got {float(matrix[row, column])}. Mend it, or mark the pair as not available."

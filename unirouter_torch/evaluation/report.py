@@ -1,6 +1,7 @@
 """One evaluation as JSON, as a Markdown table, and as a figure of deferral curves."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,20 @@ from unirouter_torch.storage import write_atomically, write_json
 
 ORACLE = "oracle"
 DISPLAY_NAMES = {
+    "random": "Random",
+    "best_single": "Best single LLM",
     "zero": "ZeroRouter",
     "knn": "K-NN",
     "kmeans": "UniRoute K-means",
+    "hierarchical_shrinkage": "Hierarchical shrinkage",
+    "learned_map": "UniRoute LearnedMap",
+    "mlp": "MLP, retrained",
+    "matrix_factorization": "Matrix factorisation, retrained",
+    "item_response": "Item response",
     "end_to_end": "End-to-end",
+    "clairvoyant_mlp": "MLP, clairvoyant",
+    "clairvoyant_matrix_factorization": "Matrix factorisation, clairvoyant",
+    "source_oracle": "Source oracle",
     ORACLE: "Oracle",
 }
 MAX_CURVE_POINTS = 200
@@ -211,13 +222,18 @@ def draw_curves(report: EvaluationReport) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_methods(axes: Axes, report: EvaluationReport) -> None:
-    routers = sorted((name for name in report.methods if name != ORACLE), key=lambda name: name != HIGHLIGHTED)
-    looks = {
+def method_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, line style and width of each method, as matplotlib takes them; the oracle is thin and black."""
+    routers = sorted((name for name in methods if name != ORACLE), key=lambda name: name != HIGHLIGHTED)
+    looks: dict[str, dict[str, Any]] = {
         name: {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)], "lw": 1.8}
         for index, name in enumerate(routers)
     }
-    looks[ORACLE] = {"color": "black", "linestyle": (0, (4, 3)), "lw": 0.8}
+    return looks | {ORACLE: {"color": "black", "linestyle": (0, (4, 3)), "lw": 0.8}}
+
+
+def _draw_methods(axes: Axes, report: EvaluationReport) -> None:
+    looks = method_looks(report.methods)
     for name, scores in sorted(report.methods.items(), key=lambda item: -item[1].area):
         curve = thin_curve(scores.curve)
         at = relative_cost(curve.cost, report.llm_cost, report.convention).flip(0).numpy()

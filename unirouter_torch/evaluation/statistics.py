@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE_LEVEL = 0.95
 NUM_RESAMPLES = 9_999
+NUM_BAND_RESAMPLES = 2_000
 
 
 class Interval(NamedTuple):
@@ -37,6 +39,27 @@ def bootstrap_mean(values: Sequence[float]) -> Interval:
         rng=np.random.default_rng(0),
     )
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+class Band(NamedTuple):
+    """Ends of the 95% confidence interval of each of several means."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def bootstrap_band(values: NDArray[np.float64]) -> Band:
+    """95% percentile bootstrap intervals of the means over trials, all from the same 2,000 resamples of trials.
+
+    Args:
+        values: One row for each trial, at least one; one column for each mean.
+    """
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=NUM_BAND_RESAMPLES)
+    means = counts @ values / len(values)
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return Band(low, high)
 
 
 def sign_test(differences: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -14,6 +15,7 @@ from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.evaluation.metrics import MethodScores, score_method
+from unirouter_torch.evaluation.stages import StageCost, measure
 from unirouter_torch.routing.method import FeaturesT, Outcomes, RoutingMethod, Tuning
 from unirouter_torch.shapes import Centroids, CostVector, Embedding, ErrorMatrix, PromptSubset
 
@@ -109,10 +111,28 @@ def _require_outcomes(table: str, seed: int, llms: str, parts: dict[str, Outcome
             )
 
 
-def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:
-    """Fit a method on seen LLMs, represent the unseen ones by their calibration outcomes, and judge it on the test."""
-    method.fit(trial.train, trial.tuning)
-    features = method.represent(trial.calibration)
+class StageOutcome(NamedTuple):
+    """Estimates of a method for the test prompts, and what each stage took.
+
+    Attributes:
+        estimated_error: Estimated error of each unseen LLM on each test prompt.
+        stages: ``fit`` on seen LLMs, ``onboard`` the unseen ones by their calibration outcomes, ``score`` the test.
+    """
+
+    estimated_error: ErrorMatrix
+    stages: dict[str, StageCost]
+
+
+def run_method(method: RoutingMethod[FeaturesT], trial: Trial) -> StageOutcome:
+    """Fit a method on seen LLMs, represent the unseen ones by their calibration outcomes, estimate the test errors."""
+    _, fit = measure(lambda: method.fit(trial.train, trial.tuning))
+    features, onboard = measure(lambda: method.represent(trial.calibration))
     with torch.inference_mode():
-        estimated = method.estimate_error(trial.test.embedding, features)
+        estimated, score = measure(lambda: method.estimate_error(trial.test.embedding, features))
+    return StageOutcome(estimated, {"fit": fit, "onboard": onboard, "score": score})
+
+
+def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:
+    """Run a method and judge it on the test."""
+    estimated = run_method(method, trial).estimated_error
     return score_method(estimated, trial.test_cost, trial.test.error, trial.test.observed, convention)

@@ -1,15 +1,16 @@
 """UniRoute with K-means clusters: hard clusters of prompts, mean error per cluster."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.clustering import assign_to_nearest
-from unirouter_torch.routing.cluster_error import cluster_error, estimate_error, sum_by_cluster
+from unirouter_torch.methods.clustering import assign_to_nearest, cluster_counts, sum_by_nearest
+from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
 from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
 
-NUM_CLUSTERS = (5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300)
+NUM_CLUSTERS = (5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300)
 SHRINKAGE = (0.0, 5.0)
 
 
@@ -20,47 +21,44 @@ class UniRouteKMeans(RoutingMethod[ClusterError]):
     on the calibration prompts of each cluster. The number of clusters is chosen by area on seen LLMs, and so is
     whether to shrink thin clusters toward the LLM's overall error (0 or 5 prompts; 0 is the paper's form).
 
+    Args:
+        num_clusters: A fixed number of clusters, in [1, number of training prompts]; chosen when not given.
+
     Source: UniRoute (arXiv:2502.08773), K-means version. What an empty cluster takes is not said there: the LLM's
     overall error here.
     """
 
     name: ClassVar[str] = "kmeans"
 
-    def __init__(self) -> None:
+    def __init__(self, num_clusters: int | None = None) -> None:
+        self.num_clusters = num_clusters
         self.centroids: Centroids = torch.empty(0, 0)
         self.shrinkage = 0.0
 
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Cluster the training prompts for every number of clusters and keep the best by area."""
-        sizes = [k for k in NUM_CLUSTERS if k <= min(train.embedding.shape[0], tuning.num_calibration)] or [1]
-        all_centroids = {k: tuning.centroids(k) for k in sizes}
+        sizes = cluster_counts(NUM_CLUSTERS, train, tuning) if self.num_clusters is None else [self.num_clusters]
+        centroids = {size: tuning.centroids(size) for size in sizes}
+        assignment = {size: assign_to_nearest(tuning.validation.embedding, centroids[size]) for size in sizes}
 
-        def estimate(candidate: tuple[int, float], calibration: Outcomes) -> ErrorMatrix:
-            num_clusters, shrinkage = candidate
-            centroids = all_centroids[num_clusters]
-            return _estimate(tuning.validation.embedding, _represent(calibration, centroids, shrinkage), centroids)
+        def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
+            for size in sizes:
+                sums = sum_by_nearest(calibration, centroids[size])
+                for shrinkage in SHRINKAGE:
+                    yield estimate_error(assignment[size], cluster_error(sums, shrinkage))
 
-        candidates = [(k, shrinkage) for k in sizes for shrinkage in SHRINKAGE]
-        num_clusters, self.shrinkage = choose_by_area(candidates, estimate, train, tuning)
-        self.centroids = all_centroids[num_clusters]
+        candidates = [(size, shrinkage) for size in sizes for shrinkage in SHRINKAGE]
+        chosen, self.shrinkage = choose_by_area(candidates, estimate, train, tuning)
+        self.centroids = centroids[chosen]
 
     def represent(self, calibration: Outcomes) -> ClusterError:
         """Mean error of each LLM in each cluster."""
-        return _represent(calibration, self.centroids, self.shrinkage)
+        return cluster_error(sum_by_nearest(calibration, self.centroids), self.shrinkage)
 
     def estimate_error(self, embedding: Embedding, features: ClusterError) -> ErrorMatrix:
         """The LLM's error in the cluster of the prompt."""
-        return _estimate(embedding, features, self.centroids)
+        return estimate_error(assign_to_nearest(embedding, self.centroids), features)
 
     def describe(self) -> dict[str, int | float]:
         """The chosen number of clusters and shrinkage [prompts]."""
         return {"num_clusters": self.centroids.shape[0], "shrinkage": self.shrinkage}
-
-
-def _represent(calibration: Outcomes, centroids: Centroids, shrinkage: float) -> ClusterError:
-    assignment = assign_to_nearest(calibration.embedding, centroids)
-    return cluster_error(sum_by_cluster(assignment, calibration.error, calibration.observed), shrinkage)
-
-
-def _estimate(embedding: Embedding, features: ClusterError, centroids: Centroids) -> ErrorMatrix:
-    return estimate_error(assign_to_nearest(embedding, centroids), features)

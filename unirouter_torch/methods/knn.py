@@ -1,5 +1,6 @@
 """K-NN: the mean error on the calibration prompts nearest to the prompt."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -27,12 +28,12 @@ class KNearestNeighbors(RoutingMethod[Outcomes]):
 
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Choose ``k``."""
-        self.num_neighbors = choose_by_area(
-            [k for k in NUM_NEIGHBORS if k <= tuning.num_calibration] or [1],
-            lambda k, calibration: nearest_mean_error(tuning.validation.embedding, calibration, k),
-            train,
-            tuning,
-        )
+        candidates = [k for k in NUM_NEIGHBORS if k <= tuning.num_calibration] or [1]
+
+        def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
+            return (nearest_mean_error(tuning.validation.embedding, calibration, k) for k in candidates)
+
+        self.num_neighbors = choose_by_area(candidates, estimate, train, tuning)
 
     def represent(self, calibration: Outcomes) -> Outcomes:
         """The outcomes themselves are the features."""
@@ -83,5 +84,6 @@ def _mean_of_nearest(
     num_neighbors = min(num_neighbors, error.shape[0])
     if num_neighbors == 0:
         return torch.full((similarity.shape[0], error.shape[1]), 0.5)
-    nearest = similarity.topk(num_neighbors, dim=-1).indices
-    return error[nearest].mean(1)
+    nearest = similarity.topk(num_neighbors, dim=-1, sorted=False).indices
+    share = torch.zeros_like(similarity).scatter_(1, nearest, 1.0 / num_neighbors)
+    return (share @ error).clamp(0.0, 1.0)

@@ -2,15 +2,12 @@
 
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
 from unirouter_torch.routing.cluster_error import ClusterSums, overall_error
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
-from unirouter_torch.shapes import Embedding, ErrorMatrix
+from unirouter_torch.shapes import Embedding, ErrorMatrix, ErrorVector
 
 
-class ZeroRouter(RoutingMethod[Float[Tensor, " llm"]]):
+class ZeroRouter(RoutingMethod[ErrorVector]):
     """Estimates ``mean_j e_j(h)`` over the calibration prompts, the same for every prompt.
 
     Its deferral curve, with two neighbouring choices mixed at random, is the Pareto hull of the single LLMs as the
@@ -24,11 +21,11 @@ class ZeroRouter(RoutingMethod[Float[Tensor, " llm"]]):
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Nothing to learn."""
 
-    def represent(self, calibration: Outcomes) -> Float[Tensor, " llm"]:
+    def represent(self, calibration: Outcomes) -> ErrorVector:
         """Mean observed error of each LLM; 0.5 for an LLM without outcomes."""
         mask = calibration.observed.to(calibration.error.dtype)
         return overall_error(ClusterSums((calibration.error * mask).sum(0)[:, None], mask.sum(0)[:, None]))
 
-    def estimate_error(self, embedding: Embedding, features: Float[Tensor, " llm"]) -> ErrorMatrix:
+    def estimate_error(self, embedding: Embedding, features: ErrorVector) -> ErrorMatrix:
         """The mean errors, once for each prompt."""
         return features.expand(embedding.shape[0], -1)

@@ -1,7 +1,7 @@
 """What every routing method does: fit on seen LLMs, represent an LLM, estimate errors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
@@ -97,7 +97,7 @@ NUM_TUNING_DRAWS = 5
 
 def choose_by_area(
     candidates: list[CandidateT],
-    estimate: Callable[[CandidateT, Outcomes], ErrorMatrix],
+    estimate: Callable[[Outcomes], Iterable[ErrorMatrix]],
     train: Outcomes,
     tuning: Tuning,
 ) -> CandidateT:
@@ -108,7 +108,8 @@ def choose_by_area(
 
     Args:
         candidates: Values to choose from; the earlier one wins a tie.
-        estimate: Estimated errors on the validation prompts for a candidate and calibration outcomes.
+        estimate: Estimated errors on the validation prompts from calibration outcomes, once for each candidate, in
+            their order.
         train: Seen LLMs on training prompts.
         tuning: Validation outcomes and the measure of area.
 
@@ -122,8 +123,8 @@ def choose_by_area(
     draws = [torch.randperm(num_prompts, generator=generator) for _ in range(NUM_TUNING_DRAWS)]
     calibrations = [train.of_prompts(draw[: tuning.num_calibration]) for draw in draws]
 
-    def mean_area(candidate: CandidateT) -> float:
-        areas = [tuning.area(estimate(candidate, calibration), tuning.validation) for calibration in calibrations]
-        return sum(areas) / len(areas)
-
-    return max(candidates, key=mean_area)
+    total = torch.zeros(len(candidates), dtype=torch.float64)
+    for calibration in calibrations:
+        areas = [tuning.area(estimated, tuning.validation) for estimated in estimate(calibration)]
+        total += torch.tensor(areas, dtype=torch.float64)
+    return candidates[int(total.argmax())]

@@ -45,11 +45,14 @@ class RouterModule(LightningModule):
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
         """Cross-entropy of one episode."""
-        llms = Outcomes(self.embedding, self.error, self.observed).of_llms(batch.llms)
-        episode = EpisodeOutcomes(llms.of_prompts(batch.calibration), llms.of_prompts(batch.target))
+        outcomes = Outcomes(self.embedding, self.error, self.observed)
+        episode = EpisodeOutcomes(
+            calibration=outcomes.of_prompts(batch.calibration).of_llms(batch.llms),
+            target=outcomes.of_prompts(batch.target).of_llms(batch.llms),
+        )
         loss = cross_entropy(estimate_targets(self.head, episode), episode.target.error, episode.target.observed)
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("train/shrinkage", self.head.shrinkage)
+        if self.trainer.loggers:
+            self.log_dict({"train/loss": loss, "train/shrinkage": self.head.shrinkage})
         return loss
 
     def validation_step(self, batch: EpisodeOutcomes, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unirouter_torch.config.files import write_config
-from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.config.training import METHODS_OF_A_RUN, TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
@@ -31,7 +31,6 @@ class EmbeddedTable:
     """A routing table with one embedding for each prompt."""
 
     table: RoutingTable
-    encoder: PromptEncoder
     embedding: Embedding
 
 
@@ -58,30 +57,45 @@ def run(config: TrainConfig) -> RunResult:
     """
     folder = Path(config.output_dir)
     write_config(config, folder / "config.yaml")
-    embedded = embed_table(config)
+    encoder = load_encoder(config)
+    embedded = embed_table(config, encoder)
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, config.seed)
 
     end_to_end = EndToEnd(config, log_folder=folder / "logs")
-    methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods]
+    methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
     report = build_report(config, embedded.table, split, trial, methods)
     report.write(folder)
 
-    router = build_router(embedded, end_to_end, trial.calibration_prompts, report)
+    router = build_router(encoder, embedded, end_to_end, trial.calibration_prompts, report)
     router.save_pretrained(folder / "router")
     return RunResult(report=report, router=router)
 
 
-def embed_table(config: TrainConfig) -> EmbeddedTable:
-    """Load the table and the encoder, and embed every prompt, from the cache where it can."""
-    data = config.data
-    table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
-    encoder = PromptEncoder.from_pretrained(
+def load_encoder(config: TrainConfig) -> PromptEncoder:
+    """The prompt encoder of the config."""
+    return PromptEncoder.from_pretrained(
         config.encoder.name, revision=config.encoder.revision, max_length=config.encoder.max_length
     )
-    cache_dir = Path(data.cache_dir) if data.cache_dir else default_cache_dir()
-    embedding = embed_with_cache(encoder, table.prompt_texts, cache_dir=cache_dir)
-    return EmbeddedTable(table=table, encoder=encoder, embedding=embedding)
+
+
+def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> EmbeddedTable:
+    """Load the table and embed every prompt, from the cache where it can.
+
+    Args:
+        config: The run.
+        encoder: That of the config; loaded here when not given.
+    """
+    data = config.data
+    table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
+    embedding = embed_texts(config, encoder or load_encoder(config), table.prompt_texts)
+    return EmbeddedTable(table=table, embedding=embedding)
+
+
+def embed_texts(config: TrainConfig, encoder: PromptEncoder, texts: Sequence[str]) -> Embedding:
+    """Embeddings of some prompts, from the cache of the config where it can."""
+    cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+    return embed_with_cache(encoder, texts, cache_dir=cache_dir)
 
 
 def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:
@@ -115,7 +129,11 @@ def build_report(
 
 
 def build_router(
-    embedded: EmbeddedTable, end_to_end: EndToEnd, calibration_prompts: PromptSubset, report: EvaluationReport
+    encoder: PromptEncoder,
+    embedded: EmbeddedTable,
+    end_to_end: EndToEnd,
+    calibration_prompts: PromptSubset,
+    report: EvaluationReport,
 ) -> Router:
     """The trained head with its encoder and a pool of all LLMs of the table, seen and unseen alike.
 
@@ -135,7 +153,7 @@ def build_router(
         reference_cost=table.cost.value.max().item(),
     )
     return Router(
-        encoder=embedded.encoder,
+        encoder=encoder,
         head=head,
         pool=_with_outcomes_only(pool, observed.any(0).tolist()),
         calibration=CalibrationPrompts(

@@ -1,32 +1,70 @@
-"""The whole comparison again and again, with prompts and LLMs redrawn."""
+"""The whole comparison again and again, with prompts and LLMs redrawn, in parallel processes."""
 
 import hashlib
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+
+from unirouter_torch import __version__
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import to_plain, write_config
-from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import split_table
+from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
+from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.evaluation.trials import evaluate_method
-from unirouter_torch.evaluation.trials_report import TrialsReport
-from unirouter_torch.progress import progress
-from unirouter_torch.storage import read_json, write_json
+from unirouter_torch.evaluation.deferral import single_llm_quality
+from unirouter_torch.evaluation.diagnostics import diagnose
+from unirouter_torch.evaluation.html_report import render_html
+from unirouter_torch.evaluation.metrics import score_method
+from unirouter_torch.evaluation.trials import Trial, run_method
+from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_sweep
+from unirouter_torch.evaluation.trials_report import Sweep, SweepPoint, TrialsReport
+from unirouter_torch.storage import read_json, write_atomically, write_json
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.run import EmbeddedTable, embed_table, prepare_trial
+from unirouter_torch.training.workers import run_in_workers
+
+SWEEP_LABELS = {
+    "num_calibration": "Calibration prompts",
+    "num_clusters": "Clusters",
+    "num_seen_llms": "Seen LLMs",
+}
+METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
+
+TrialResult = dict[str, Any]
 
 
-def run_trials(config: TrainConfig, *, num_trials: int) -> TrialsReport:
-    """Evaluate all methods on splits with the seeds ``config.seed``, ``config.seed + 1`` and so on.
+class TrialJob(NamedTuple):
+    """One trial to compute.
 
-    Every finished trial is kept in ``output_dir/trials``; the same command goes on where it was interrupted.
+    Attributes:
+        seed: Of the split, the calibration prompts and the methods.
+        varied: Name of the setting that a sweep varies, and its value; None for a plain trial.
+    """
+
+    seed: int
+    varied: tuple[str, int] | None = None
+
+    def path(self, folder: Path) -> Path:
+        """Where the finished trial is kept."""
+        part = f"sweeps/{self.varied[0]}_{self.varied[1]}" if self.varied else "trials"
+        return folder / part / f"seed_{self.seed}.json"
+
+
+def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> TrialsReport:
+    """Evaluate the methods on splits with the seeds ``config.seed``, ``config.seed + 1`` and so on, and the sweeps.
+
+    Every finished trial is kept under ``output_dir``; the same command goes on where it was interrupted. The numbers do
+    not depend on the order of the trials, nor on the number of workers.
 
     Args:
         config: The run; logs and routers are not written.
         num_trials: How many trials, at least 1.
+        num_workers: Processes that compute trials, at least 1.
 
     Returns:
         The report, which is also written to ``output_dir``.
@@ -36,45 +74,171 @@ def run_trials(config: TrainConfig, *, num_trials: int) -> TrialsReport:
             config or table.
     """
     at_least("--trials", num_trials, 1)
-    folder = Path(config.output_dir)
+    at_least("--workers", num_workers, 1)
     embedded = embed_table(config)
-    fingerprint = _fingerprint(config, embedded.table.content_hash)
-    write_config(config, folder / "config.yaml")
+    fingerprint = fingerprint_of(config, embedded)
+    folder = Path(config.output_dir)
     seeds = range(config.seed, config.seed + num_trials)
-    trials = [
-        _finished_or_new(folder / "trials" / f"seed_{seed}.json", fingerprint, config, embedded, seed)
-        for seed in progress(seeds, "trials", total=num_trials)
-    ]
-    report = TrialsReport(table=embedded.table.describe(), trials=trials, reference=EndToEnd.name)
-    report.write(folder)
+    sweep_seeds = seeds[: config.evaluation.sweeps.num_trials]
+    sweeps = _sweep_values(config, embedded)
+    jobs = [TrialJob(seed) for seed in seeds]
+    for name, values in sweeps.items():
+        jobs += [TrialJob(seed, (name, value)) for value in values for seed in sweep_seeds]
+    finished = {job: result for job in jobs if (result := read_finished(job.path(folder), fingerprint)) is not None}
+    write_config(config, folder / "config.yaml")
+
+    missing = [job for job in jobs if job not in finished]
+    compute = partial(_compute_and_keep, config, embedded, fingerprint)
+    computed = run_in_workers(compute, missing, num_workers=num_workers, description="Trials")
+    finished |= dict(zip(missing, computed, strict=True))
+
+    report = TrialsReport(
+        table=embedded.table.describe(),
+        trials=[finished[TrialJob(seed)] for seed in seeds],
+        sweeps=[
+            Sweep(
+                name=name,
+                label=SWEEP_LABELS[name],
+                points=[
+                    SweepPoint(value, [finished[TrialJob(seed, (name, value))] for seed in sweep_seeds])
+                    for value in values
+                ],
+            )
+            for name, values in sweeps.items()
+        ],
+        reference=config.evaluation.reference,
+        convention=config.evaluation.curve,
+    )
+    _write(report, folder)
     return report
 
 
-def _finished_or_new(
-    path: Path, fingerprint: str, config: TrainConfig, embedded: EmbeddedTable, seed: int
-) -> dict[str, Any]:
-    if path.exists():
-        finished: dict[str, Any] = read_json(path)
-        if finished.get("fingerprint") != fingerprint:
-            raise ConfigError(
-                f"{path}: a trial of another config or table. Choose another --output_dir, or delete {path.parent}."
-            )
-        return finished
-    split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
-    trial = prepare_trial(config, embedded, split, seed)
-    methods = {}
-    for name in config.evaluation.methods:
-        method = build_method(name, EndToEnd(config, log_folder=None), trial)
-        scores = evaluate_method(method, trial, config.evaluation.curve)
-        methods[name] = scores.figures() | {"chosen": method.describe()}
-    result = {"seed": seed, "fingerprint": fingerprint, "split": split.describe(), "methods": methods}
-    write_json(path, result)
+def _write(report: TrialsReport, folder: Path) -> None:
+    results = report.to_json()
+    write_json(folder / "results.json", results)
+    write_atomically(folder / "results.md", report.to_markdown().encode("utf-8"))
+    write_atomically(folder / "curves.png", draw_mean_curves(report))
+    for sweep in report.sweeps:
+        write_atomically(folder / f"sweep_{sweep.name}.png", draw_sweep(sweep))
+    write_atomically(folder / "report.html", render_html(report, results).encode("utf-8"))
+
+
+def read_finished(path: Path, fingerprint: str) -> TrialResult | None:
+    """The trial kept in ``path``; None where there is none.
+
+    Raises:
+        ConfigError: It is one of another config or table.
+    """
+    if not path.exists():
+        return None
+    result: TrialResult = read_json(path)
+    if result.get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{path}: a trial of another config, table or version. Choose another --output_dir, or delete this one."
+        )
     return result
 
 
-def _fingerprint(config: TrainConfig, content_hash: str) -> str:
-    """What a trial's numbers depend on, besides its seed."""
+def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
+    """What a trial's numbers depend on, besides its seed and what it varies."""
     plain = to_plain(config)
     for key in ("seed", "output_dir", "logger"):
         del plain[key]
-    return hashlib.sha256(json.dumps([plain, content_hash], sort_keys=True).encode()).hexdigest()
+    for key in ("sweeps", "reference"):
+        del plain["evaluation"][key]
+    facts = [__version__, plain, embedded.table.content_hash]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, job: TrialJob) -> TrialResult:
+    result = {"fingerprint": fingerprint} | _compute(config, embedded, job)
+    write_json(job.path(Path(config.output_dir)), result)
+    return result
+
+
+def _compute(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob) -> TrialResult:
+    """One trial: figures of every method; diagnostics and what the stages took as well unless it is one of a sweep."""
+    name, value = job.varied or (None, 0)
+    split = split_table(embedded.table, seed=job.seed, unseen_fraction=config.data.unseen_fraction)
+    if name == "num_calibration":
+        config = replace(config, data=replace(config.data, num_calibration=value))
+    if name == "num_clusters":
+        config = replace(config, head=replace(config.head, num_clusters=value))
+    if name == "num_seen_llms":
+        split = _with_seen_llms(split, value, job.seed)
+    trial = prepare_trial(config, embedded, split, job.seed)
+    result: TrialResult = {
+        "seed": job.seed,
+        "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
+        "llms": _describe_llms(embedded, split, trial),
+        "methods": {},
+        "stages": {},
+        "diagnostics": {},
+    }
+    for method_name in _methods_of(config, name):
+        _add_method(result, method_name, config, embedded, trial, job, value if name == "num_clusters" else None)
+    return result
+
+
+def _methods_of(config: TrainConfig, varied: str | None) -> list[MethodName]:
+    names = config.evaluation.methods or ALL_METHODS
+    return [name for name in names if varied != "num_clusters" or name in METHODS_WITH_CLUSTERS]
+
+
+def _add_method(
+    result: TrialResult,
+    name: MethodName,
+    config: TrainConfig,
+    embedded: EmbeddedTable,
+    trial: Trial,
+    job: TrialJob,
+    num_clusters: int | None,
+) -> None:
+    method = build_method(name, EndToEnd(config, log_folder=None), trial, num_clusters)
+    estimated, stages = run_method(method, trial)
+    test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
+    scores = score_method(estimated, cost, test.error, test.observed, convention)
+    diagnostics = diagnose(
+        estimated,
+        test,
+        trial.test_source,
+        embedded.table.source_names,
+        cost,
+        convention,
+        scores.curve,
+    )
+    result["methods"][name] = scores.figures() | {
+        "expected_calibration_error": diagnostics.expected_calibration_error,
+        "worst_source_regret": diagnostics.worst_source_regret,
+        "chosen": method.describe(),
+    }
+    if job.varied is None:
+        result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
+        result["diagnostics"][name] = diagnostics.to_json()
+
+
+def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:
+    quality = single_llm_quality(trial.test.error, trial.test.observed).tolist()
+    names = [embedded.table.llm_names[column] for column in split.unseen_llms.tolist()]
+    return [
+        {"name": name, "cost": cost, "quality": quality if quality == quality else None}
+        for name, cost, quality in zip(names, trial.test_cost.tolist(), quality, strict=True)
+    ]
+
+
+def _with_seen_llms(split: Split, number: int, seed: int) -> Split:
+    order = torch.randperm(len(split.seen_llms), generator=torch.Generator().manual_seed(seed))
+    return split._replace(seen_llms=split.seen_llms[order[:number]].sort().values)
+
+
+def _sweep_values(config: TrainConfig, embedded: EmbeddedTable) -> dict[str, list[int]]:
+    """The values of each sweep that the table is large enough for."""
+    sweeps = config.evaluation.sweeps
+    split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
+    most = {
+        "num_calibration": len(split.validation_prompts),
+        "num_clusters": len(split.train_prompts),
+        "num_seen_llms": len(split.seen_llms),
+    }
+    values = {name: [value for value in getattr(sweeps, name) if value <= limit] for name, limit in most.items()}
+    return {name: found for name, found in values.items() if found}

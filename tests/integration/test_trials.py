@@ -1,0 +1,121 @@
+"""``unirouter evaluate`` on the miniature: every method, sweeps, workers, interruptions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from miniature import miniature
+
+from unirouter_torch.cli import main
+from unirouter_torch.config.training import MethodName
+
+FEW_METHODS = ("--evaluation.methods", "[zero, kmeans, end_to_end]")
+
+
+def evaluate(workshop: Path, folder: Path, *arguments: str, trials: int = 2, workers: int = 1) -> int:
+    run = ["evaluate", "--trials", str(trials), "--workers", str(workers)]
+    return main([*run, *miniature(workshop, "--output_dir", str(folder), *arguments)])
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def everything(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("everything")
+    assert evaluate(workshop, folder) == 0
+    return folder
+
+
+def test_every_method_is_evaluated_by_default(everything: Path) -> None:
+    found = results(everything)
+    assert list(found["methods"]) == list(get_args(MethodName))
+    assert all(0 < figures["area"] <= 1 for figures in found["methods"].values())
+    oracle = found["methods"]["oracle"]["area"]
+    assert all(figures["area"] <= oracle + 1e-9 for figures in found["methods"].values())
+
+
+def test_report_is_one_file_that_needs_no_network(everything: Path) -> None:
+    page = (everything / "report.html").read_text()
+    assert "End-to-end" in page
+    assert "<script src=" not in page
+    assert (everything / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "UniRoute K-means" in (everything / "results.md").read_text()
+
+
+def test_same_numbers_with_several_workers_and_in_another_order(workshop: Path, tmp_path: Path) -> None:
+    assert evaluate(workshop, tmp_path / "one", *FEW_METHODS) == 0
+    assert evaluate(workshop, tmp_path / "two", *FEW_METHODS, "--seed", "1", trials=1) == 0
+    assert evaluate(workshop, tmp_path / "two", *FEW_METHODS, workers=2) == 0
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
+def test_sweeps_vary_one_setting_at_a_time(workshop: Path, tmp_path: Path) -> None:
+    sweeps = ("num_calibration", "[6, 12, 9999]", "num_clusters", "[2, 4]", "num_seen_llms", "[3, 6]")
+    settings = [f"--evaluation.sweeps.{item}" if not item.startswith("[") else item for item in sweeps]
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, *settings) == 0
+    found = results(tmp_path)["sweeps"]
+    assert {name: list(points) for name, points in found.items()} == {
+        "num_calibration": ["6", "12"],
+        "num_clusters": ["2", "4"],
+        "num_seen_llms": ["3", "6"],
+    }
+    trial = found["num_calibration"]["6"][0]
+    assert trial["split"]["num_calibration"] == 6
+    assert found["num_seen_llms"]["3"][0]["split"]["num_seen_llms"] == 3
+    clusters = found["num_clusters"]["4"][1]["methods"]
+    assert {name: figures["chosen"]["num_clusters"] for name, figures in clusters.items()} == {
+        "kmeans": 4,
+        "end_to_end": 4,
+    }
+    assert (tmp_path / "sweep_num_calibration.png").exists()
+
+
+def test_static_pool_tests_the_seen_llms(workshop: Path, tmp_path: Path) -> None:
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--data.unseen_fraction", "0", trials=1) == 0
+    split = results(tmp_path)["trials"][0]["split"]
+    assert split["num_seen_llms"] == split["num_unseen_llms"] == 12
+    assert "all LLMs seen" in (tmp_path / "results.md").read_text()
+
+
+def test_finished_trials_are_not_repeated(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, trials=1) == 0
+    marked = json.loads((tmp_path / "trials" / "seed_0.json").read_text())
+    marked["methods"]["zero"]["area"] = 0.125
+    (tmp_path / "trials" / "seed_0.json").write_text(json.dumps(marked))
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--evaluation.reference", "kmeans") == 0
+    found = results(tmp_path)
+    assert [trial["seed"] for trial in found["trials"]] == [0, 1]
+    assert found["trials"][0]["methods"]["zero"]["area"] == 0.125
+    areas = [trial["methods"]["end_to_end"]["area"] for trial in found["trials"]]
+    assert found["methods"]["end_to_end"]["area"] == pytest.approx(sum(areas) / 2)
+    assert found["comparison"]["reference"] == "kmeans"
+    capsys.readouterr()
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--head.num_clusters", "4") == 2
+    assert "another config" in capsys.readouterr().err
+
+
+def test_killed_run_goes_on_where_it_was(workshop: Path, tmp_path: Path) -> None:
+    settings = miniature(workshop, "--output_dir", str(tmp_path), *FEW_METHODS, "--trainer.max_steps", "60")
+    command = [sys.executable, "-m", "unirouter_torch.cli", "evaluate", "--trials", "4", "--workers", "1", *settings]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    first = tmp_path / "trials" / "seed_0.json"
+    deadline = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    written = first.stat().st_mtime_ns
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert first.stat().st_mtime_ns == written
+    assert [trial["seed"] for trial in results(tmp_path)["trials"]] == [0, 1, 2, 3]

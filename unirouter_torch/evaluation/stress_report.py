@@ -1,0 +1,161 @@
+"""Stress tests as JSON, and as Markdown: one table over all of them, and one for each with its picture."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.evaluation.report import display_name
+from unirouter_torch.evaluation.stress import STRESSES
+from unirouter_torch.evaluation.stress_figures import draw_stress
+from unirouter_torch.evaluation.stress_summary import FIGURES, Cell, StressSummary
+from unirouter_torch.evaluation.trials_report import SIGNIFICANCE_LEVEL
+from unirouter_torch.storage import write_atomically, write_json
+
+COMPARED = ("area", "loss", "worst_source_regret", "instability")
+"""Figures in which the reference is compared with each method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StressReport:
+    """What every stress did to every method.
+
+    Attributes:
+        table: Facts about the routing table, as in :class:`~unirouter_torch.evaluation.report.EvaluationReport`.
+        num_calibration: How many calibration prompts represent an unseen LLM, where enough are left and nothing else is
+            said.
+        stresses: One for each stress.
+        reference: The method that the others are compared with.
+        convention: How the curves were read.
+    """
+
+    table: dict[str, Any]
+    num_calibration: int
+    stresses: list[StressSummary]
+    reference: str
+    convention: CurveConvention
+
+    def to_json(self) -> dict[str, Any]:
+        """Every summary, by stress, level, method and figure."""
+        return {
+            "table": self.table,
+            "num_calibration": self.num_calibration,
+            "convention": asdict(self.convention),
+            "reference": self.reference,
+            "stresses": {stress.name: stress.to_json() for stress in self.stresses},
+        }
+
+    def overview(self) -> str:
+        """One table over all stresses, with a row for each method."""
+        columns = [column for stress in self.stresses if stress.cells for column in _columns(stress)]
+        return "\n".join([f"# Stress tests on {self.table['name']}", "", *_overview(columns)]) + "\n"
+
+    def to_markdown(self) -> str:
+        """The table over all stresses, then each stress by itself."""
+        lines = [self.overview(), *self._notes(), ""]
+        for stress in self.stresses:
+            if stress.cells:
+                lines += [*self._section(stress), ""]
+        left_out = [STRESSES[stress.name].title for stress in self.stresses if not stress.cells]
+        if left_out:
+            lines += [f"Not possible on this table, for want of sources or test prompts: {', '.join(left_out)}.", ""]
+        return "\n".join(lines[:-1]) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write ``stress.json``, ``stress.md`` and a PNG file for each stress into ``folder``, each atomically."""
+        write_json(folder / "stress.json", self.to_json())
+        write_atomically(folder / "stress.md", self.to_markdown().encode("utf-8"))
+        for stress in self.stresses:
+            if stress.cells:
+                picture = draw_stress(stress, table_name=self.table["name"], reference=self.reference)
+                write_atomically(folder / f"{stress.name}.png", picture)
+
+    def _notes(self) -> list[str]:
+        table = self.table
+        estimated = " (estimated)" if table["is_estimate"] else ""
+        return [
+            f"{table['num_prompts']:,} prompts, {table['num_llms']:,} LLMs; unseen LLMs are represented by up to "
+            f"{self.num_calibration} calibration prompts. Cost in {table['cost_unit']}{estimated}. Relative cost: "
+            f"{self.convention.cost_axis}; interpolation: {self.convention.interpolation}; left of the cheapest point: "
+            f"{self.convention.left}. All figures are means over trials [95% bootstrap interval]. The loss of area is "
+            "the area undisturbed minus the area disturbed, within a trial; a loss with * has an interval without 0. "
+            f"{display_name(self.reference)} against each method: trials that it wins and loses, and p of the "
+            f"two-sided sign test, in bold below {SIGNIFICANCE_LEVEL}.",
+        ]
+
+    def _section(self, stress: StressSummary) -> list[str]:
+        about = STRESSES[stress.name]
+        trials = f"{stress.num_trials} trial{'s' if stress.num_trials > 1 else ''}"
+        lines = [f"## {about.title}", "", f"{about.explanation} {trials}.", "", f"![{about.title}]({stress.name}.png)"]
+        compared = [name for name in COMPARED if name in stress.figures]
+        heads = [FIGURES[name] for name in stress.figures]
+        heads += [f"{display_name(self.reference)}: {FIGURES[name].rstrip(' ↑↓').lower()}" for name in compared]
+        lines += ["", f"| {about.axis} | Method | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
+        for level in stress.levels:
+            for method in stress.methods:
+                cells = {name: stress.cells.get((level, method, name)) for name in stress.figures}
+                if any(cells.values()):
+                    texts = [_print_cell(name, cell) for name, cell in cells.items()]
+                    texts += ["" if method == self.reference else _print_contest(cells[name]) for name in compared]
+                    lines.append(f"| {level} | {display_name(method)} | {' | '.join(texts)} |")
+        return lines
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table over all stresses."""
+
+    head: str
+    stress: StressSummary
+    level: str
+    figure: str
+
+
+def _columns(stress: StressSummary) -> list[_Column]:
+    """The strongest level of an ordered stress, every level of another one; none for what is not of one method."""
+    about = STRESSES[stress.name]
+    if "loss" in stress.figures:
+        levels = stress.levels[-1:] if about.is_ordered else stress.levels[1:]
+        return [_Column(f"{about.title}: {level}", stress, level, "loss") for level in levels]
+    figure = next((name for name in COMPARED if name in stress.figures), None)
+    return [_Column(about.title, stress, stress.levels[0], figure)] if figure else []
+
+
+def _overview(columns: list[_Column]) -> list[str]:
+    methods = list(dict.fromkeys(method for column in columns for method in column.stress.methods))
+    if not columns:
+        return []
+    lines = [
+        "The loss of area at the strongest level of each stress; of what disturbs nothing, the figure itself.",
+        "",
+        f"| Method | {' | '.join(column.head for column in columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+    ]
+    for method in methods:
+        cells = [column.stress.cells.get((column.level, method, column.figure)) for column in columns]
+        texts = [_print_mean(column.figure, cell) for column, cell in zip(columns, cells, strict=True)]
+        lines.append(f"| {display_name(method)} | {' | '.join(texts)} |")
+    return lines
+
+
+def _print_mean(figure: str, cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if figure != "loss":
+        return f"{cell.mean:.4f}"
+    return f"{cell.mean:+.4f}{'*' if cell.low > 0 or cell.high < 0 else ''}"
+
+
+def _print_cell(figure: str, cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if figure == "loss":
+        return f"{cell.mean:+.4f} [{cell.low:+.4f}, {cell.high:+.4f}]"
+    return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]"
+
+
+def _print_contest(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    p = f"p = {cell.sign_test_p:.2g}"
+    return f"{cell.wins} : {cell.losses}, {f'**{p}**' if cell.sign_test_p < SIGNIFICANCE_LEVEL else p}"

@@ -1,0 +1,89 @@
+"""Hierarchical shrinkage: coarse and fine clusters, the finer shrunk to the coarser."""
+
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.methods.clustering import assign_to_nearest, sum_by_nearest
+from unirouter_torch.routing.cluster_error import cluster_error
+from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.shapes import Centroids, ClusterError, ClusterProbability, Embedding, ErrorMatrix
+
+NUM_COARSE, NUM_FINE = 20, 100
+SHRINKAGE = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class HierarchicalErrors(NamedTuple):
+    """What is known of each LLM.
+
+    Attributes:
+        coarse: Error in each coarse cluster, shrunk to the overall error.
+        fine_error: Sum of errors in each fine cluster [prompts].
+        fine_weight: Number of outcomes in each fine cluster [prompts].
+    """
+
+    coarse: ClusterError
+    fine_error: Float[Tensor, "llm fine"]
+    fine_weight: Float[Tensor, "llm fine"]
+
+
+class HierarchicalShrinkage(RoutingMethod[HierarchicalErrors]):
+    """Estimates an LLM's error in the fine cluster of a prompt, shrunk to that in its coarse one, shrunk to the mean.
+
+    With ``n_c`` outcomes of summed error ``s_c`` in a cluster, ``c`` the prompt's coarse cluster (of 20) and ``f`` its
+    fine one (of 100), ``coarse = (s_c + kappa * overall) / (n_c + kappa)`` and
+    ``estimate = (s_f + kappa * coarse) / (n_f + kappa)``. K-means finds both sets of clusters on training prompts;
+    there are never more of them than training prompts. ``kappa`` is chosen by area on seen LLMs.
+
+    Source: two granularities and the pull to the LLM's mean are what vLLM's semantic router has planned (issue 3459
+    there); the formula, and that a prompt's own coarse cluster is the parent, are this project's.
+    """
+
+    name: ClassVar[str] = "hierarchical_shrinkage"
+
+    def __init__(self) -> None:
+        self.coarse: Centroids = torch.empty(0, 0)
+        self.fine: Centroids = torch.empty(0, 0)
+        self.shrinkage = SHRINKAGE[0]
+
+    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+        """Cluster the training prompts twice and choose the shrinkage."""
+        num_prompts = train.embedding.shape[0]
+        self.coarse, self.fine = (tuning.centroids(min(size, num_prompts)) for size in (NUM_COARSE, NUM_FINE))
+        assignments = self._assign(tuning.validation.embedding)
+
+        def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
+            for shrinkage in SHRINKAGE:
+                yield _estimate(*assignments, self._represent(calibration, shrinkage), shrinkage)
+
+        self.shrinkage = choose_by_area(list(SHRINKAGE), estimate, train, tuning)
+
+    def represent(self, calibration: Outcomes) -> HierarchicalErrors:
+        """Shrunk errors in the coarse clusters, sums in the fine ones."""
+        return self._represent(calibration, self.shrinkage)
+
+    def estimate_error(self, embedding: Embedding, features: HierarchicalErrors) -> ErrorMatrix:
+        """The shrunk error in the clusters of the prompt."""
+        return _estimate(*self._assign(embedding), features, self.shrinkage)
+
+    def describe(self) -> dict[str, int | float]:
+        """The chosen shrinkage [prompts]."""
+        return {"shrinkage": self.shrinkage}
+
+    def _assign(self, embedding: Embedding) -> tuple[ClusterProbability, Float[Tensor, "prompt fine"]]:
+        return assign_to_nearest(embedding, self.coarse), assign_to_nearest(embedding, self.fine)
+
+    def _represent(self, calibration: Outcomes, shrinkage: float) -> HierarchicalErrors:
+        coarse = cluster_error(sum_by_nearest(calibration, self.coarse), shrinkage)
+        return HierarchicalErrors(coarse, *sum_by_nearest(calibration, self.fine))
+
+
+def _estimate(
+    coarse: ClusterProbability, fine: Float[Tensor, "prompt fine"], features: HierarchicalErrors, shrinkage: float
+) -> ErrorMatrix:
+    parent = coarse @ features.coarse.T
+    error, weight = fine @ features.fine_error.T, fine @ features.fine_weight.T
+    return ((error + shrinkage * parent) / (weight + shrinkage)).clamp(0.0, 1.0)

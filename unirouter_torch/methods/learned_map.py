@@ -1,0 +1,107 @@
+"""UniRoute's learned map: a trained soft assignment of prompts over hard cluster errors."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unirouter_torch.methods.clustering import cluster_counts, sum_by_nearest
+from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
+from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.shapes import Centroids, ClusterError, ClusterProbability, Embedding, ErrorMatrix
+
+NUM_CLUSTERS = (5, 10, 20, 30, 50, 75, 100)
+SHARPNESS = 10.0
+NUM_STEPS = 300
+PROMPTS_PER_STEP = 512
+LEARNING_RATE = 3e-3
+PROBABILITY_FLOOR = 1e-4
+
+
+class LearnedMap(RoutingMethod[ClusterError]):
+    """Estimates ``softmax(A x + b) . Psi(h)`` with a trained ``A``, ``b`` and the errors ``Psi`` of K-means clusters.
+
+    ``Psi(h)`` is, as in the K-means version, the mean error of ``h`` on the calibration prompts of each hard cluster;
+    it does not depend on the trained map. The map minimises the cross-entropy over training prompts and seen LLMs,
+    whose ``Psi`` comes from the validation prompts. The number of clusters is chosen by area on seen LLMs.
+
+    Args:
+        num_clusters: A fixed number of clusters, in [1, number of training prompts]; chosen when not given.
+
+    Source: UniRoute (arXiv:2502.08773), LearnedMap. Not said there, and this project's: the start at a soft assignment
+    to the nearest centroid, the bias, and the schedule (Adam, 300 steps of 512 prompts).
+    """
+
+    name: ClassVar[str] = "learned_map"
+
+    def __init__(self, num_clusters: int | None = None) -> None:
+        self.num_clusters = num_clusters
+        self.centroids: Centroids = torch.empty(0, 0)
+        self.map = nn.Linear(1, 1)
+
+    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+        """Train a map for every number of clusters and keep the best by area."""
+        sizes = cluster_counts(NUM_CLUSTERS, train, tuning) if self.num_clusters is None else [self.num_clusters]
+        all_centroids = [tuning.centroids(size) for size in sizes]
+        maps = [soft_nearest(centroids) for centroids in all_centroids]
+        seen = [cluster_error(sum_by_nearest(tuning.validation, centroids), 0.0) for centroids in all_centroids]
+        _train_maps(maps, seen, train, tuning.seed)
+        with torch.no_grad():
+            probabilities = [assign(tuning.validation.embedding).softmax(-1) for assign in maps]
+
+        def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
+            for centroids, probability in zip(all_centroids, probabilities, strict=True):
+                yield estimate_error(probability, cluster_error(sum_by_nearest(calibration, centroids), 0.0))
+
+        chosen = choose_by_area(list(range(len(sizes))), estimate, train, tuning)
+        self.centroids = all_centroids[chosen]
+        self.map = maps[chosen]
+
+    def represent(self, calibration: Outcomes) -> ClusterError:
+        """Mean error of each LLM in each hard cluster."""
+        return cluster_error(sum_by_nearest(calibration, self.centroids), 0.0)
+
+    @torch.inference_mode()
+    def estimate_error(self, embedding: Embedding, features: ClusterError) -> ErrorMatrix:
+        """Inner product of the trained soft assignment and the hard cluster errors."""
+        return estimate_error(self.map(embedding).softmax(-1), features)
+
+    def describe(self) -> dict[str, int | float]:
+        """The chosen number of clusters."""
+        return {"num_clusters": self.centroids.shape[0]}
+
+
+def soft_nearest(centroids: Centroids) -> nn.Linear:
+    """Logits ``-sharpness / 2 * |x - centroid_k|^2`` with sharpness 10, up to a constant of the prompt."""
+    linear = nn.Linear(centroids.shape[1], centroids.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(SHARPNESS * centroids)
+        linear.bias.copy_(-SHARPNESS / 2 * centroids.square().sum(-1))
+    return linear
+
+
+def _train_maps(maps: list[nn.Linear], cluster_errors: list[ClusterError], train: Outcomes, seed: int) -> None:
+    """Train all maps on the same prompts at once; they share no parameter, so none depends on another."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam([parameter for m in maps for parameter in m.parameters()], lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, NUM_STEPS)
+    num_prompts = train.embedding.shape[0]
+    for _ in range(NUM_STEPS):
+        batch = train.of_prompts(torch.randint(num_prompts, (PROMPTS_PER_STEP,), generator=generator))
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        logits = torch.split(nn.functional.linear(batch.embedding, weight, bias), [m.out_features for m in maps], -1)
+        losses = [
+            _cross_entropy(part.softmax(-1), error, batch) for part, error in zip(logits, cluster_errors, strict=True)
+        ]
+        optimizer.zero_grad()
+        torch.autograd.backward(losses)
+        optimizer.step()
+        schedule.step()
+
+
+def _cross_entropy(probability: ClusterProbability, cluster_errors: ClusterError, batch: Outcomes) -> Float[Tensor, ""]:
+    estimate = (probability @ cluster_errors.T).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    loss = nn.functional.binary_cross_entropy(estimate, batch.error, reduction="none")
+    return (loss * batch.observed).sum() / batch.observed.sum().clamp(min=1)

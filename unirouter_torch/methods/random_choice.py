@@ -1,0 +1,33 @@
+"""Random choice: the floor of all floors."""
+
+from typing import ClassVar
+
+import torch
+
+from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.shapes import Embedding, ErrorMatrix
+
+
+class RandomChoice(RoutingMethod[int]):
+    """Estimates errors by uniform random numbers: at cost weight 0 every LLM is equally likely.
+
+    Its features are the number of LLMs.
+    """
+
+    name: ClassVar[str] = "random"
+
+    def __init__(self) -> None:
+        self.seed = 0
+
+    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+        """Take the seed; there is nothing to learn."""
+        self.seed = tuning.seed
+
+    def represent(self, calibration: Outcomes) -> int:
+        """The number of LLMs."""
+        return calibration.error.shape[1]
+
+    def estimate_error(self, embedding: Embedding, features: int) -> ErrorMatrix:
+        """Uniform random numbers in [0, 1), the same ones at every call."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand(embedding.shape[0], features, generator=generator)
