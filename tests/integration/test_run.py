@@ -8,7 +8,7 @@ import pytest
 import torch
 from miniature import ROOT, miniature
 
-from unirouter_torch.cli import main, train
+from unirouter_torch.cli import train
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table

@@ -86,9 +86,7 @@ def test_static_pool_tests_the_seen_llms(workshop: Path, tmp_path: Path) -> None
     assert "all LLMs seen" in (tmp_path / "results.md").read_text()
 
 
-def test_finished_trials_are_not_repeated(
-    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finished_trials_are_not_repeated(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(workshop, tmp_path, *FEW_METHODS, trials=1) == 0
     marked = json.loads((tmp_path / "trials" / "seed_0.json").read_text())
     marked["methods"]["zero"]["area"] = 0.125

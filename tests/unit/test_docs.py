@@ -78,7 +78,7 @@ def test_layout_names_only_what_exists() -> None:
 
 def test_layout_names_every_module() -> None:
     modules = {file.relative_to(ROOT).as_posix() for file in (ROOT / "unirouter_torch").rglob("*.py")}
-    folders = tuple(path for path in layout() if path.endswith(("sources/", "simulate/")))
+    folders = tuple(path for path in layout() if path.endswith(("sources/", "public/", "simulate/")))
     missing = {path for path in modules - set(layout()) if not path.endswith("__init__.py")}
     assert {path for path in missing if not path.startswith(folders)} == set()
 

@@ -76,7 +76,7 @@ def deferral_curve(
         estimated = torch.where(available[prompts], estimated_error[prompts], math.inf)
         traces.append(_trace_choices(estimated.index_select(1, by_cost), cost, error[prompts].index_select(1, by_cost)))
     moves = _Moves(*(torch.cat(parts) for parts in zip(*traces, strict=True)))
-    return _add_up(moves, num_prompts=int(available.any(-1).sum()))
+    return _add_up(moves, num_prompts=int(available.sum(-1).count_nonzero()))
 
 
 class _Moves(NamedTuple):
@@ -97,7 +97,8 @@ def _trace_choices(estimated: ErrorMatrix, cost: CostVector, error: ErrorMatrix)
     prompt, llm = (estimated < least_of_cheaper).nonzero(as_tuple=True)
     estimate, cost = estimated[prompt, llm].double(), cost[llm]
     while True:
-        is_dearest = prompt.diff(append=prompt.new_tensor([-1])) != 0
+        is_dearest = prompt != prompt.roll(-1)
+        is_dearest[-1:] = True
         # cost weight at which the choice moves here from the next dearer LLM, and on to the next cheaper one
         arrival = ((estimate - estimate.roll(-1)) / (cost.roll(-1) - cost)).masked_fill(is_dearest, 0.0)
         departure = arrival.roll(1).masked_fill(is_dearest.roll(1), math.inf)
@@ -130,8 +131,8 @@ def _check(estimated_error: ErrorMatrix, cost: CostVector, error: ErrorMatrix, a
     if not available.any():
         raise DataError("available: no prompt has an LLM with an outcome, so nothing can be routed. Use other prompts.")
     for name, matrix in (("estimated_error", estimated_error), ("error", error)):
-        # a sum costs less than a look at every pair
-        if not math.isfinite(torch.where(available, matrix, 0.0).sum(dtype=torch.float64)):
+        # the extremes show at a third of the cost of a look at every pair whether one is not finite
+        if not all(map(math.isfinite, torch.where(available, matrix, 0.0).aminmax())):
             row, column = (available & ~torch.isfinite(matrix)).nonzero()[0].tolist()
             raise DataError(
                 f"{name}: row {row}, column {column}: expected a finite number for an available pair, "

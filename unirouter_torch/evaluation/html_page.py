@@ -29,7 +29,8 @@ a { color: var(--mark); text-decoration: none; }
 a:hover { text-decoration: underline; }
 nav { margin: 1.25rem 0; padding: .6rem 1rem; background: var(--panel); border-radius: 8px; }
 nav a { display: inline-block; margin-right: 1.4rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: .7rem 1.5rem; margin: 1.25rem 0; }
+dl { display: grid; gap: .7rem 1.5rem; margin: 1.25rem 0; }
+dl { grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
 dt { font-size: .8rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }

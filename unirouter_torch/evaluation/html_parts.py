@@ -43,7 +43,7 @@ def visibility_of(method: str) -> bool | str:
 
 
 def line_with_band(
-    method: str, at: Sequence[float], values: dict[str, NDArray[np.float64]], line: Trace
+    method: str, at: Sequence[float | int], values: dict[str, NDArray[np.float64]], line: Trace
 ) -> list[Trace]:
     """A line with a band behind it; its entry in the legend shows and hides both.
 

@@ -13,7 +13,7 @@ from unirouter_torch.evaluation.html_figures import (
 )
 from unirouter_torch.evaluation.html_page import Section, draw_figure, draw_table, escape, lay_out
 from unirouter_torch.evaluation.html_parts import is_logarithmic
-from unirouter_torch.evaluation.report import LOWER_IS_BETTER, ORACLE, display_name
+from unirouter_torch.evaluation.report import ORACLE, display_name
 from unirouter_torch.evaluation.trials_report import COMPARED, SIGNIFICANCE_LEVEL, TRIAL_FIGURES, TrialsReport
 
 Results = dict[str, Any]
@@ -229,7 +229,7 @@ def _ratio_table(costs: dict[str, dict[str, dict[str, float | None]]], base: str
     return heading + draw_table([_heads("Method", *labels)], rows)
 
 
-def _print(value: float | None, scale: float = 1.0) -> str:
+def _print(value: float | int | None, scale: float = 1.0) -> str:
     """Three digits, all of those before the point."""
     if value is None:
         return "–"

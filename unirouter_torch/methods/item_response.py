@@ -199,9 +199,9 @@ def infer_ability(calibration: Outcomes, items: Items, prior: Prior) -> Ability:
 
     def log_posterior(ability: Ability) -> Float[Tensor, " llm"]:
         logit = difficulty - discrimination @ ability.T
-        log_likelihood = ((error * logit - torch.nn.functional.softplus(logit)) * observed).sum(0)
+        log_likelihood = (error * logit - torch.nn.functional.softplus(logit)) * observed
         deviation = ability - mean
-        return log_likelihood - ((deviation @ precision) * deviation).sum(-1) / 2
+        return log_likelihood.sum(0) - torch.einsum("la,ab,lb->l", deviation, precision, deviation) / 2
 
     ability = mean.expand(error.shape[1], -1)
     current = log_posterior(ability)

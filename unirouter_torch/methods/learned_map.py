@@ -82,7 +82,7 @@ def soft_nearest(centroids: Centroids) -> nn.Linear:
     return linear
 
 
-def _train_maps(maps: list[nn.Linear], cluster_errors: list[ClusterError], train: Outcomes, seed: int) -> None:
+def _train_maps(maps: list[nn.Linear], cluster_errors: list[Tensor], train: Outcomes, seed: int) -> None:
     """Train all maps on the same prompts at once; they share no parameter, so none depends on another."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([parameter for m in maps for parameter in m.parameters()], lr=LEARNING_RATE)

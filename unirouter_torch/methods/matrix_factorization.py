@@ -42,4 +42,4 @@ class ClairvoyantMatrixFactorization(ClairvoyantNetwork):
     """
 
     name: ClassVar[str] = "clairvoyant_matrix_factorization"
-    grid = GRID
+    grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -36,4 +36,4 @@ class ClairvoyantMLP(ClairvoyantNetwork):
     """
 
     name: ClassVar[str] = "clairvoyant_mlp"
-    grid = GRID
+    grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -8,9 +8,12 @@ from unirouter_torch.config.training import MethodName
 from unirouter_torch.evaluation.trials import Trial
 from unirouter_torch.methods.best_single import BestSingle
 from unirouter_torch.methods.hierarchical_shrinkage import HierarchicalShrinkage
+from unirouter_torch.methods.item_response import ItemResponse
 from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.knn import KNearestNeighbors
 from unirouter_torch.methods.learned_map import LearnedMap
+from unirouter_torch.methods.matrix_factorization import ClairvoyantMatrixFactorization, MatrixFactorization
+from unirouter_torch.methods.mlp import MLP, ClairvoyantMLP
 from unirouter_torch.methods.oracle import Oracle
 from unirouter_torch.methods.random_choice import RandomChoice
 from unirouter_torch.methods.source_oracle import SourceOracle
@@ -45,11 +48,19 @@ def build_method(
             return HierarchicalShrinkage()
         case "learned_map":
             return LearnedMap(num_clusters)
+        case "mlp":
+            return MLP()
+        case "matrix_factorization":
+            return MatrixFactorization()
+        case "item_response":
+            return ItemResponse()
         case "end_to_end":
             return end_to_end
+        case "clairvoyant_mlp":
+            return ClairvoyantMLP(trial.clairvoyant)
+        case "clairvoyant_matrix_factorization":
+            return ClairvoyantMatrixFactorization(trial.clairvoyant)
         case "source_oracle":
             return SourceOracle(trial.test, one_hot(trial.test_source).to(trial.test.error.dtype))
         case "oracle":
             return Oracle(trial.test.error)
-        case _:
-            raise NotImplementedError(name)

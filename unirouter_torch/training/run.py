@@ -92,10 +92,12 @@ def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> Em
     return EmbeddedTable(table=table, embedding=embedding)
 
 
-def embed_texts(config: TrainConfig, encoder: PromptEncoder, texts: Sequence[str]) -> Embedding:
+def embed_texts(
+    config: TrainConfig, encoder: PromptEncoder, texts: Sequence[str], *, show_progress: bool = True
+) -> Embedding:
     """Embeddings of some prompts, from the cache of the config where it can."""
     cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
-    return embed_with_cache(encoder, texts, cache_dir=cache_dir)
+    return embed_with_cache(encoder, texts, cache_dir=cache_dir, show_progress=show_progress)
 
 
 def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,12 +16,11 @@ from unirouter_torch.evaluation.diagnostics import score_sources
 from unirouter_torch.evaluation.metrics import score_method
 from unirouter_torch.evaluation.trials import Trial
 from unirouter_torch.methods.clustering import assign_to_nearest
-from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
 from unirouter_torch.routing.method import Outcomes, RoutingMethod
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, PromptSubset
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import EmbeddedTable, load_encoder, prepare_trial
+from unirouter_torch.training.run import EmbeddedTable, embed_texts, load_encoder, prepare_trial
 
 FLIPPED = (0.05, 0.1, 0.2, 0.4)
 MISSING = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -170,16 +168,12 @@ def disturbed_prompts(bench: Bench) -> StressTest:
     texts = [all_texts[row] for row in bench.split.test_prompts[judged].tolist()]
     changed = [text for kind in disturb.DISTURBANCES for text in disturb.disturb_texts(texts, kind, bench.seed)]
     cases = {"as they are": Case(trial, judged)}
-    blocks = _embed(bench.config, changed).unflatten(0, (-1, len(texts)))
+    encoder = load_encoder(bench.config)
+    blocks = torch.split(embed_texts(bench.config, encoder, changed, show_progress=False), len(texts))
     for kind, block in zip(disturb.DISTURBANCES, blocks, strict=True):
         embedding = trial.test.embedding.index_copy(0, judged, block)
         cases[kind] = Case(replace(trial, test=trial.test._replace(embedding=embedding)), judged)
     return StressTest(bench.run(cases), {"num_judged": len(judged)})
-
-
-def _embed(config: TrainConfig, texts: list[str]) -> Embedding:
-    cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
-    return embed_with_cache(load_encoder(config), texts, cache_dir=cache_dir, show_progress=False)
 
 
 def few_calibration_prompts(bench: Bench) -> StressTest:

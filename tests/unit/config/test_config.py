@@ -18,7 +18,8 @@ DOTTED_KEYS = {
     "episodes.": ["num_targets", "min_calibration", "max_calibration", "llm_fraction", "held_out_fraction"],
     "optimizer.": ["learning_rate", "weight_decay", "warmup_fraction"],
     "trainer.": ["max_steps", "validate_every", "accelerator", "devices", "strategy"],
-    "evaluation.": ["methods"],
+    "evaluation.": ["methods", "reference"],
+    "evaluation.sweeps.": ["num_trials", "num_calibration", "num_clusters", "num_seen_llms"],
     "evaluation.curve.": ["cost_axis", "interpolation", "left"],
 }
 
@@ -101,6 +102,9 @@ def test_unknown_keys_and_wrong_types_end_with_code_2(arguments: list[str], caps
         ("trainer.validate_every", "0"),
         ("trainer.devices", "0"),
         ("evaluation.methods", "[zero]"),
+        ("evaluation.sweeps.num_trials", "0"),
+        ("evaluation.sweeps.num_clusters", "[0]"),
+        ("evaluation.sweeps.num_seen_llms", "[1]"),
     ],
 )
 def test_value_out_of_range_is_refused_by_its_dotted_key(key: str, value: str) -> None:

@@ -1,15 +1,14 @@
-from fractions import Fraction
-from itertools import combinations, pairwise
+"""The deferral curve by laws and by hand, and the figures read off it; see tests/numerics for brute force."""
 
 import numpy as np
 import pytest
 import torch
+from enumerated_curve import random_instance
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.errors import DataError, PoolError
-from unirouter_torch.evaluation import deferral
 from unirouter_torch.evaluation.deferral import (
     DeferralCurve,
     area_under_deferral_curve,
@@ -20,7 +19,6 @@ from unirouter_torch.evaluation.deferral import (
     relative_cost,
     single_llm_quality,
 )
-from unirouter_torch.routing.decision import choose_llm
 
 CONVENTIONS = [
     CurveConvention(cost_axis=axis, interpolation=interpolation, left=left)
@@ -28,103 +26,6 @@ CONVENTIONS = [
     for interpolation in ("linear", "step")
     for left in ("hold", "zero")
 ]
-
-
-@st.composite
-def tied_instances(draw):
-    """Estimates, costs and errors on coarse dyadic grids, full of exact ties and missing pairs."""
-    num_prompts, num_llms = draw(st.integers(1, 5)), draw(st.integers(1, 6))
-
-    def matrix(elements):
-        row = st.lists(elements, min_size=num_llms, max_size=num_llms)
-        return torch.tensor(draw(st.lists(row, min_size=num_prompts, max_size=num_prompts)))
-
-    cost = draw(st.lists(st.integers(0, 8), min_size=num_llms, max_size=num_llms))
-    available = matrix(st.booleans())
-    available[draw(st.integers(0, num_prompts - 1)), draw(st.integers(0, num_llms - 1))] = True
-    return matrix(st.integers(0, 8)) / 8, torch.tensor(cost) / 4, matrix(st.integers(0, 4)) / 4, available
-
-
-def random_instance(seed, num_prompts=40, num_llms=7):
-    generator = torch.Generator().manual_seed(seed)
-    estimated = torch.rand(num_prompts, num_llms, generator=generator, dtype=torch.float64)
-    cost = torch.rand(num_llms, generator=generator, dtype=torch.float64).mul(3).exp()
-    error = (torch.rand(num_prompts, num_llms, generator=generator, dtype=torch.float64) < estimated).double()
-    available = torch.rand(num_prompts, num_llms, generator=generator) < 0.8
-    available[0] = True
-    return estimated, cost, error, available
-
-
-def enumerate_breakpoints(estimated, cost, error, available):
-    """Rational arithmetic, a loop over every pair of lines, a full choice at each: (cost weight, cost, quality)."""
-    costs = [Fraction(value) for value in cost.tolist()]
-    rows = [
-        [(Fraction(e), costs[h], h, Fraction(t)) for h, (e, t, a) in enumerate(zip(*row, strict=True)) if a]
-        for row in zip(estimated.tolist(), error.tolist(), available.tolist(), strict=True)
-    ]
-    rows = [row for row in rows if row]
-    weights = {Fraction(0)}
-    for row in rows:
-        weights |= {(a[0] - b[0]) / (b[1] - a[1]) for a, b in combinations(row, 2) if a[1] != b[1]}
-    points = []
-    for weight in sorted(value for value in weights if value >= 0):
-        chosen = [min(row, key=lambda line, w=weight: (line[0] + w * line[1], line[1], line[2])) for row in rows]
-        mean_cost = sum(line[1] for line in chosen) / len(rows)
-        quality = 1 - sum(line[3] for line in chosen) / len(rows)
-        points.append((float(weight), float(mean_cost), float(quality)))
-    return points
-
-
-def at_weight(curve, weight):
-    point = int(torch.searchsorted(curve.cost_weight, weight, right=True)) - 1
-    return float(curve.cost[point]), float(curve.quality[point])
-
-
-@given(tied_instances())
-def test_curve_equals_an_enumeration_of_all_breakpoints(instance):
-    curve = deferral_curve(*instance)
-    points = enumerate_breakpoints(*instance)
-    for weight, cost, quality in points:
-        assert at_weight(curve, weight) == pytest.approx((cost, quality), abs=1e-9)
-    # and it turns nowhere else: as many points as there are different mean costs
-    assert len(curve.cost_weight) == len({cost for _, cost, _ in points})
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_curve_equals_an_enumeration_on_generic_numbers(seed):
-    instance = random_instance(seed, num_prompts=6)
-    curve = deferral_curve(*instance)
-    points = enumerate_breakpoints(*instance)
-    for (weight, cost, quality), (following, *_) in pairwise(points):
-        assert at_weight(curve, (weight + following) / 2) == pytest.approx((cost, quality), abs=1e-9)
-    assert at_weight(curve, 2 * points[-1][0]) == pytest.approx(points[-1][1:], abs=1e-9)
-
-
-def test_curve_agrees_with_the_routing_rule_on_a_dense_grid():
-    estimated, cost, error, available = random_instance(0)
-    usable = available.any(-1)
-    estimated, error, available = estimated[usable], error[usable], available[usable]
-    curve = deferral_curve(estimated, cost, error, available)
-    for weight in np.linspace(0.0, 2.0, 2001):
-        choice = choose_llm(estimated, cost, float(weight), available)
-        expected = float(cost[choice].mean()), float(1 - error.gather(1, choice.unsqueeze(-1)).mean())
-        assert at_weight(curve, float(weight)) == pytest.approx(expected, abs=1e-12)
-
-
-@given(tied_instances())
-def test_mean_cost_never_rises_with_the_cost_weight(instance):
-    curve = deferral_curve(*instance)
-    assert curve.cost_weight[0] == 0
-    assert (curve.cost_weight.diff() > 0).all()
-    assert (curve.cost.diff() < 0).all()
-
-
-def test_tracing_few_prompts_at_once_changes_nothing(monkeypatch):
-    instance = random_instance(1)
-    whole = deferral_curve(*instance)
-    monkeypatch.setattr(deferral, "PROMPTS_AT_ONCE", 3)
-    for expected, got in zip(whole, deferral_curve(*instance), strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
 def test_no_drift_over_many_prompts():

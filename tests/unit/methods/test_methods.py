@@ -10,7 +10,7 @@ from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.knn import KNearestNeighbors, nearest_mean_error
 from unirouter_torch.methods.oracle import Oracle
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, choose_by_area
+from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes, choose_by_area
 
 
 @pytest.mark.parametrize("method", [ZeroRouter(), KNearestNeighbors(), UniRouteKMeans()])
@@ -95,15 +95,16 @@ def test_oracle_estimates_the_truth() -> None:
 
 def test_tuning_represents_llms_by_as_many_prompts_as_onboarding_will() -> None:
     sizes: list[int] = []
-
-    def estimate(candidate: float, calibration: Outcomes) -> torch.Tensor:
-        sizes.append(len(calibration.error))
-        return torch.full((60, 5), candidate)
-
     mean = float(outcomes(1).error.mean())
-    assert choose_by_area([mean + 0.3, mean, mean - 0.2], estimate, outcomes(0), tuning(num_calibration=13)) == mean
-    assert set(sizes) == {13}
+    candidates = [mean + 0.3, mean, mean - 0.2]
+
+    def estimate(calibration: Outcomes) -> list[torch.Tensor]:
+        sizes.append(len(calibration.error))
+        return [torch.full((60, 5), candidate) for candidate in candidates]
+
+    assert choose_by_area(candidates, estimate, outcomes(0), tuning(num_calibration=13)) == mean
+    assert sizes == [13] * NUM_TUNING_DRAWS
 
 
 def test_tuning_gives_ties_to_the_earlier_candidate() -> None:
-    assert choose_by_area([1, 2], lambda _, __: torch.zeros(60, 5), outcomes(0), tuning()) == 1
+    assert choose_by_area([1, 2], lambda _: [torch.zeros(60, 5)] * 2, outcomes(0), tuning()) == 1

@@ -10,7 +10,7 @@ from unirouter_torch.errors import DataError
 _CORE = tuple(f"numpy.{core}.{module}" for core in ("core", "_core") for module in ("multiarray", "numeric"))
 FRAME_GLOBALS = frozenset(
     {
-        ("builtins", "slice"),
+        *((module, "slice") for module in ("builtins", "__builtin__")),
         ("_codecs", "encode"),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),

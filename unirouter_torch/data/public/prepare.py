@@ -1,12 +1,12 @@
 """From the files that the authors of a public table publish to a routing table on disk."""
 
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
-from unirouter_torch import __version__
 from unirouter_torch.data.public import embedllm, headlines, llmrouterbench, mixinstruct, routerbench, sprout
 from unirouter_torch.data.public.download import download
 from unirouter_torch.data.public.source import HubFiles, PublicTable
@@ -73,7 +73,7 @@ def prepare_table(
         folder, origin = from_files, {"from_files": True}
     files = _found_files(table, folder)
     tables = _without_blank_prompts(table.read(folder))
-    checked = build_table(tables.prompts, tables.models, tables.outcomes, name=name, places=tables.places)
+    checked = build_table(*tables[:3], name=name, places=tables.places, cost_rule="equal")
     size = Prepared(checked.num_prompts, checked.num_llms, int(checked.observed.sum()))
     with atomic_folder(output, _KIND, _FORMAT_VERSION) as temporary:
         write_parquet_folder(temporary, tables.prompts, tables.models, tables.outcomes)
@@ -124,7 +124,7 @@ def _provenance(
     checksums = {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files}
     return {
         "table": table.name,
-        "prepared_by": f"unirouter_torch {__version__}",
+        "prepared_by": f"unirouter_torch {version('unirouter_torch')}",
         "origin": origin,
         "licence": table.licence,
         "files": {
