@@ -99,8 +99,23 @@ def test_finished_trials_are_not_repeated(workshop: Path, tmp_path: Path, capsys
     assert found["methods"]["end_to_end"]["area"] == pytest.approx(sum(areas) / 2)
     assert found["comparison"]["reference"] == "kmeans"
     capsys.readouterr()
-    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--head.num_clusters", "4") == 2
-    assert "another config" in capsys.readouterr().err
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--data.num_calibration", "5") == 2
+    assert "another table, config or version" in capsys.readouterr().err
+
+
+def test_only_what_a_new_setting_changes_is_computed_again(workshop: Path, tmp_path: Path) -> None:
+    few = ("--evaluation.methods", "[zero, end_to_end]")
+    assert evaluate(workshop, tmp_path, *few, trials=1) == 0
+    kept = json.loads((tmp_path / "trials" / "seed_0.json").read_text())
+    kept["methods"]["zero"]["area"] = 0.125
+    (tmp_path / "trials" / "seed_0.json").write_text(json.dumps(kept))
+    assert evaluate(workshop, tmp_path, *FEW_METHODS, "--head.num_clusters", "4", trials=1) == 0
+    found = results(tmp_path)["trials"][0]["methods"]
+    assert list(found) == ["zero", "kmeans", "end_to_end"]
+    assert found["zero"]["area"] == 0.125
+    assert found["end_to_end"]["chosen"]["num_clusters"] == 4 != kept["methods"]["end_to_end"]["chosen"]["num_clusters"]
+    assert evaluate(workshop, tmp_path, *few, trials=1) == 0
+    assert list(results(tmp_path)["methods"]) == ["zero", "end_to_end"]
 
 
 def test_killed_run_goes_on_where_it_was(workshop: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from unirouter_torch.evaluation.stress_summary import StressTrial, summarise_str
 from unirouter_torch.storage import write_json
 from unirouter_torch.training.run import EmbeddedTable, embed_table
 from unirouter_torch.training.stress_tests import STRESS_TESTS, Bench
-from unirouter_torch.training.trials import fingerprint_of, read_finished
+from unirouter_torch.training.trials import digest_of, fingerprint_of, read_kept, settings_of
 from unirouter_torch.training.workers import run_in_workers
 
 
@@ -50,11 +50,12 @@ def run_stress(
     at_least("--workers", num_workers, 1)
     names = _chosen(only)
     embedded = embed_table(config)
-    fingerprint = fingerprint_of(config, embedded)
+    settings = settings_of(config, "end_to_end")
+    fingerprint = digest_of([fingerprint_of(config, embedded), settings, config.evaluation.methods])
     folder = Path(config.output_dir) / "stress"
     seeds = range(config.seed, config.seed + num_trials)
     places = {(name, seed): folder / name / f"seed_{seed}.json" for name in names for seed in seeds}
-    finished = {key: trial for key, path in places.items() if (trial := read_finished(path, fingerprint))}
+    finished = {key: trial for key, path in places.items() if (trial := read_kept(path, fingerprint))}
     write_config(config, folder / "config.yaml")
 
     jobs = [StressJob(seed, tuple(name for name in names if (name, seed) not in finished)) for seed in seeds]

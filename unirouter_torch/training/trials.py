@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import torch
 
 from unirouter_torch import __version__
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.files import to_plain, write_config
+from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
@@ -39,7 +39,7 @@ TrialResult = dict[str, Any]
 
 
 class TrialJob(NamedTuple):
-    """One trial to compute.
+    """One trial.
 
     Attributes:
         seed: Of the split, the calibration prompts and the methods.
@@ -58,8 +58,9 @@ class TrialJob(NamedTuple):
 def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> TrialsReport:
     """Evaluate the methods on splits with the seeds ``config.seed``, ``config.seed + 1`` and so on, and the sweeps.
 
-    Every finished trial is kept under ``output_dir``; the same command goes on where it was interrupted. The numbers do
-    not depend on the order of the trials, nor on the number of workers.
+    Every finished trial is kept under ``output_dir``; the same command goes on where it was interrupted, and with other
+    methods, or other settings of the end-to-end router, only what these change is computed. The numbers do not depend
+    on the order of the trials, nor on the number of workers.
 
     Args:
         config: The run; logs and routers are not written.
@@ -84,13 +85,14 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     jobs = [TrialJob(seed) for seed in seeds]
     for name, values in sweeps.items():
         jobs += [TrialJob(seed, (name, value)) for value in values for seed in sweep_seeds]
-    finished = {job: result for job in jobs if (result := read_finished(job.path(folder), fingerprint)) is not None}
+    kept = {job: read_kept(job.path(folder), fingerprint) for job in jobs}
     write_config(config, folder / "config.yaml")
 
-    missing = [job for job in jobs if job not in finished]
+    tasks = [_Task(job, kept[job], names) for job in jobs if (names := _missing(config, job, kept[job]))]
     compute = partial(_compute_and_keep, config, embedded, fingerprint)
-    computed = run_in_workers(compute, missing, num_workers=num_workers, description="Trials")
-    finished |= dict(zip(missing, computed, strict=True))
+    computed = run_in_workers(compute, tasks, num_workers=num_workers, description="Trials")
+    kept |= {task.job: result for task, result in zip(tasks, computed, strict=True)}
+    finished = {job: _with_methods_of(config, job, result) for job, result in kept.items() if result is not None}
 
     report = TrialsReport(
         table=embedded.table.describe(),
@@ -123,51 +125,83 @@ def _write(report: TrialsReport, folder: Path) -> None:
     write_atomically(folder / "report.html", render_html(report, results).encode("utf-8"))
 
 
-def read_finished(path: Path, fingerprint: str) -> TrialResult | None:
+def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
     """The trial kept in ``path``; None where there is none.
 
     Raises:
-        ConfigError: It is one of another config or table.
+        ConfigError: It is one of another table, config or version.
     """
     if not path.exists():
         return None
     result: TrialResult = read_json(path)
     if result.get("fingerprint") != fingerprint:
         raise ConfigError(
-            f"{path}: a trial of another config, table or version. Choose another --output_dir, or delete this one."
+            f"{path}: a trial of another table, config or version. Choose another --output_dir, or delete this one."
         )
     return result
 
 
 def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
-    """What a trial's numbers depend on, besides its seed and what it varies."""
-    plain = to_plain(config)
-    for key in ("seed", "output_dir", "logger"):
-        del plain[key]
-    for key in ("sweeps", "reference"):
-        del plain["evaluation"][key]
-    facts = [__version__, plain, embedded.table.content_hash]
+    """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
+    data, encoder = asdict(config.data), asdict(config.encoder)
+    del data["path"], data["cache_dir"]
+    return digest_of([__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash])
+
+
+def settings_of(config: TrainConfig, name: MethodName) -> str:
+    """Digest of the settings that a method has; those of the end-to-end router are the only ones."""
+    if name != "end_to_end":
+        return ""
+    return digest_of([asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)])
+
+
+def digest_of(facts: list[Any]) -> str:
+    """Digest of JSON values."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, job: TrialJob) -> TrialResult:
-    result = {"fingerprint": fingerprint} | _compute(config, embedded, job)
-    write_json(job.path(Path(config.output_dir)), result)
+def _missing(config: TrainConfig, job: TrialJob, kept: TrialResult | None) -> list[MethodName]:
+    """Methods of a trial that are not kept, or were computed with other settings."""
+    found = kept["methods"] if kept else {}
+    names = _methods_of(config, job)
+    return [name for name in names if name not in found or found[name]["settings"] != settings_of(config, name)]
+
+
+def _with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
+    """The trial with the methods that the config asks for, in its order."""
+    parts = {part: result[part] for part in ("methods", "stages", "diagnostics")}
+    names = _methods_of(config, job)
+    return result | {part: {name: found[name] for name in names if name in found} for part, found in parts.items()}
+
+
+class _Task(NamedTuple):
+    """The methods to compute for a trial, and what is known of it already."""
+
+    job: TrialJob
+    kept: TrialResult | None
+    methods: list[MethodName]
+
+
+def _compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: _Task) -> TrialResult:
+    result = {"fingerprint": fingerprint} | _compute(config, embedded, task)
+    write_json(task.job.path(Path(config.output_dir)), result)
     return result
 
 
-def _compute(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob) -> TrialResult:
+def _compute(config: TrainConfig, embedded: EmbeddedTable, task: _Task) -> TrialResult:
     """One trial: figures of every method; diagnostics and what the stages took as well unless it is one of a sweep."""
+    job = task.job
     name, value = job.varied or (None, 0)
     split = split_table(embedded.table, seed=job.seed, unseen_fraction=config.data.unseen_fraction)
+    varied = config
     if name == "num_calibration":
-        config = replace(config, data=replace(config.data, num_calibration=value))
+        varied = replace(config, data=replace(config.data, num_calibration=value))
     if name == "num_clusters":
-        config = replace(config, head=replace(config.head, num_clusters=value))
+        varied = replace(config, head=replace(config.head, num_clusters=value))
     if name == "num_seen_llms":
         split = _with_seen_llms(split, value, job.seed)
-    trial = prepare_trial(config, embedded, split, job.seed)
-    result: TrialResult = {
+    trial = prepare_trial(varied, embedded, split, job.seed)
+    result: TrialResult = task.kept or {
         "seed": job.seed,
         "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
         "llms": _describe_llms(embedded, split, trial),
@@ -175,14 +209,16 @@ def _compute(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob) -> Tri
         "stages": {},
         "diagnostics": {},
     }
-    for method_name in _methods_of(config, name):
-        _add_method(result, method_name, config, embedded, trial, job, value if name == "num_clusters" else None)
+    for method_name in task.methods:
+        _add_method(result, method_name, varied, embedded, trial, job, value if name == "num_clusters" else None)
+        result["methods"][method_name]["settings"] = settings_of(config, method_name)
     return result
 
 
-def _methods_of(config: TrainConfig, varied: str | None) -> list[MethodName]:
+def _methods_of(config: TrainConfig, job: TrialJob) -> list[MethodName]:
     names = config.evaluation.methods or ALL_METHODS
-    return [name for name in names if varied != "num_clusters" or name in METHODS_WITH_CLUSTERS]
+    varies_clusters = job.varied is not None and job.varied[0] == "num_clusters"
+    return [name for name in names if not varies_clusters or name in METHODS_WITH_CLUSTERS]
 
 
 def _add_method(
