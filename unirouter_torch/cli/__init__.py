@@ -7,6 +7,7 @@ from unirouter_torch.cli.evaluate import add_evaluate
 from unirouter_torch.cli.evaluate import train as train_router
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.cli.route import add_route
+from unirouter_torch.cli.stress import add_stress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unirouter", description="Route prompts over a pool of LLMs.")
     parser.set_defaults(takes_settings=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add_command in (add_route, add_evaluate):
+    for add_command in (add_route, add_evaluate, add_stress):
         add_command(commands)
     return parser
