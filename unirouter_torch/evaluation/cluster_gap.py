@@ -30,8 +30,8 @@ class GapFigures(NamedTuple):
     """Of the gaps ``|E_k(h) - Psi_k(h)|`` over pairs of an LLM and a cluster with at least 20 observed test prompts.
 
     Attributes:
-        mean: Mean, each pair weighted by its test prompts.
-        expected_max: Maximum over the LLMs, mean over the clusters weighted by their test prompts.
+        mean: Mean, each pair weighted by its test outcomes.
+        expected_max: Maximum over the LLMs, mean over the clusters weighted by their counted test outcomes.
         max: Maximum over the pairs.
         mean_square: Mean of the squared gaps, weighted as ``mean``.
     """

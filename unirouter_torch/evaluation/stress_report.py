@@ -1,4 +1,4 @@
-"""Stress tests as JSON, and as Markdown: one table over all of them, and one for each with its picture."""
+"""Stress tests as JSON, and as Markdown: two tables over all of them, and one for each with its picture."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +8,9 @@ from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.evaluation.report import display_name
 from unirouter_torch.evaluation.stress import STRESSES
 from unirouter_torch.evaluation.stress_figures import draw_stress
-from unirouter_torch.evaluation.stress_summary import FIGURES, Cell, StressSummary
+from unirouter_torch.evaluation.stress_summary import COMPARED, FIGURES, Cell, StressSummary
 from unirouter_torch.evaluation.trials_report import SIGNIFICANCE_LEVEL
 from unirouter_torch.storage import write_atomically, write_json
-
-COMPARED = ("area", "loss", "worst_source_regret", "instability")
-"""Figures in which the reference is compared with each method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +43,28 @@ class StressReport:
         }
 
     def overview(self) -> str:
-        """One table over all stresses, with a row for each method."""
+        """Narrow tables over all stresses, with a row for each method."""
         columns = [column for stress in self.stresses if stress.cells for column in _columns(stress)]
-        return "\n".join([f"# Stress tests on {self.table['name']}", "", *_overview(columns)]) + "\n"
+        lines = [f"# Stress tests on {self.table['name']}", ""]
+        if any(column.figure == "loss" for column in columns):
+            lines += [
+                "Loss of area under each stress, at its strongest level where it has several; * marks a 95% interval "
+                "over trials without 0.",
+                "",
+            ]
+        for block in (True, False):
+            lines += _overview([column for column in columns if column.is_of_data == block])
+        return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """The table over all stresses, then each stress by itself."""
+        """The tables over all stresses, then each stress by itself."""
         lines = [self.overview(), *self._notes(), ""]
         for stress in self.stresses:
             if stress.cells:
                 lines += [*self._section(stress), ""]
         left_out = [STRESSES[stress.name].title for stress in self.stresses if not stress.cells]
         if left_out:
-            lines += [f"Not possible on this table, for want of sources or test prompts: {', '.join(left_out)}.", ""]
+            lines += [f"Not possible on this table, for want of sources or prompts: {', '.join(left_out)}.", ""]
         return "\n".join(lines[:-1]) + "\n"
 
     def write(self, folder: Path) -> None:
@@ -67,8 +73,7 @@ class StressReport:
         write_atomically(folder / "stress.md", self.to_markdown().encode("utf-8"))
         for stress in self.stresses:
             if stress.cells:
-                picture = draw_stress(stress, table_name=self.table["name"], reference=self.reference)
-                write_atomically(folder / f"{stress.name}.png", picture)
+                write_atomically(folder / f"{stress.name}.png", draw_stress(stress, table_name=self.table["name"]))
 
     def _notes(self) -> list[str]:
         table = self.table
@@ -78,72 +83,82 @@ class StressReport:
             f"{self.num_calibration} calibration prompts. Cost in {table['cost_unit']}{estimated}. Relative cost: "
             f"{self.convention.cost_axis}; interpolation: {self.convention.interpolation}; left of the cheapest point: "
             f"{self.convention.left}. All figures are means over trials [95% bootstrap interval]. The loss of area is "
-            "the area undisturbed minus the area disturbed, within a trial; a loss with * has an interval without 0. "
+            "the area at the first level minus that at a later one, within a trial. "
             f"{display_name(self.reference)} against each method: trials that it wins and loses, and p of the "
             f"two-sided sign test, in bold below {SIGNIFICANCE_LEVEL}.",
         ]
 
     def _section(self, stress: StressSummary) -> list[str]:
         about = STRESSES[stress.name]
-        trials = f"{stress.num_trials} trial{'s' if stress.num_trials > 1 else ''}"
-        lines = [f"## {about.title}", "", f"{about.explanation} {trials}.", "", f"![{about.title}]({stress.name}.png)"]
-        compared = [name for name in COMPARED if name in stress.figures]
         heads = [FIGURES[name] for name in stress.figures]
-        heads += [f"{display_name(self.reference)}: {FIGURES[name].rstrip(' ↑↓').lower()}" for name in compared]
-        lines += ["", f"| {about.axis} | Method | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
+        compared = [name for name in COMPARED if name in stress.figures]
+        rival = display_name(self.reference)
+        heads += [f"{rival} wins : loses, {FIGURES[name].rstrip(' ↑↓').lower()}" for name in compared]
+        first = ([about.axis] if len(stress.levels) > 1 else []) + ["Method"]
+        lines = [
+            *(f"## {about.title}", "", f"{about.explanation} {stress.count_trials()}.", ""),
+            *(f"![{about.title}]({stress.name}.png)", ""),
+            f"| {' | '.join([*first, *heads])} |",
+            f"|{'---|' * (len(first) + len(heads))}",
+        ]
         for level in stress.levels:
             for method in stress.methods:
                 cells = {name: stress.cells.get((level, method, name)) for name in stress.figures}
                 if any(cells.values()):
-                    texts = [_print_cell(name, cell) for name, cell in cells.items()]
-                    texts += ["" if method == self.reference else _print_contest(cells[name]) for name in compared]
-                    lines.append(f"| {level} | {display_name(method)} | {' | '.join(texts)} |")
+                    texts = [level, display_name(method)][-len(first) :]
+                    texts += [_print_cell(name, cell) for name, cell in cells.items()]
+                    texts += [_print_contest(cells[n]) if stress.is_contest(method, n) else "" for n in compared]
+                    lines.append(f"| {' | '.join(texts)} |")
         return lines
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table over all stresses."""
+    """A column of the tables over all stresses."""
 
     head: str
     stress: StressSummary
     level: str
     figure: str
 
+    @property
+    def is_of_data(self) -> bool:
+        """Whether training or calibration was disturbed, rather than test prompts or nothing."""
+        return self.figure == "loss" and STRESSES[self.stress.name].is_ordered
+
 
 def _columns(stress: StressSummary) -> list[_Column]:
     """The strongest level of an ordered stress, every level of another one; none for what is not of one method."""
-    about = STRESSES[stress.name]
-    if "loss" in stress.figures:
-        levels = stress.levels[-1:] if about.is_ordered else stress.levels[1:]
-        return [_Column(f"{about.title}: {level}", stress, level, "loss") for level in levels]
-    figure = next((name for name in COMPARED if name in stress.figures), None)
-    return [_Column(about.title, stress, stress.levels[0], figure)] if figure else []
+    about, levels = STRESSES[stress.name], stress.levels
+    if "loss" not in stress.figures:
+        figure = next((name for name in COMPARED if name in stress.figures), None)
+        return [_Column(about.title, stress, levels[0], figure)] if figure else []
+    if not about.is_ordered:
+        return [_Column(level.capitalize(), stress, level, "loss") for level in levels[1:]]
+    head = f"{about.title}: {levels[-1]}" if len(levels) > 2 else about.title
+    return [_Column(head, stress, levels[-1], "loss")]
 
 
 def _overview(columns: list[_Column]) -> list[str]:
     methods = list(dict.fromkeys(method for column in columns for method in column.stress.methods))
     if not columns:
         return []
-    lines = [
-        "The loss of area at the strongest level of each stress; of what disturbs nothing, the figure itself.",
-        "",
-        f"| Method | {' | '.join(column.head for column in columns)} |",
-        f"|---|{'---:|' * len(columns)}",
-    ]
+    lines = [f"| Method | {' | '.join(column.head for column in columns)} |", f"|---|{'---:|' * len(columns)}"]
     for method in methods:
         cells = [column.stress.cells.get((column.level, method, column.figure)) for column in columns]
         texts = [_print_mean(column.figure, cell) for column, cell in zip(columns, cells, strict=True)]
         lines.append(f"| {display_name(method)} | {' | '.join(texts)} |")
-    return lines
+    return [*lines, ""]
 
 
 def _print_mean(figure: str, cell: Cell | None) -> str:
     if cell is None:
         return ""
     if figure != "loss":
-        return f"{cell.mean:.4f}"
-    return f"{cell.mean:+.4f}{'*' if cell.low > 0 or cell.high < 0 else ''}"
+        return f"{cell.mean:.3f}"
+    # one trial has no interval
+    is_clear = cell.low < cell.high and (cell.low > 0 or cell.high < 0)
+    return f"{cell.mean:+.3f}{'*' if is_clear else ''}"
 
 
 def _print_cell(figure: str, cell: Cell | None) -> str:

@@ -20,6 +20,8 @@ FIGURES = {
     "gap_beyond_floor": "Root mean square beyond the floor",
     "covered": "Outcomes covered",
 }
+COMPARED = ("area", "loss", "worst_source_regret", "instability")
+"""Figures in which the reference is compared with each method."""
 HIGHER_IS_BETTER = ("area",)
 
 StressTrial = dict[str, Any]
@@ -53,61 +55,75 @@ class StressSummary:
 
     Attributes:
         name: Which stress.
-        num_trials: Trials whose table part allows it.
+        trials: ``seed`` and ``about`` (what was disturbed) of each trial whose prompts allow it.
         levels: The undisturbed one first.
         methods: In the order of the trials.
         cells: By level, method and figure; only what was measured.
+        reference: The method that every other is compared with.
     """
 
     name: str
-    num_trials: int
+    trials: list[dict[str, Any]]
     levels: list[str]
     methods: list[str]
     cells: dict[tuple[str, str, str], Cell]
+    reference: str
 
     @property
     def figures(self) -> list[str]:
         """The figures that were measured, in the order of ``FIGURES``."""
         return [name for name in FIGURES if any(name == figure for _, _, figure in self.cells)]
 
+    def count_trials(self) -> str:
+        """How many trials there are, in words."""
+        return f"{len(self.trials)} trial{'s' if len(self.trials) > 1 else ''}"
+
+    def is_contest(self, method: str, figure: str) -> bool:
+        """Whether the reference is compared with the method in that figure."""
+        return method != self.reference and figure in COMPARED
+
     def to_json(self) -> dict[str, Any]:
-        """Cells by level, method and figure."""
+        """The trials, and cells by level, method and figure."""
         nested: dict[str, Any] = {}
         for (level, method, figure), cell in self.cells.items():
-            nested.setdefault(level, {}).setdefault(method, {})[figure] = cell._asdict()
-        return {"num_trials": self.num_trials, "levels": nested}
+            kept = cell._fields if self.is_contest(method, figure) else ("mean", "low", "high")
+            figures = nested.setdefault(level, {}).setdefault(method, {})
+            figures[figure] = {name: getattr(cell, name) for name in kept}
+        return {"trials": self.trials, "levels": nested}
 
 
 def summarise_stress(name: str, trials: list[StressTrial], reference: str) -> StressSummary:
     """Summarise the trials of one stress.
 
-    ``loss`` is the area at the first level minus that at another one, within the trial.
+    ``loss`` is the area at the first level minus that at a later one, within the trial.
 
     Args:
         name: Which stress.
         trials: Any number; those without levels are left out.
         reference: The method that every other is compared with, trial by trial, at the same level.
     """
-    by_trial = [figures for trial in trials if (figures := _with_losses(trial["levels"]))]
+    trials = [trial for trial in trials if trial["levels"]]
+    by_trial = [_with_losses(trial["levels"]) for trial in trials]
     keys = list(dict.fromkeys(key for figures in by_trial for key in figures))
     levels = list(dict.fromkeys(level for trial in trials for level in trial["levels"]))
     return StressSummary(
         name=name,
-        num_trials=len(by_trial),
+        trials=[{"seed": trial["seed"], "about": trial["about"]} for trial in trials],
         levels=levels,
         methods=list(dict.fromkeys(method for _, method, _ in keys)),
         cells={key: _summarise(key, by_trial, reference) for key in keys},
+        reference=reference,
     )
 
 
 def _with_losses(levels: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+    first = next(iter(levels))
     found: dict[tuple[str, str, str], float] = {}
     for level, methods in levels.items():
         for method, figures in methods.items():
             found |= {(level, method, figure): value for figure, value in figures.items()}
-            if "area" in figures:
-                undisturbed = next(iter(levels.values()))[method]["area"]
-                found[level, method, "loss"] = undisturbed - figures["area"]
+            if "area" in figures and level != first:
+                found[level, method, "loss"] = levels[first][method]["area"] - figures["area"]
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 
 from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
 from unirouter_torch.data.splits import draw_calibration, split_table
+from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation import stress as disturb
 from unirouter_torch.evaluation.cluster_gap import ClusteredOutcomes, measure_cluster_gap
 from unirouter_torch.evaluation.diagnostics import score_sources
@@ -50,6 +51,10 @@ class StressTest(NamedTuple):
 
     levels: dict[str, dict[str, Figures]]
     about: dict[str, Any]
+
+
+NOT_POSSIBLE = StressTest({}, {})
+"""For want of sources, prompts or outcomes in this trial."""
 
 
 class Bench:
@@ -127,14 +132,17 @@ def left_out_source(bench: Bench) -> StressTest:
     rows = bench.can_be_judged
     left_out = disturb.choose_source(bench.trial.test_source[rows], seed)
     if left_out is None:
-        return StressTest({}, {})
+        return NOT_POSSIBLE
     without = disturb.leave_out_source(bench.split, table.source_index, left_out)
-    thinned = disturb.thin_split(bench.split, without, seed)
+    as_many = disturb.thin_split(bench.split, without, seed)
     judged = rows[bench.trial.test_source[rows] == left_out]
-    trials = [prepare_trial(bench.config, bench.embedded, split, seed) for split in (thinned, without)]
-    cases = dict(zip(("all sources", "fewer prompts", "other sources"), (bench.trial, *trials), strict=True))
+    try:
+        trials = [prepare_trial(bench.config, bench.embedded, split, seed) for split in (as_many, without)]
+    except DataError:
+        return NOT_POSSIBLE
+    cases = {level: Case(trial, judged) for level, trial in zip(("all sources", "other sources"), trials, strict=True)}
     about = {"source": table.source_names[left_out], "num_judged": len(judged)} | without.describe()
-    return StressTest(bench.run({level: Case(trial, judged) for level, trial in cases.items()}), about)
+    return StressTest(bench.run(cases), about)
 
 
 def flipped_labels(bench: Bench) -> StressTest:
@@ -159,6 +167,39 @@ def missing_outcomes(bench: Bench) -> StressTest:
     return StressTest(bench.run(cases), {"num_outcomes": int(calibration.observed.sum())})
 
 
+def few_calibration_prompts(bench: Bench) -> StressTest:
+    """Fewer calibration prompts represent an unseen LLM, and the methods are tuned for it."""
+    trial = bench.trial
+    cases = {"all": Case(trial)}
+    for number in FEW_PROMPTS:
+        if number < trial.tuning.num_calibration:
+            fewer = bench.calibration(draw_calibration(bench.split, num_prompts=number, seed=bench.seed))
+            cases[str(number)] = Case(replace(fewer, tuning=trial.tuning._replace(num_calibration=number)))
+    if len(cases) == 1:
+        return NOT_POSSIBLE
+    return StressTest(bench.run(cases), {"num_calibration": trial.tuning.num_calibration})
+
+
+def wrong_sources(bench: Bench) -> StressTest:
+    """Calibration prompts come from half of the sources, and only the others are tested."""
+    table, seed, rows = bench.embedded.table, bench.seed, bench.can_be_judged
+    half = disturb.keep_half_of_sources(bench.split, table.source_index, seed)
+    if half is None:
+        return NOT_POSSIBLE
+    wrong = draw_calibration(half, num_prompts=len(bench.trial.calibration_prompts), seed=seed)
+    as_many = draw_calibration(bench.split, num_prompts=len(wrong), seed=seed)
+    kept = torch.unique(table.source_index[half.validation_prompts])
+    judged = rows[~torch.isin(bench.trial.test_source[rows], kept)]
+    if len(judged) < disturb.MIN_TEST_PROMPTS_OF_A_SOURCE:
+        return NOT_POSSIBLE
+    cases = {
+        "all sources": Case(bench.calibration(as_many), judged),
+        "wrong sources": Case(bench.calibration(wrong), judged),
+    }
+    about = {"sources": [table.source_names[source] for source in kept.tolist()], "num_calibration": len(wrong)}
+    return StressTest(bench.run(cases), about | {"num_judged": len(judged)})
+
+
 def disturbed_prompts(bench: Bench) -> StressTest:
     """Test prompts are written differently."""
     trial, rows = bench.trial, bench.can_be_judged
@@ -174,35 +215,6 @@ def disturbed_prompts(bench: Bench) -> StressTest:
         embedding = trial.test.embedding.index_copy(0, judged, block)
         cases[kind] = Case(replace(trial, test=trial.test._replace(embedding=embedding)), judged)
     return StressTest(bench.run(cases), {"num_judged": len(judged)})
-
-
-def few_calibration_prompts(bench: Bench) -> StressTest:
-    """Fewer calibration prompts represent an unseen LLM, and the methods are tuned for it."""
-    trial = bench.trial
-    cases = {"all": Case(trial)}
-    for number in FEW_PROMPTS:
-        if number < trial.tuning.num_calibration:
-            fewer = bench.calibration(draw_calibration(bench.split, num_prompts=number, seed=bench.seed))
-            cases[str(number)] = Case(replace(fewer, tuning=trial.tuning._replace(num_calibration=number)))
-    return StressTest(bench.run(cases), {"num_calibration": trial.tuning.num_calibration})
-
-
-def wrong_sources(bench: Bench) -> StressTest:
-    """Calibration prompts come from half of the sources."""
-    table, seed, number = bench.embedded.table, bench.seed, len(bench.trial.calibration_prompts)
-    half = disturb.keep_half_of_sources(bench.split, table.source_index, seed)
-    if half is None:
-        return StressTest({}, {})
-    wrong = draw_calibration(half, num_prompts=number, seed=seed)
-    as_many = draw_calibration(bench.split, num_prompts=len(wrong), seed=seed)
-    cases = {
-        "all sources": Case(bench.trial),
-        "all, fewer": Case(bench.calibration(as_many)),
-        "half of the sources": Case(bench.calibration(wrong)),
-    }
-    kept = torch.unique(table.source_index[half.validation_prompts]).tolist()
-    about = {"sources": [table.source_names[source] for source in kept], "num_calibration": len(wrong)}
-    return StressTest(bench.run(cases), about)
 
 
 def worst_source(bench: Bench) -> StressTest:
@@ -250,7 +262,7 @@ def proposition_2(bench: Bench) -> StressTest:
         assert isinstance(router, EndToEnd)
         with torch.inference_mode():
             add("end_to_end", router.head.num_clusters, router.head, router.head.shrinkage.item())
-    return StressTest(dict(levels), {})
+    return StressTest({level: levels[level] for level in sorted(levels, key=int)}, {})
 
 
 STRESS_TESTS: dict[str, Callable[[Bench], StressTest]] = {
@@ -259,9 +271,9 @@ STRESS_TESTS: dict[str, Callable[[Bench], StressTest]] = {
         left_out_source,
         flipped_labels,
         missing_outcomes,
-        disturbed_prompts,
         few_calibration_prompts,
         wrong_sources,
+        disturbed_prompts,
         worst_source,
         stability,
         proposition_2,
