@@ -104,7 +104,7 @@ class Diagnostics:
         curve: Its deferral curve, at the same costs for all methods and trials.
         reliability: Its estimates against the observed errors.
         sources: Its scores by the name of the source; sources with fewer than 10 test prompts are left out.
-        shares: Of the prompts that each LLM gets along the curve; None unless asked for.
+        shares: Of the prompts that each LLM gets along the curve; None where they were not wanted.
     """
 
     curve: SampledCurve
@@ -143,7 +143,7 @@ def diagnose(
     convention: CurveConvention,
     curve: DeferralCurve,
     *,
-    with_shares: bool = False,
+    with_shares: bool = True,
 ) -> Diagnostics:
     """Look behind the figures of one method on one trial.
 

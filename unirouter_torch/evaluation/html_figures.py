@@ -24,7 +24,6 @@ from unirouter_torch.evaluation.html_parts import (
     line_with_band,
     plain,
     room_for,
-    visibility_of,
 )
 from unirouter_torch.evaluation.statistics import bootstrap_band
 from unirouter_torch.evaluation.trials_figures import REFERENCES
@@ -54,7 +53,9 @@ def curves_figure(report: TrialsReport) -> Figure:
             "line": line_of(name, report.method_names) | shape,
             "text": _curve_hover(report, name, at, mean),
         }
-        traces += line_with_band(name, at, {"mean": mean, "low": band.low, "high": band.high}, line)
+        traces += line_with_band(
+            name, at, {"mean": mean, "low": band.low, "high": band.high}, line, shows_band=name == report.reference
+        )
         if name not in REFERENCES:
             shown += [mean.min(), mean.max()]
     layout = layout_of(
@@ -79,7 +80,9 @@ def sweep_figure(report: TrialsReport, sweep: Sweep) -> Figure:
                 for value, m, low, high in zip(at, mean, band.low, band.high, strict=True)
             ],
         }
-        traces += line_with_band(name, at, {"mean": mean, "low": band.low, "high": band.high}, line)
+        traces += line_with_band(
+            name, at, {"mean": mean, "low": band.low, "high": band.high}, line, shows_band=name == report.reference
+        )
         if name not in REFERENCES:
             shown += mean.tolist()
     ticks = {"tickvals": at, "ticktext": [f"{value:,}" for value in at]}
@@ -165,7 +168,7 @@ def reliability_figure(report: TrialsReport) -> Figure:
                 "name": f"{_calibration_error(*pooled[name]):.3f}  {label_of(name)}",
                 "line": line_of(name, report.method_names) | {"width": 1.5},
                 "marker": {"size": digits(4 + 14 * np.sqrt(count / count.sum()), 1)},
-                "visible": visibility_of(name),
+                "visible": "legendonly" if name in REFERENCES else True,
                 "hoverinfo": "text",
                 "text": [
                     f"<b>{label_of(name)}</b><br>estimated error {e:.4f}<br>observed error {o:.4f}<br>{c:,.0f} pairs"
@@ -241,7 +244,8 @@ def _layers(trial: TrialResult, share: NDArray[np.float64]) -> list[Trace]:
     ]
     others = share[:, [llm for llm in by_cost if llm not in largest]]
     if others.any():
-        layers.append((f"{int(others.any(0).sum())} others", others.sum(1), GREY))
+        number = int(others.any(0).sum())
+        layers.append((f"{number} other{'s' if number > 1 else ''}", others.sum(1), GREY))
     return [
         {"name": name, "y": digits(values), "line": {"width": 0.5, "color": colour}, "fillcolor": colour}
         for name, values, colour in layers

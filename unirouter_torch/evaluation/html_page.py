@@ -17,7 +17,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 1180px; background: var(--back); color: var(--ink);
+  margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 1360px; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 h1 { margin: 0 0 .25rem; font-size: 1.9rem; line-height: 1.2; letter-spacing: -.01em; }
@@ -35,40 +35,73 @@ dt { font-size: .8rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; vertical-align: bottom; }
-thead th { border-bottom: 2px solid var(--line); }
+th, td { padding: .4rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { vertical-align: top; }
+thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom: 2px solid var(--line); }
 th[colspan] { text-align: center; }
-tr > :first-child { text-align: left; }
-tbody th { font-weight: 500; }
-tbody tr:hover { background: var(--panel); }
-td small { display: block; font-size: .76rem; }
+tr > :first-child { position: sticky; left: 0; background: var(--back); text-align: left; white-space: normal; }
+tbody th { font-weight: 500; min-width: 7rem; }
+tbody tr:hover > * { background: var(--panel); }
+td small { display: block; font-size: .76rem; white-space: nowrap; }
 .best { color: var(--mark); font-weight: 700; }
-.control { display: inline-block; margin: .5rem 0; font-size: .9rem; }
+.control { display: inline-block; margin: .5rem 1.5rem .5rem 0; font-size: .9rem; }
 .plot { width: 100%; }
+@media (max-width: 760px) {
+  body { padding: 1.25rem 1rem 3rem; }
+  table { font-size: .82rem; }
+}
 """
 
 SCRIPT = """
 const plots = [...document.querySelectorAll(".plot")];
+const narrow = matchMedia("(max-width: 760px)");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const wanted = new Map(plots.map(plot => [plot, JSON.parse(document.getElementById(plot.id + "-data").textContent)]));
 function template() {
   const style = getComputedStyle(document.documentElement);
-  const [ink, line, back] = ["--ink", "--line", "--back"].map(name => style.getPropertyValue(name).trim());
+  const [ink, soft, line, back] =
+    ["--ink", "--soft", "--line", "--back"].map(name => style.getPropertyValue(name).trim());
   const axis = {gridcolor: line, linecolor: line, zeroline: false, automargin: true};
   return {layout: {
     font: {color: ink, size: 13, family: getComputedStyle(document.body).fontFamily},
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis,
     hoverlabel: {bgcolor: back, bordercolor: line, font: {color: ink}, align: "left"},
+    modebar: {bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: ink},
   }};
 }
-for (const plot of plots) {
-  const {data, layout} = JSON.parse(document.getElementById(plot.id + "-data").textContent);
-  Plotly.newPlot(plot, data, {...layout, template: template()}, {responsive: true, displaylogo: false});
+function fit(plot) {
+  const {data, layout} = wanted.get(plot);
+  const entries = data.filter(trace => trace.visible !== false && trace.showlegend !== false && trace.name).length;
+  const isBelow = narrow.matches && entries > 0;
+  const below = {x: 0, xanchor: "left", yanchor: "top", y: -72 / (layout.height - 80)};
+  return {
+    height: layout.height + (isBelow ? 20 * entries + 30 : 0),
+    legend: {...layout.legend, ...(isBelow ? below : {})},
+  };
 }
-for (const box of document.querySelectorAll("input[data-plot]")) {
-  const plot = document.getElementById(box.dataset.plot);
+const options = {displaylogo: false, responsive: true};
+options.modeBarButtons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];
+for (const plot of plots) {
+  const {data, layout} = wanted.get(plot);
+  Plotly.newPlot(plot, data, {...layout, ...fit(plot), template: template()}, options);
+}
+for (const box of document.querySelectorAll("input[data-axis]")) {
+  const plot = document.getElementById(box.dataset.axis);
   box.addEventListener("change", () => {
     const type = box.checked ? "log" : "linear";
-    Plotly.relayout(plot, {"xaxis.type": type, "xaxis.range": plot.layout.meta[type]});
+    const dtick = box.checked ? "D2" : null;
+    Plotly.relayout(plot, {"xaxis.type": type, "xaxis.range": plot.layout.meta[type], "xaxis.dtick": dtick});
+  });
+}
+for (const box of document.querySelectorAll("input[data-bands]")) {
+  const plot = document.getElementById(box.dataset.bands);
+  const bands = plot.data.flatMap((trace, index) => trace.meta === "band" ? [index] : []);
+  const shown = bands.map(index => plot.data[index].visible !== false);
+  box.addEventListener("change", () => {
+    const lines = new Map(plot.data.filter(t => t.meta !== "band").map(t => [t.legendgroup, t.visible ?? true]));
+    const visible = bands.map((index, number) =>
+      (box.checked || shown[number]) && lines.get(plot.data[index].legendgroup));
+    Plotly.restyle(plot, {visible}, bands);
   });
 }
 for (const choice of document.querySelectorAll("select[data-plot]")) {
@@ -76,10 +109,16 @@ for (const choice of document.querySelectorAll("select[data-plot]")) {
   choice.addEventListener("change", () =>
     Plotly.restyle(plot, {visible: plot.data.map(trace => trace.meta === choice.value)}));
 }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+narrow.addEventListener("change", () => {
+  for (const plot of plots) Plotly.relayout(plot, fit(plot));
+});
+dark.addEventListener("change", () => {
   for (const plot of plots) Plotly.relayout(plot, {template: template()});
 });
 """
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""What the page may load: its own script and style, and pictures made by them; nothing from anywhere else."""
 
 
 class Section(NamedTuple):
@@ -117,21 +156,38 @@ def lay_out(title: str, introduction: str, sections: Sequence[Section]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{introduction}\n<nav>{links}</nav>\n{parts}<script>{SCRIPT}</script>\n"
         "</body>\n</html>\n"
     )
 
 
-def draw_figure(name: str, figure: dict[str, Any]) -> str:
+def draw_figure(name: str, figure: dict[str, Any], *, min_width: int = 0) -> str:
     """A place for a figure, and its data.
 
     Args:
         name: Unique on the page.
         figure: Traces and layout as plotly.js takes them.
+        min_width: Width [pixels] below which the figure scrolls rather than shrinks.
     """
     data = json.dumps(figure, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<div class="plot" id="{name}"></div><script type="application/json" id="{name}-data">{data}</script>'
+    place = f'<div class="scroll"><div class="plot" id="{name}" style="min-width: {min_width}px"></div></div>'
+    return f'{place}<script type="application/json" id="{name}-data">{data}</script>'
+
+
+def draw_switch(kind: str, plot: str, text: str, *, is_on: bool) -> str:
+    """A box to tick.
+
+    Args:
+        kind: ``axis`` for a logarithmic cost axis, ``bands`` for the bands of all methods.
+        plot: Name of the figure that it changes.
+        text: Plain text beside it.
+        is_on: Whether it is ticked at first.
+    """
+    checked = " checked" if is_on else ""
+    box = f'<input type="checkbox" data-{kind}="{plot}" autocomplete="off"{checked}>'
+    return f'<label class="control">{box} {escape(text)}</label>'
 
 
 def draw_table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> str:

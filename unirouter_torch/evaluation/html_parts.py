@@ -15,6 +15,9 @@ Figure = dict[str, Any]
 
 Trace = dict[str, Any]
 
+KNOW_MORE = ("clairvoyant_mlp", "clairvoyant_matrix_factorization", "source_oracle", ORACLE)
+"""Methods that see what no router can; they are marked, and the best of a column is looked for among the others."""
+
 GREY = "#888888"
 """Legible on white and on black."""
 
@@ -25,8 +28,8 @@ def plain(text: str) -> str:
 
 
 def label_of(method: str) -> str:
-    """How a method is called in figures."""
-    return plain(display_name(method))
+    """How a method is called on the page; a triangle marks one that sees what no router can."""
+    return plain(display_name(method)) + ("\u00a0▲" if method in KNOW_MORE else "")
 
 
 def line_of(method: str, names: list[str]) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def visibility_of(method: str) -> bool | str:
 
 
 def line_with_band(
-    method: str, at: Sequence[float | int], values: dict[str, NDArray[np.float64]], line: Trace
+    method: str, at: Sequence[float | int], values: dict[str, NDArray[np.float64]], line: Trace, *, shows_band: bool
 ) -> list[Trace]:
     """A line with a band behind it; its entry in the legend shows and hides both.
 
@@ -52,6 +55,7 @@ def line_with_band(
         at: Where the values lie, rising.
         values: ``mean``, ``low`` and ``high``.
         line: The rest of the line's trace: ``line``, ``name``, ``text`` and so on.
+        shows_band: Whether the band is there at first; else the page's switch brings it, for many bands hide the lines.
     """
     common = {"legendgroup": method, "visible": visibility_of(method), "hoverinfo": "text"}
     band = {
@@ -63,7 +67,10 @@ def line_with_band(
         "fillcolor": f"{line['line']['color']}22",
         "hoverinfo": "skip",
         "showlegend": False,
+        "meta": "band",
     }
+    if not shows_band:
+        band["visible"] = False
     return [common | band, common | {"x": list(at), "y": digits(values["mean"]), "mode": "lines"} | line]
 
 
@@ -71,7 +78,7 @@ def layout_of(height: int, x: dict[str, Any], y: dict[str, Any], legend: str) ->
     """Layout of a figure [pixels] with the legend on its right; colours come from the page."""
     return {
         "height": height,
-        "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
+        "margin": {"l": 64, "r": 16, "t": 32, "b": 56},
         "hovermode": "closest",
         "legend": {"title": {"text": legend}, "tracegroupgap": 0},
         "xaxis": x,
@@ -83,7 +90,9 @@ def cost_axis(report: TrialsReport) -> dict[str, Any]:
     """The axis of relative cost: logarithmic where costs span more than 20-fold, or methods could not be told apart."""
     unit = "0 = cheapest LLM, 1 = dearest" if report.convention.cost_axis == "range" else "1 = dearest LLM"
     kind = "log" if is_logarithmic(report) else "linear"
-    return {"title": {"text": f"Mean relative cost ({unit})"}, "type": kind, "range": cost_ranges(report)[kind]}
+    ticks = {"dtick": "D2" if kind == "log" else None, "tickformat": "~g"}
+    title = {"text": f"Mean relative cost ({unit})"}
+    return {"title": title, "type": kind, "range": cost_ranges(report)[kind]} | ticks
 
 
 def cost_ranges(report: TrialsReport) -> dict[str, list[float]]:

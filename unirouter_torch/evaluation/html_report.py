@@ -1,8 +1,11 @@
 """Several trials as one HTML page with interactive figures, which needs no network."""
 
 import statistics
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
+from unirouter_torch.evaluation.diagnostics import MIN_PROMPTS_OF_A_SOURCE
 from unirouter_torch.evaluation.html_figures import (
     MAX_SOURCES,
     curves_figure,
@@ -11,21 +14,24 @@ from unirouter_torch.evaluation.html_figures import (
     sources_figure,
     sweep_figure,
 )
-from unirouter_torch.evaluation.html_page import Section, draw_figure, draw_table, escape, lay_out
-from unirouter_torch.evaluation.html_parts import is_logarithmic
-from unirouter_torch.evaluation.report import ORACLE, display_name
+from unirouter_torch.evaluation.html_page import Section, draw_figure, draw_switch, draw_table, escape, lay_out
+from unirouter_torch.evaluation.html_parts import KNOW_MORE, is_logarithmic, label_of
+from unirouter_torch.evaluation.report import display_name
 from unirouter_torch.evaluation.trials_report import COMPARED, SIGNIFICANCE_LEVEL, TRIAL_FIGURES, TrialsReport
 
 Results = dict[str, Any]
 
-KNOW_MORE = ("clairvoyant_mlp", "clairvoyant_matrix_factorization", "source_oracle", ORACLE)
-"""Methods that see what no router can; the best of a column is looked for among the others."""
+FEW_TRIALS = 10
+"""With fewer trials a bootstrap interval is too narrow to be trusted."""
 
-STAGES = ("fit", "onboard", "score")
+STAGES = {"fit": "Fit", "onboard": "Onboard", "onboard_one": "Onboard one LLM", "score": "Score"}
 STAGE_COLUMNS = {"wall_seconds": "Wall [ms]", "cpu_seconds": "CPU [ms]", "peak_bytes": "Peak [MiB]"}
 STAGE_SCALES = {"wall_seconds": 1e3, "cpu_seconds": 1e3, "peak_bytes": 1 / 2**20}
 RATIO_BASES = ("knn", "mlp")
 """Methods whose cost the others' is compared with."""
+
+StageCosts = dict[tuple[str, str], float]
+"""Median over trials by stage and column, where it was measured."""
 
 
 def render_html(report: TrialsReport, results: Results) -> str:
@@ -37,7 +43,7 @@ def render_html(report: TrialsReport, results: Results) -> str:
 
     Returns:
         HTML that holds its style, its script and plotly.js; nothing is loaded from elsewhere. All text from the data is
-        escaped. Parts without data are left out.
+        escaped. Sweeps are left out where there are none; another part without data says why it is empty.
     """
     sections = [
         Section("results", "Results", _results(report, results)),
@@ -63,10 +69,12 @@ def _facts(report: TrialsReport) -> str:
         "Trials": f"{len(seeds)}, seeds {min(seeds)} to {max(seeds)}; prompts and LLMs redrawn",
         "Cost": f"{table['cost_unit']}, {table['cost_rule']}{' (estimated)' if table['is_estimate'] else ''}",
         "Relative cost": axis[convention.cost_axis],
-        "Between two points": "the two routers mixed" if convention.interpolation == "linear" else "the cheaper router",
-        "Left of the cheapest point": "its quality" if convention.left == "hold" else "quality 0",
+        "Between two points of a curve": "the two routers mixed"
+        if convention.interpolation == "linear"
+        else "the cheaper router",
+        "Left of a curve's cheapest point": "its quality" if convention.left == "hold" else "quality 0",
         "Reference method": display_name(report.reference),
-        "Table content": table["content_hash"][:16],
+        "Hash of the table": table["content_hash"][:16],
     }
     return "<dl>" + "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items()) + "</dl>"
 
@@ -75,45 +83,60 @@ def _results(report: TrialsReport, results: Results) -> str:
     num_trials = results["num_trials"]
     best = {metric: _best(results, metric) for metric in TRIAL_FIGURES}
     rows = [
-        [escape(display_name(name)), *(_figure_cell(results, name, metric, best[metric]) for metric in TRIAL_FIGURES)]
+        [label_of(name), *(_figure_cell(results, name, metric, best[metric]) for metric in TRIAL_FIGURES)]
         for name in report.method_names
     ]
+    rough = f" Over fewer than {FEW_TRIALS} trials intervals are too narrow." if num_trials < FEW_TRIALS else ""
     reference = escape(display_name(report.reference))
     return (
-        f"<p>Mean over {num_trials} trials with its 95% bootstrap interval. In colour: the best of each column among "
-        "the methods that use no more than a router can know. QNC (quality-neutral cost): least relative cost at which "
-        "the router is as good as the best single LLM, over the trials that reach it.</p>"
+        f"<p>Mean over {num_trials} trials with its 95% bootstrap interval.{rough} ▲ marks methods that see what no "
+        "router can; in colour, the best of each column among the others. QNC (quality-neutral cost): least relative "
+        "cost at which the router is as good as the best single LLM, over the trials that reach it; in colour only "
+        "among those that reach it most often.</p>"
         + draw_table([_heads("Method", *TRIAL_FIGURES.values())], rows)
         + f"<h3>{reference} against each method</h3><p>Trials that {reference} wins : loses, mean difference ("
         f"{reference} minus the other) with its 95% interval, and p of the two-sided sign test, in colour below "
-        f"{SIGNIFICANCE_LEVEL}. A QNC that is never reached counts as worse than any that is.</p>"
-        + _comparison_table(results)
+        f"{SIGNIFICANCE_LEVEL}. A QNC that is never reached counts as worse than any that is; its difference is over "
+        "the trials in which both reach it.</p>" + _comparison_table(results)
     )
 
 
-def _figure_cell(results: Results, name: str, metric: str, best: float | None) -> str:
-    value = results["methods"][name][metric]
+def _figure_cell(results: Results, name: str, metric: str, best: str | None) -> str:
+    value, num_values = results["methods"][name][metric], results["num_trials"]
     reached = ""
     if metric == "quality_neutral_cost":
-        reached = (
-            f"<small>reached in {results['quality_neutral_cost_reached'][name]} of {results['num_trials']}</small>"
-        )
+        num_values = results["quality_neutral_cost_reached"][name]
+        reached = f"<small>reached in {num_values} of {results['num_trials']}</small>"
     if value is None:
         return f"–{reached}"
     low, high = results["intervals"][name][metric]
-    shade = ' class="best"' if value == best and name not in KNOW_MORE else ""
-    return f"<span{shade}>{value:.4f}</span><small>{low:.4f} – {high:.4f}</small>{reached}"
+    interval = f"<small>{low:.4f} – {high:.4f}</small>" if num_values > 1 else ""
+    is_best = f"{value:.4f}" == best and name in _rivals(results, metric)
+    shade = ' class="best"' if is_best else ""
+    return f"<span{shade}>{value:.4f}</span>{interval}{reached}"
 
 
-def _best(results: Results, metric: str) -> float | None:
-    values = [figures[metric] for name, figures in results["methods"].items() if name not in KNOW_MORE]
+def _best(results: Results, metric: str) -> str | None:
+    """The best value as printed, so that equal prints look the same; None where no method has one."""
+    values = [results["methods"][name][metric] for name in _rivals(results, metric)]
     pick = min if TRIAL_FIGURES[metric].endswith("↓") else max
-    return pick((value for value in values if value is not None), default=None)
+    found = pick((value for value in values if value is not None), default=None)
+    return None if found is None else f"{found:.4f}"
+
+
+def _rivals(results: Results, metric: str) -> list[str]:
+    """Methods that may be the best: for the QNC those that reach it most often, as its mean is over these trials."""
+    names = [name for name in results["methods"] if name not in KNOW_MORE]
+    if metric != "quality_neutral_cost":
+        return names
+    reached = results["quality_neutral_cost_reached"]
+    most = max((reached[name] for name in names), default=0)
+    return [name for name in names if reached[name] == most]
 
 
 def _comparison_table(results: Results) -> str:
     rows = [
-        [escape(display_name(name)), *(_comparison_cell(found[metric]) for metric in COMPARED)]
+        [label_of(name), *(_comparison_cell(found[metric]) for metric in COMPARED)]
         for name, found in results["comparison"]["methods"].items()
     ]
     return draw_table([_heads("Method", *(TRIAL_FIGURES[metric] for metric in COMPARED))], rows)
@@ -130,25 +153,25 @@ def _comparison_cell(comparison: dict[str, Any]) -> str:
 
 
 def _curves(report: TrialsReport) -> str:
-    switch = (
-        '<label class="control"><input type="checkbox" data-plot="plot-curves" checked> Logarithmic cost axis</label>'
-        if is_logarithmic(report)
-        else ""
-    )
+    switch = draw_switch("bands", "plot-curves", "Bands of all methods", is_on=False)
+    if is_logarithmic(report):
+        switch = draw_switch("axis", "plot-curves", "Logarithmic cost axis", is_on=True) + switch
     return (
-        f"<p>Mean quality against mean relative cost over {len(report.trials)} trials, with 95% bootstrap bands. The "
-        "cost weight of a point is the median over trials of the least one at which the method costs no more, in error "
-        "for one unit of cost. The axes show where routers differ; a double click shows everything, a click on the "
-        "legend shows or hides one method (the oracle is hidden at first), a double click there shows it alone.</p>"
-        + switch
-        + draw_figure("plot-curves", curves_figure(report))
+        f"<p>Mean quality against mean relative cost over {len(report.trials)} trials, with 95% bootstrap bands: at "
+        f"first that of {escape(display_name(report.reference))} alone. Under the pointer: method, cost weight, cost, "
+        "quality. The cost weight of a point is the median over trials of the least one at which the method costs no "
+        "more, in error for one unit of cost. The axes show where routers differ; a double click shows everything, a "
+        "click on the legend shows or hides one method (the oracle is hidden at first), a double click there shows it "
+        "alone.</p>" + switch + draw_figure("plot-curves", curves_figure(report))
     )
 
 
 def _sweeps(report: TrialsReport) -> str:
     return "".join(
         f"<h3>{escape(sweep.label)}</h3><p>Mean area with its 95% band over {len(sweep.points[0].trials)} trials at "
-        f"each value.</p>{draw_figure(f'plot-sweep-{number}', sweep_figure(report, sweep))}"
+        f"each value.</p>"
+        + draw_switch("bands", f"plot-sweep-{number}", "Bands of all methods", is_on=False)
+        + draw_figure(f"plot-sweep-{number}", sweep_figure(report, sweep))
         for number, sweep in enumerate(report.sweeps)
         if sweep.points
     )
@@ -157,15 +180,15 @@ def _sweeps(report: TrialsReport) -> str:
 def _shares(report: TrialsReport) -> str:
     figure = shares_figure(report)
     if figure is None:
-        return ""
+        return "<p>No trial kept them.</p>"
     shown = next(trace["meta"] for trace in figure["data"] if trace["visible"])
     options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == shown else ""}>{escape(display_name(name))}</option>'
+        f'<option value="{escape(name)}"{" selected" if name == shown else ""}>{label_of(name)}</option>'
         for name in dict.fromkeys(trace["meta"] for trace in figure["data"])
     )
     return (
-        "<p>Where the prompts go as more may be spent, on one trial. Colours rise from the cheapest LLM of the pool "
-        "(dark) to the dearest (light).</p>"
+        "<p>Where the prompts go as more may be spent, in the first trial: from a method's cheapest point to its "
+        "dearest. Colours rise from the cheapest LLM of the pool (dark) to the dearest (light).</p>"
         f'<label class="control">Method <select data-plot="plot-shares" autocomplete="off">{options}</select></label>'
         + draw_figure("plot-shares", figure)
     )
@@ -174,68 +197,80 @@ def _shares(report: TrialsReport) -> str:
 def _sources(report: TrialsReport) -> str:
     figure = sources_figure(report)
     if figure is None:
-        return ""
+        return f"<p>No source has {MIN_PROMPTS_OF_A_SOURCE} test prompts in any trial.</p>"
     return (
         "<p>Regret on a source: area of the best that can be done there by knowing the source and nothing else of a "
-        "prompt, minus the method's area on its prompts; mean over the trials with at least 10 test prompts of it. "
+        "prompt, minus the method's area on its prompts; mean over the trials with at least "
+        f"{MIN_PROMPTS_OF_A_SOURCE} test prompts of it. "
         f"Sorted by the regret of {escape(display_name(report.reference))}; at most {MAX_SOURCES} sources. Negative is "
-        "better than knowing the source.</p>" + draw_figure("plot-sources", figure)
+        "better than knowing the source.</p>" + draw_figure("plot-sources", figure, min_width=880)
     )
 
 
 def _reliability(report: TrialsReport) -> str:
     return (
         "<p>Mean observed against mean estimated error in ten bins of the estimate, over the observed pairs of all "
-        "trials; larger points stand for more pairs. The expected calibration error (ECE) is the mean distance to the "
-        "dotted line, weighted by pairs; over the pairs of all trials together it can be smaller than the mean of the "
-        "trials' in the table above.</p>" + draw_figure("plot-reliability", reliability_figure(report))
+        "trials; larger points stand for more pairs. Before each name stands its expected calibration error (ECE): the "
+        "mean distance to the dotted line, weighted by pairs. Over the pairs of all trials together it can be smaller "
+        "than the mean of the trials' in the table above. Random, the best single LLM and the oracles wait in the "
+        "legend.</p>" + draw_figure("plot-reliability", reliability_figure(report))
     )
 
 
 def _stages(report: TrialsReport) -> str:
     costs = {name: _median_costs(report, name) for name in report.method_names}
-    groups = [f'<th colspan="{len(STAGE_COLUMNS)}">{stage.capitalize()}</th>' for stage in STAGES]
-    head = [["<th></th>", *groups], _heads("Method", *(list(STAGE_COLUMNS.values()) * len(STAGES)))]
-    rows = [
-        [escape(display_name(name)), *(_print(cost[s][c], STAGE_SCALES[c]) for s in STAGES for c in STAGE_COLUMNS)]
-        for name, cost in costs.items()
-    ]
+
+    def cell(name: str, stage: str, column: str) -> str:
+        return _print(costs[name].get((stage, column)), STAGE_SCALES[column])
+
     return (
-        "<p>Medians over trials: to fit on the seen LLMs, tuning included; to onboard all evaluated LLMs by their "
-        "calibration outcomes; to score all test prompts. Embedding the prompts is shared by all methods and not "
-        "included. Peak: how far resident memory rose.</p>"
-        + draw_table(head, rows)
+        "<p>Medians over trials, on one thread: to fit on the seen LLMs, tuning included; to onboard all evaluated "
+        "LLMs by their calibration outcomes; to score all test prompts. Embedding the prompts is shared by all methods "
+        "and not included. Peak: how far resident memory rose in the stage, at least. Times below a millisecond and "
+        "peaks below a MiB are mostly noise.</p>"
+        + _stage_table(costs, STAGE_COLUMNS, cell)
         + "".join(_ratio_table(costs, base) for base in RATIO_BASES if base in costs)
     )
 
 
-def _median_costs(report: TrialsReport, name: str) -> dict[str, dict[str, float | None]]:
-    stages = [trial["stages"][name] for trial in report.trials]
-    found = {
-        s: {c: [costs[s][c] for costs in stages if costs[s][c] is not None] for c in STAGE_COLUMNS} for s in STAGES
-    }
-    return {s: {c: statistics.median(v) if v else None for c, v in row.items()} for s, row in found.items()}
-
-
-def _ratio_table(costs: dict[str, dict[str, dict[str, float | None]]], base: str) -> str:
-    def ratio(name: str, stage: str, column: str) -> str:
-        mine, other = costs[name][stage][column], costs[base][stage][column]
+def _ratio_table(costs: dict[str, StageCosts], base: str) -> str:
+    def cell(name: str, stage: str, column: str) -> str:
+        mine, other = costs[name].get((stage, column)), costs[base].get((stage, column))
         return "–" if mine is None or not other else f"{_print(mine / other)} ×"
 
-    columns = [(stage, column) for stage in STAGES for column in ("wall_seconds", "cpu_seconds")]
-    labels = [f"{stage.capitalize()}, {'wall' if column == 'wall_seconds' else 'CPU'}" for stage, column in columns]
-    rows = [[escape(display_name(name)), *(ratio(name, *column) for column in columns)] for name in costs]
-    heading = f"<h3>As a multiple of {escape(display_name(base))}</h3>"
-    return heading + draw_table([_heads("Method", *labels)], rows)
+    labels = {column: label.partition(" [")[0] for column, label in STAGE_COLUMNS.items()}
+    return f"<h3>As a multiple of {label_of(base)}</h3>" + _stage_table(costs, labels, cell)
+
+
+def _stage_table(costs: dict[str, StageCosts], labels: dict[str, str], cell: Callable[[str, str, str], str]) -> str:
+    """One row a method, and for each stage that was measured the labelled columns."""
+    stages = [stage for stage in STAGES if any(stage == measured for cost in costs.values() for measured, _ in cost)]
+    groups = [f'<th colspan="{len(labels)}">{STAGES[stage]}</th>' for stage in stages]
+    head = [["<th></th>", *groups], _heads("Method", *(list(labels.values()) * len(stages)))]
+    rows = [[label_of(name), *(cell(name, stage, column) for stage in stages for column in labels)] for name in costs]
+    return draw_table(head, rows)
+
+
+def _median_costs(report: TrialsReport, name: str) -> StageCosts:
+    trials = [trial["stages"][name] for trial in report.trials]
+    found: dict[tuple[str, str], list[float]] = {}
+    for stage, column in product(STAGES, STAGE_COLUMNS):
+        values = [costs[stage][column] for costs in trials if stage in costs]
+        found[stage, column] = [value for value in values if value is not None]
+    return {key: statistics.median(values) for key, values in found.items() if values}
 
 
 def _print(value: float | int | None, scale: float = 1.0) -> str:
-    """Three digits, all of those before the point."""
+    """Three digits, all of those before the point, none beyond the second after it."""
     if value is None:
         return "–"
     value *= scale
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+    if 0 < value < 0.005:
+        return "&lt;0.01"
+    return f"{value:,.0f}" if value >= 99.95 else f"{round(value, 2):.3g}"
 
 
 def _heads(*texts: str) -> list[str]:
-    return [f'<th scope="col">{escape(text)}</th>' for text in texts]
+    """Heads of columns; an arrow stays on the line of the word before it."""
+    together = (escape(text).replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓") for text in texts)
+    return [f'<th scope="col">{text}</th>' for text in together]

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from unirouter_torch.evaluation.report import display_name, method_looks
+from unirouter_torch.evaluation.report import HIGHLIGHTED, display_name, method_looks
 from unirouter_torch.evaluation.statistics import bootstrap_band
 from unirouter_torch.evaluation.trials_report import Sweep, TrialsReport, values_of
 
@@ -38,7 +38,7 @@ def draw_mean_curves(report: TrialsReport) -> bytes:
     axes.set_xticks([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.35 * (high - low))
+    axes.set_ylim(low - 0.05 * (high - low), min(high + 0.35 * (high - low), 1.02))
     unit = "0 = cheapest LLM, 1 = dearest" if report.convention.cost_axis == "range" else "1 = dearest LLM"
     axes.set_xlabel(f"Mean relative cost ({unit}), logarithmic above 0.01")
     axes.set_ylabel("Mean quality")
@@ -47,19 +47,23 @@ def draw_mean_curves(report: TrialsReport) -> bytes:
 
 
 def draw_sweep(sweep: Sweep) -> bytes:
-    """Mean area of each method against the setting that was varied, with 95% bands, as a PNG file."""
+    """Mean area of each method against the setting that was varied, as a PNG file.
+
+    The end-to-end router has its 95% band, or every method where it is not among them.
+    """
     figure, axes = _figure()
-    names = [name for name in sweep.points[0].trials[0]["methods"] if name not in REFERENCES]
-    looks = method_looks(names)
+    looks = method_looks(sweep.points[0].trials[0]["methods"])
+    names = [name for name in looks if name not in REFERENCES]
     at = [point.value for point in sweep.points]
     for name in names:
         areas = np.array([values_of(point.trials, name, "area") for point in sweep.points]).T
         band = bootstrap_band(areas)
         axes.plot(at, areas.mean(0), label=display_name(name), marker="o", ms=3, **looks[name])
-        axes.fill_between(at, band.low, band.high, color=looks[name]["color"], alpha=0.06, lw=0)
+        if name == HIGHLIGHTED or HIGHLIGHTED not in names:
+            axes.fill_between(at, band.low, band.high, color=looks[name]["color"], alpha=0.12, lw=0)
     axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(at, [str(value) for value in at])
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(sweep.label)
     axes.set_ylabel("Mean area under the deferral curve")
     return _finish(figure, axes, f"{len(sweep.points[0].trials)} trials a value")

@@ -207,8 +207,10 @@ def values_of(trials: list[TrialResult], method: str, metric: str) -> list[float
 
 
 def print_interval(values: list[float]) -> str:
-    """Mean and 95% bootstrap interval of at least one value."""
+    """Mean and 95% bootstrap interval of at least one value; a single one has no interval."""
     mean, low, high = bootstrap_mean(values)
+    if len(values) == 1:
+        return f"{mean:.4f}"
     return f"{mean:.4f} [{low:.4f}, {high:.4f}]"
 
 

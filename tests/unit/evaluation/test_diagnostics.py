@@ -261,7 +261,7 @@ def test_one_llm_gets_everything():
 
 
 def test_json_follows_the_contract():
-    content = json.loads(json.dumps(diagnosed(with_shares=True).to_json(), allow_nan=False))
+    content = json.loads(json.dumps(diagnosed().to_json(), allow_nan=False))
     assert list(content) == [
         "curve",
         "reliability",
@@ -297,8 +297,8 @@ def test_empty_bins_are_null():
     assert 0 < content["expected_calibration_error"] < 1
 
 
-def test_shares_are_kept_only_when_asked_for():
-    assert diagnosed().to_json()["shares"] is None
+def test_shares_are_left_out_where_they_are_not_wanted():
+    assert diagnosed(with_shares=False).to_json()["shares"] is None
 
 
 def test_order_of_the_prompts_does_not_matter():
@@ -306,7 +306,7 @@ def test_order_of_the_prompts_does_not_matter():
     curve = deferral_curve(estimated, cost, test.error, test.observed)
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(1))
     found = [
-        diagnose(e, t, s, SOURCES, cost, DEFAULT_CONVENTION, curve, with_shares=True).to_json()
+        diagnose(e, t, s, SOURCES, cost, DEFAULT_CONVENTION, curve).to_json()
         for e, t, s in ((estimated, test, source), (estimated[order], test.of_prompts(order), source[order]))
     ]
     assert found[0]["curve"] == found[1]["curve"]
