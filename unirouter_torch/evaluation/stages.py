@@ -1,5 +1,6 @@
 """What a stage of a method takes: wall time, CPU time, peak memory."""
 
+import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,8 @@ class StageCost(NamedTuple):
 def measure(stage: Callable[[], _T]) -> tuple[_T, StageCost]:
     """Run a stage and measure it.
 
-    Memory that an earlier stage has freed but the process still holds counts as there at the start, so the peak of a
-    stage can be too small after a larger one, never too large.
+    Memory that an earlier stage has freed is given back to the system first, as far as the C library can; what the
+    process still holds of it counts as there at the start. So a peak can be too small, never too large.
 
     Args:
         stage: What to run.
@@ -48,6 +49,11 @@ def measure(stage: Callable[[], _T]) -> tuple[_T, StageCost]:
 
 def _reset_peak() -> int | None:
     """Set the peak to the present resident size and return that; None where the system cannot."""
+    if not _CLEAR_REFS.exists():
+        return None
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(0)
     try:
         _CLEAR_REFS.write_text("5")
         return _read_bytes("VmRSS")
