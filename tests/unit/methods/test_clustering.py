@@ -1,0 +1,68 @@
+import torch
+from made_outcomes import outcomes, tuning
+
+from unirouter_torch.methods.clustering import assign_to_nearest, cluster_counts, fit_centroids, sum_by_nearest
+
+
+def blobs(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points around four corners that lie far apart, and the corner of each."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.randint(0, 4, (200,), generator=generator)
+    corners = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    return corners[corner] + 0.5 * torch.randn(200, 2, generator=generator), corner
+
+
+def lloyd(points: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """One step of K-means, as a loop."""
+    moved = centroids.clone()
+    nearest = [min(range(len(centroids)), key=lambda k: float((p - centroids[k]).square().sum())) for p in points]
+    for cluster in range(len(centroids)):
+        members = [number for number, found in enumerate(nearest) if found == cluster]
+        if members:
+            moved[cluster] = points[members].mean(0)
+    return moved
+
+
+def test_centroids_of_separated_blobs_are_their_means() -> None:
+    for seed in range(3):
+        points, corner = blobs(seed)
+        found = sorted(fit_centroids(points, 4, seed).tolist(), key=lambda c: (round(c[1]), round(c[0])))
+        expected = torch.stack([points[corner == number].mean(0) for number in range(4)])
+        torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-4)
+
+
+def test_a_step_of_lloyd_leaves_the_centroids_where_they_are() -> None:
+    points = outcomes(0, 120).embedding
+    found = fit_centroids(points, 6, seed=0)
+    torch.testing.assert_close(lloyd(points, found), found, rtol=0, atol=1e-4)
+
+
+def test_same_seed_gives_the_same_centroids() -> None:
+    points = outcomes(0, 120).embedding
+    assert torch.equal(fit_centroids(points, 6, seed=3), fit_centroids(points, 6, seed=3))
+
+
+def test_prompt_belongs_to_the_centroid_of_least_distance() -> None:
+    points, centroids = outcomes(0).embedding, outcomes(1).embedding[:7]
+    found = assign_to_nearest(points, centroids).argmax(-1).tolist()
+    assert found == [min(range(7), key=lambda k: float((p - centroids[k]).square().sum())) for p in points]
+
+
+def test_sums_are_those_of_a_loop_over_observed_calibration_prompts() -> None:
+    calibration, centroids = outcomes(2, density=0.6), outcomes(1).embedding[:7]
+    nearest = assign_to_nearest(calibration.embedding, centroids).argmax(-1)
+    sums = sum_by_nearest(calibration, centroids)
+    error, weight = torch.zeros(5, 7), torch.zeros(5, 7)
+    for prompt in range(60):
+        for llm in range(5):
+            if calibration.observed[prompt, llm]:
+                error[llm, nearest[prompt]] += calibration.error[prompt, llm]
+                weight[llm, nearest[prompt]] += 1
+    torch.testing.assert_close(sums.error, error)
+    torch.testing.assert_close(sums.weight, weight)
+
+
+def test_numbers_of_clusters_leave_a_prompt_to_each() -> None:
+    assert cluster_counts((5, 10, 30, 31, 60), outcomes(0), tuning(num_calibration=30)) == [5, 10, 30]
+    assert cluster_counts((5, 10, 90), outcomes(0, 60), tuning(num_calibration=400)) == [5, 10]
+    assert cluster_counts((5, 10), outcomes(0), tuning(num_calibration=3)) == [1]
