@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
+from unirouter_torch.evaluation import html_figures
 from unirouter_torch.evaluation.html_figures import (
     curves_figure,
     reliability_figure,
@@ -146,6 +147,16 @@ def test_shares_of_a_method_sum_to_one_at_every_point(made_report: TrialsReport)
         layers = [trace for trace in figure["data"] if trace["meta"] == name]
         assert np.sum([layer["y"] for layer in layers], axis=0) == pytest.approx(np.ones(len(layers[0]["x"])), abs=1e-4)
         assert {layer["visible"] for layer in layers} == {name == "end_to_end"}
+
+
+def test_llms_beyond_the_largest_shares_are_joined(made_report: TrialsReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html_figures, "MAX_LLMS", 2)
+    figure = shares_figure(made_report)
+    assert figure is not None
+    layers = [trace for trace in figure["data"] if trace["meta"] == "knn"]
+    assert [layer["name"] for layer in layers][-1] == "3 others"
+    assert len(layers) == 3
+    assert np.sum([layer["y"] for layer in layers], axis=0) == pytest.approx(np.ones(len(layers[0]["x"])), abs=1e-4)
 
 
 def test_worst_source_of_the_reference_comes_first(made_report: TrialsReport) -> None:
