@@ -24,7 +24,7 @@ Results = dict[str, Any]
 FEW_TRIALS = 10
 """With fewer trials a bootstrap interval is too narrow to be trusted."""
 
-STAGES = {"fit": "Fit", "onboard": "Onboard", "onboard_one": "Onboard one LLM", "score": "Score"}
+STAGES = {"fit": "Fit", "onboard": "Onboard all LLMs", "onboard_one": "Onboard one LLM", "score": "Score"}
 STAGE_COLUMNS = {"wall_seconds": "Wall [ms]", "cpu_seconds": "CPU [ms]", "peak_bytes": "Peak [MiB]"}
 STAGE_SCALES = {"wall_seconds": 1e3, "cpu_seconds": 1e3, "peak_bytes": 1 / 2**20}
 RATIO_BASES = ("knn", "mlp")
@@ -225,11 +225,31 @@ def _stages(report: TrialsReport) -> str:
 
     return (
         "<p>Medians over trials, on one thread: to fit on the seen LLMs, tuning included; to onboard all evaluated "
-        "LLMs by their calibration outcomes; to score all test prompts. Embedding the prompts is shared by all methods "
-        "and not included. Peak: how far resident memory rose in the stage, at least. Times below a millisecond and "
-        "peaks below a MiB are mostly noise.</p>"
+        "LLMs by their calibration outcomes, or one of them; to score all test prompts. Peak: how far resident memory "
+        "rose in the stage, at least. Times below a millisecond and peaks below a MiB are mostly noise.</p>"
+        f"<p>{_embedding(report, costs)}</p>"
         + _stage_table(costs, STAGE_COLUMNS, cell)
         + "".join(_ratio_table(costs, base) for base in RATIO_BASES if base in costs)
+    )
+
+
+def _embedding(report: TrialsReport, costs: dict[str, StageCosts]) -> str:
+    """What it takes to embed a prompt, beside what the methods of the ratios take to score one."""
+    text = "Before a prompt is scored it is embedded, which all methods share and the tables do not include"
+    if report.embedding is None:
+        return f"{text}; how long that takes was not measured."
+    number, wall, cpu = (report.embedding[key] for key in ("num_prompts", "wall_seconds", "cpu_seconds"))
+    num_scored = report.trials[0]["split"]["num_test_prompts"]
+    times = [
+        f"{_print(wall / number / (costs[base]['score', 'wall_seconds'] / num_scored))} × as long as {label_of(base)} "
+        "takes to score it"
+        for base in RATIO_BASES
+        if costs.get(base, {}).get(("score", "wall_seconds"))
+    ]
+    return (
+        f"{text}. Measured afresh on {number:,} prompts, embedding takes {_print(wall / number, 1e3)} ms a prompt"
+        f"{''.join(f', {time}' for time in times)}; {_print(cpu / number, 1e3)} ms of CPU time a prompt; peak "
+        f"{_print(report.embedding['peak_bytes'], STAGE_SCALES['peak_bytes'])} MiB."
     )
 
 

@@ -50,6 +50,8 @@ class TrialsReport:
         sweeps: What was varied.
         reference: The method that the others are compared with.
         convention: How the curves were read.
+        embedding: What it took to embed some prompts, which all methods share: ``num_prompts``, ``wall_seconds``,
+            ``cpu_seconds``, ``peak_bytes``; None where it was not measured.
     """
 
     table: dict[str, Any]
@@ -57,6 +59,7 @@ class TrialsReport:
     sweeps: list[Sweep]
     reference: str
     convention: CurveConvention
+    embedding: dict[str, Any] | None = None
 
     @property
     def method_names(self) -> list[str]:

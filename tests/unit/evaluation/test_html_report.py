@@ -117,6 +117,26 @@ def test_stage_that_a_method_lacks_is_a_dash(made_report: TrialsReport) -> None:
     assert by_knn["ZeroRouter"][-1] == "–"
 
 
+def test_embedding_is_told_for_one_prompt_beside_scoring_one(made_report: TrialsReport) -> None:
+    assert "was not measured" in page_of(made_report)
+    took = {"num_prompts": 50, "wall_seconds": 1.0, "cpu_seconds": 0.5, "peak_bytes": 3 * 2**20}
+    page = page_of(replace(made_report, embedding=took))
+    # K-NN scores 90 prompts in 50 ms, the MLP in 75
+    assert "20 ms a prompt, 36 × as long as K-NN takes to score it, 24 × as long as MLP, retrained takes" in page
+    assert "10 ms of CPU time a prompt; peak 3 MiB." in page
+
+
+def test_stage_that_only_some_methods_have_is_a_column_with_dashes(made_report: TrialsReport) -> None:
+    trials = copy.deepcopy(made_report.trials)
+    for trial in trials:
+        trial["stages"]["knn"]["onboard_one"] = {"wall_seconds": 2.0, "cpu_seconds": 2.0, "peak_bytes": 0}
+    page = page_of(replace(made_report, trials=trials))
+    assert "Onboard one LLM" in page
+    _, _, costs, _, _ = tables_of(page)
+    assert costs["K-NN"][6:9] == ["2,000", "2,000", "0"]
+    assert costs["ZeroRouter"][6:9] == ["–"] * 3
+
+
 def test_curves_are_means_with_bands_around_them_and_say_what_they_show(made_report: TrialsReport) -> None:
     figure = curves_figure(made_report)
     assert set(lines_of(figure)) == set(made_report.method_names)
