@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unirouter_torch.data.splits import Split
 from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.shapes import ObservedMatrix, PromptSource, PromptSubset
+from unirouter_torch.shapes import ObservedMatrix, PromptSource
 
 
 class Stress(NamedTuple):
@@ -127,6 +127,11 @@ def share_of(observed: ObservedMatrix, share: float) -> int:
     return round(share * int(observed.sum()))
 
 
+def draw_prompts(prompts: Int[Tensor, " pool"], number: int, generator: torch.Generator) -> Int[Tensor, " drawn"]:
+    """Some of the prompts in rising order, drawn at random without repeats; all of them if there are no more."""
+    return prompts[torch.randperm(len(prompts), generator=generator)[:number]].sort().values
+
+
 def choose_source(test_source: Int[Tensor, " test"], seed: int) -> int | None:
     """The source to leave out at a seed: seeds in a row go through all sources with at least 20 test prompts.
 
@@ -159,13 +164,9 @@ def leave_out_source(split: Split, source: PromptSource, left_out: int) -> Split
 def thin_split(split: Split, like: Split, seed: int) -> Split:
     """The split with as few training and validation prompts as another one has, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
-
-    def draw(prompts: PromptSubset, number: int) -> PromptSubset:
-        return prompts[torch.randperm(len(prompts), generator=generator)[:number]].sort().values
-
     return split._replace(
-        train_prompts=draw(split.train_prompts, len(like.train_prompts)),
-        validation_prompts=draw(split.validation_prompts, len(like.validation_prompts)),
+        train_prompts=draw_prompts(split.train_prompts, len(like.train_prompts), generator),
+        validation_prompts=draw_prompts(split.validation_prompts, len(like.validation_prompts), generator),
     )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from unirouter_torch.evaluation.report import display_name, method_looks
+from unirouter_torch.evaluation.report import COLOURS, display_name, method_looks
 from unirouter_torch.evaluation.stress import STRESSES
 from unirouter_torch.evaluation.stress_summary import Cell, StressSummary
 from unirouter_torch.evaluation.trials_figures import REFERENCES
@@ -47,8 +47,8 @@ def draw_stress(stress: StressSummary, *, table_name: str) -> bytes:
 def _draw_lines(stress: StressSummary, title: str) -> bytes:
     """Areas against rising levels, with the interval of the reference method."""
     figure, axes = _figure(9.4)
-    looks = method_looks(_drawn(stress))
-    last = {name: stress.cells[level, name, "area"].mean for level, name, _ in stress.cells if name in looks}
+    looks = method_looks(stress.methods)
+    last = {name: stress.cells[level, name, "area"].mean for level, name, _ in stress.cells}
     for name in sorted(_drawn(stress), key=lambda name: -last[name]):
         found = [(at, level) for at, level in enumerate(stress.levels) if (level, name, "area") in stress.cells]
         cells = [stress.cells[level, name, "area"] for _, level in found]
@@ -68,12 +68,13 @@ def _draw_losses(stress: StressSummary, title: str) -> bytes:
     """Losses of area side by side at levels without an order."""
     figure, axes = _figure(9.4)
     names, levels = _drawn(stress), stress.levels[1:]
-    looks = method_looks(names)
+    looks = method_looks(stress.methods)
     for number, name in enumerate(names):
         found = [(at, level) for at, level in enumerate(levels) if (level, name, "loss") in stress.cells]
         cells = [stress.cells[level, name, "loss"] for _, level in found]
         at = np.array([place for place, _ in found]) + 0.7 * ((number + 0.5) / len(names) - 0.5)
-        look = {"color": looks[name]["color"], "marker": "os^Dv"[number // 6 % 5], "label": display_name(name)}
+        marker = "os^Dv"[list(looks).index(name) // len(COLOURS) % 5]
+        look: dict[str, Any] = {"color": looks[name]["color"], "marker": marker, "label": display_name(name)}
         axes.errorbar(at, [cell.mean for cell in cells], _reach(cells), ls="none", ms=5, elinewidth=1.2, **look)
     axes.axhline(0.0, color="0.4", lw=0.8, zorder=1)
     for edge in range(1, len(levels)):
@@ -90,8 +91,9 @@ def _draw_rows(stress: StressSummary, title: str, key: str, label: str) -> bytes
     cells = {method: stress.cells[level, method, key] for level, method, figure in stress.cells if figure == key}
     names = sorted(cells, key=lambda name: -cells[name].mean)
     figure, axes = _figure(7.4, height=1.4 + 0.3 * len(names))
+    looks = method_looks(stress.methods)
     for row, name in enumerate(names):
-        colour = method_looks([stress.reference])[stress.reference]["color"] if name == stress.reference else "0.35"
+        colour = looks[name]["color"] if name == stress.reference else "0.35"
         axes.errorbar(cells[name].mean, row, xerr=_reach([cells[name]]), marker="o", ms=6, elinewidth=1.6, color=colour)
     axes.axvline(0.0, color="0.4", lw=0.8, zorder=1)
     axes.set_yticks(range(len(names)), [display_name(name) for name in names])
@@ -112,7 +114,6 @@ def _draw_gaps(stress: StressSummary, title: str) -> bytes:
         at = sorted({int(level) for level in stress.levels})
         axes.set_xticks(at, [str(value) for value in at])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0)
         axes.set_ylabel(label)
     for axes in panels[2:]:

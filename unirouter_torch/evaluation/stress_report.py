@@ -156,17 +156,16 @@ def _print_mean(figure: str, cell: Cell | None) -> str:
         return ""
     if figure != "loss":
         return f"{cell.mean:.3f}"
-    # one trial has no interval
-    is_clear = cell.low < cell.high and (cell.low > 0 or cell.high < 0)
+    is_clear = cell.low < cell.high and (cell.low > 0 or cell.high < 0)  # one trial has no interval
     return f"{cell.mean:+.3f}{'*' if is_clear else ''}"
 
 
 def _print_cell(figure: str, cell: Cell | None) -> str:
     if cell is None:
         return ""
-    if figure == "loss":
-        return f"{cell.mean:+.4f} [{cell.low:+.4f}, {cell.high:+.4f}]"
-    return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]"
+    sign = "+" if figure == "loss" else ""
+    mean, low, high = (f"{value:{sign}.4f}" for value in (cell.mean, cell.low, cell.high))
+    return mean if cell.low == cell.high else f"{mean} [{low}, {high}]"
 
 
 def _print_contest(cell: Cell | None) -> str:

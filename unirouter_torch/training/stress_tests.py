@@ -234,8 +234,8 @@ def stability(bench: Bench) -> StressTest:
     pool = bench.split.validation_prompts
     number = max(1, min(len(bench.trial.calibration_prompts), len(pool) // 2))
     generator = torch.Generator().manual_seed(bench.seed)
-    rows = [pool[torch.randperm(len(pool), generator=generator)[:number]].sort().values for _ in range(NUM_REDRAWS)]
-    trials = [bench.calibration(prompts) for prompts in rows]
+    draws = [disturb.draw_prompts(pool, number, generator) for _ in range(NUM_REDRAWS)]
+    trials = [bench.calibration(prompts) for prompts in draws]
     found: dict[str, Figures] = {}
     for name in bench.names:
         estimates = torch.stack([bench.estimate(name, trial) for trial in trials])
