@@ -225,8 +225,10 @@ def _stages(report: TrialsReport) -> str:
 
     return (
         "<p>Medians over trials, on one thread: to fit on the seen LLMs, tuning included; to onboard all evaluated "
-        "LLMs by their calibration outcomes, or one of them; to score all test prompts. Peak: how far resident memory "
-        "rose in the stage, at least. Times below a millisecond and peaks below a MiB are mostly noise.</p>"
+        "LLMs by their calibration outcomes, or one of them; to score all test prompts. K-means clusters are computed "
+        "once a trial, in the fit of the first method that asks for them, so the fits of those after it look cheaper. "
+        "Peak: how far resident memory rose in the stage, at least. Times below a millisecond and peaks below a MiB "
+        "are mostly noise.</p>"
         f"<p>{_embedding(report, costs)}</p>"
         + _stage_table(costs, STAGE_COLUMNS, cell)
         + "".join(_ratio_table(costs, base) for base in RATIO_BASES if base in costs)
