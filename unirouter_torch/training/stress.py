@@ -14,7 +14,7 @@ from unirouter_torch.evaluation.stress_summary import StressTrial, summarise_str
 from unirouter_torch.storage import write_json
 from unirouter_torch.training.run import EmbeddedTable, embed_table
 from unirouter_torch.training.stress_tests import STRESS_TESTS, Bench
-from unirouter_torch.training.trials import digest_of, fingerprint_of, read_kept, settings_of
+from unirouter_torch.training.trial_jobs import digest_of, fingerprint_of, read_kept, settings_of
 from unirouter_torch.training.workers import run_in_workers
 
 

@@ -1,31 +1,31 @@
 """The whole comparison again and again, with prompts and LLMs redrawn, in parallel processes."""
 
-import hashlib
-import json
-from dataclasses import asdict, replace
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from unirouter_torch import __version__
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
-from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
-from unirouter_torch.data.splits import Split, split_table
-from unirouter_torch.errors import ConfigError
-from unirouter_torch.evaluation.deferral import single_llm_quality
-from unirouter_torch.evaluation.diagnostics import diagnose
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.data.splits import split_table
 from unirouter_torch.evaluation.html_report import render_html
-from unirouter_torch.evaluation.metrics import score_method
-from unirouter_torch.evaluation.trials import Trial, run_method
+from unirouter_torch.evaluation.stages import measure
 from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_sweep
 from unirouter_torch.evaluation.trials_report import Sweep, SweepPoint, TrialsReport
-from unirouter_torch.storage import read_json, write_atomically, write_json
-from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import EmbeddedTable, embed_table, prepare_trial
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.storage import write_atomically, write_json
+from unirouter_torch.training.run import EmbeddedTable, embed_table, load_encoder
+from unirouter_torch.training.trial_jobs import (
+    TrialJob,
+    TrialTask,
+    compute_and_keep,
+    fingerprint_of,
+    missing_methods,
+    read_kept,
+    with_methods_of,
+)
 from unirouter_torch.training.workers import run_in_workers
 
 SWEEP_LABELS = {
@@ -33,26 +33,8 @@ SWEEP_LABELS = {
     "num_clusters": "Clusters",
     "num_seen_llms": "Seen LLMs",
 }
-METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
-
-TrialResult = dict[str, Any]
-
-
-class TrialJob(NamedTuple):
-    """One trial.
-
-    Attributes:
-        seed: Of the split, the calibration prompts and the methods.
-        varied: Name of the setting that a sweep varies, and its value; None for a plain trial.
-    """
-
-    seed: int
-    varied: tuple[str, int] | None = None
-
-    def path(self, folder: Path) -> Path:
-        """Where the finished trial is kept."""
-        part = f"sweeps/{self.varied[0]}_{self.varied[1]}" if self.varied else "trials"
-        return folder / part / f"seed_{self.seed}.json"
+NUM_EMBEDDED = 128
+"""Prompts that embedding is timed on, at most."""
 
 
 def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> TrialsReport:
@@ -76,7 +58,8 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     """
     at_least("--trials", num_trials, 1)
     at_least("--workers", num_workers, 1)
-    embedded = embed_table(config)
+    encoder = load_encoder(config)
+    embedded = embed_table(config, encoder)
     fingerprint = fingerprint_of(config, embedded)
     folder = Path(config.output_dir)
     seeds = range(config.seed, config.seed + num_trials)
@@ -88,11 +71,11 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     kept = {job: read_kept(job.path(folder), fingerprint) for job in jobs}
     write_config(config, folder / "config.yaml")
 
-    tasks = [_Task(job, kept[job], names) for job in jobs if (names := _missing(config, job, kept[job]))]
-    compute = partial(_compute_and_keep, config, embedded, fingerprint)
+    tasks = [TrialTask(job, kept[job], names) for job in jobs if (names := missing_methods(config, job, kept[job]))]
+    compute = partial(compute_and_keep, config, embedded, fingerprint)
     computed = run_in_workers(compute, tasks, num_workers=num_workers, description="Trials")
     kept |= {task.job: result for task, result in zip(tasks, computed, strict=True)}
-    finished = {job: _with_methods_of(config, job, result) for job, result in kept.items() if result is not None}
+    finished = {job: with_methods_of(config, job, result) for job, result in kept.items() if result is not None}
 
     report = TrialsReport(
         table=embedded.table.describe(),
@@ -110,9 +93,19 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
         ],
         reference=config.evaluation.reference,
         convention=config.evaluation.curve,
+        embedding=_measure_embedding(encoder, embedded.table.prompt_texts),
     )
     _write(report, folder)
     return report
+
+
+def _measure_embedding(encoder: PromptEncoder, texts: Sequence[str]) -> dict[str, Any]:
+    """What it takes to embed some prompts of the table afresh, on one thread like every other stage."""
+    some = texts[:: math.ceil(len(texts) / NUM_EMBEDDED)]
+    encoder.embed(some[:1])  # what only the first call takes
+    embed = partial(measure, partial(encoder.embed, some))
+    [(_, cost)] = run_in_workers(lambda _: embed(), [None], num_workers=1, description="Embedding, timed")
+    return {"num_prompts": len(some)} | cost._asdict()
 
 
 def _write(report: TrialsReport, folder: Path) -> None:
@@ -123,148 +116,6 @@ def _write(report: TrialsReport, folder: Path) -> None:
     for sweep in report.sweeps:
         write_atomically(folder / f"sweep_{sweep.name}.png", draw_sweep(sweep))
     write_atomically(folder / "report.html", render_html(report, results).encode("utf-8"))
-
-
-def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
-    """The trial kept in ``path``; None where there is none.
-
-    Raises:
-        ConfigError: It is one of another table, config or version.
-    """
-    if not path.exists():
-        return None
-    result: TrialResult = read_json(path)
-    if result.get("fingerprint") != fingerprint:
-        raise ConfigError(
-            f"{path}: a trial of another table, config or version. Choose another --output_dir, or delete this one."
-        )
-    return result
-
-
-def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
-    """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
-    data, encoder = asdict(config.data), asdict(config.encoder)
-    del data["path"], data["cache_dir"]
-    return digest_of([__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash])
-
-
-def settings_of(config: TrainConfig, name: MethodName) -> str:
-    """Digest of the settings that a method has; those of the end-to-end router are the only ones."""
-    if name != "end_to_end":
-        return ""
-    return digest_of([asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)])
-
-
-def digest_of(facts: list[Any]) -> str:
-    """Digest of JSON values."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _missing(config: TrainConfig, job: TrialJob, kept: TrialResult | None) -> list[MethodName]:
-    """Methods of a trial that are not kept, or were computed with other settings."""
-    found = kept["methods"] if kept else {}
-    names = _methods_of(config, job)
-    return [name for name in names if name not in found or found[name]["settings"] != settings_of(config, name)]
-
-
-def _with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
-    """The trial with the methods that the config asks for, in its order."""
-    parts = {part: result[part] for part in ("methods", "stages", "diagnostics")}
-    names = _methods_of(config, job)
-    return result | {part: {name: found[name] for name in names if name in found} for part, found in parts.items()}
-
-
-class _Task(NamedTuple):
-    """The methods to compute for a trial, and what is known of it already."""
-
-    job: TrialJob
-    kept: TrialResult | None
-    methods: list[MethodName]
-
-
-def _compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: _Task) -> TrialResult:
-    result = {"fingerprint": fingerprint} | _compute(config, embedded, task)
-    write_json(task.job.path(Path(config.output_dir)), result)
-    return result
-
-
-def _compute(config: TrainConfig, embedded: EmbeddedTable, task: _Task) -> TrialResult:
-    """One trial: figures of every method; diagnostics and what the stages took as well unless it is one of a sweep."""
-    job = task.job
-    name, value = job.varied or (None, 0)
-    split = split_table(embedded.table, seed=job.seed, unseen_fraction=config.data.unseen_fraction)
-    varied = config
-    if name == "num_calibration":
-        varied = replace(config, data=replace(config.data, num_calibration=value))
-    if name == "num_clusters":
-        varied = replace(config, head=replace(config.head, num_clusters=value))
-    if name == "num_seen_llms":
-        split = _with_seen_llms(split, value, job.seed)
-    trial = prepare_trial(varied, embedded, split, job.seed)
-    result: TrialResult = task.kept or {
-        "seed": job.seed,
-        "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
-        "llms": _describe_llms(embedded, split, trial),
-        "methods": {},
-        "stages": {},
-        "diagnostics": {},
-    }
-    for method_name in task.methods:
-        _add_method(result, method_name, varied, embedded, trial, job, value if name == "num_clusters" else None)
-        result["methods"][method_name]["settings"] = settings_of(config, method_name)
-    return result
-
-
-def _methods_of(config: TrainConfig, job: TrialJob) -> list[MethodName]:
-    names = config.evaluation.methods or ALL_METHODS
-    varies_clusters = job.varied is not None and job.varied[0] == "num_clusters"
-    return [name for name in names if not varies_clusters or name in METHODS_WITH_CLUSTERS]
-
-
-def _add_method(
-    result: TrialResult,
-    name: MethodName,
-    config: TrainConfig,
-    embedded: EmbeddedTable,
-    trial: Trial,
-    job: TrialJob,
-    num_clusters: int | None,
-) -> None:
-    method = build_method(name, EndToEnd(config, log_folder=None), trial, num_clusters)
-    estimated, stages = run_method(method, trial)
-    test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
-    scores = score_method(estimated, cost, test.error, test.observed, convention)
-    diagnostics = diagnose(
-        estimated,
-        test,
-        trial.test_source,
-        embedded.table.source_names,
-        cost,
-        convention,
-        scores.curve,
-    )
-    result["methods"][name] = scores.figures() | {
-        "expected_calibration_error": diagnostics.expected_calibration_error,
-        "worst_source_regret": diagnostics.worst_source_regret,
-        "chosen": method.describe(),
-    }
-    if job.varied is None:
-        result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
-        result["diagnostics"][name] = diagnostics.to_json()
-
-
-def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:
-    quality = single_llm_quality(trial.test.error, trial.test.observed).tolist()
-    names = [embedded.table.llm_names[column] for column in split.unseen_llms.tolist()]
-    return [
-        {"name": name, "cost": cost, "quality": quality if quality == quality else None}
-        for name, cost, quality in zip(names, trial.test_cost.tolist(), quality, strict=True)
-    ]
-
-
-def _with_seen_llms(split: Split, number: int, seed: int) -> Split:
-    order = torch.randperm(len(split.seen_llms), generator=torch.Generator().manual_seed(seed))
-    return split._replace(seen_llms=split.seen_llms[order[:number]].sort().values)
 
 
 def _sweep_values(config: TrainConfig, embedded: EmbeddedTable) -> dict[str, list[int]]:
