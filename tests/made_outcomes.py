@@ -1,10 +1,8 @@
 """Outcomes of a few LLMs on two kinds of prompts, for the tests of methods."""
 
-import functools
-
 import torch
 
-from unirouter_torch.methods.clustering import fit_centroids
+from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.routing.method import Outcomes, Tuning
 
 
@@ -29,6 +27,6 @@ def tuning(num_calibration: int = 30, seed: int = 0) -> Tuning:
         cost=torch.ones(5),
         num_calibration=num_calibration,
         area=negative_squared_error,
-        centroids=functools.cache(lambda num_clusters: fit_centroids(outcomes(0).embedding, num_clusters, seed)),
+        centroids=centroids_of(outcomes(0).embedding, seed),
         seed=seed,
     )

@@ -1,6 +1,5 @@
 """One trial: the outcomes that a method may see, and the test that it is judged by."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +52,7 @@ def build_trial(
     num_calibration: int,
     convention: CurveConvention,
     seed: int,
-    fit_centroids: Callable[[Embedding, int, int], Centroids],
+    centroids_of: Callable[[Embedding, int], Callable[[int], Centroids]],
 ) -> Trial:
     """Cut a table into what training, tuning, onboarding and testing may see.
 
@@ -64,7 +63,7 @@ def build_trial(
         num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
         convention: How areas are measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
-        fit_centroids: Centroids of an embedding for a number of clusters and a seed.
+        centroids_of: Given an embedding and a seed, centroids for any number of clusters.
 
     Raises:
         DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
@@ -87,7 +86,7 @@ def build_trial(
             cost=seen_cost,
             num_calibration=len(calibration_prompts),
             area=area,
-            centroids=functools.cache(lambda num_clusters: fit_centroids(train.embedding, num_clusters, seed)),
+            centroids=centroids_of(train.embedding, seed),
             seed=seed,
         ),
         calibration=unseen.of_prompts(calibration_prompts),

@@ -14,7 +14,7 @@ from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_method
-from unirouter_torch.methods.clustering import fit_centroids
+from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import CalibrationPrompts, Router
@@ -109,7 +109,7 @@ def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, se
         num_calibration=config.data.num_calibration,
         convention=config.evaluation.curve,
         seed=seed,
-        fit_centroids=fit_centroids,
+        centroids_of=centroids_of,
     )
 
 

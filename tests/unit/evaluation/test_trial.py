@@ -9,7 +9,7 @@ from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.trials import Trial, build_trial
-from unirouter_torch.methods.clustering import fit_centroids
+from unirouter_torch.methods.clustering import centroids_of
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def cut(table: RoutingTable, split: Split, num_calibration: int = 6) -> Trial:
         num_calibration=num_calibration,
         convention=CurveConvention(),
         seed=0,
-        fit_centroids=fit_centroids,
+        centroids_of=centroids_of,
     )
 
 

@@ -1,7 +1,10 @@
+import pytest
 import torch
 from made_outcomes import outcomes, tuning
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
-from unirouter_torch.methods.clustering import assign_to_nearest, cluster_counts, fit_centroids, sum_by_nearest
+from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of, cluster_counts, sum_by_nearest
 
 
 def blobs(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,20 +29,48 @@ def lloyd(points: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 def test_centroids_of_separated_blobs_are_their_means() -> None:
     for seed in range(3):
         points, corner = blobs(seed)
-        found = sorted(fit_centroids(points, 4, seed).tolist(), key=lambda c: (round(c[1]), round(c[0])))
+        found = sorted(centroids_of(points, seed)(4).tolist(), key=lambda c: (round(c[1]), round(c[0])))
         expected = torch.stack([points[corner == number].mean(0) for number in range(4)])
         torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-4)
 
 
 def test_a_step_of_lloyd_leaves_the_centroids_where_they_are() -> None:
     points = outcomes(0, 120).embedding
-    found = fit_centroids(points, 6, seed=0)
+    found = centroids_of(points, seed=0)(6)
     torch.testing.assert_close(lloyd(points, found), found, rtol=0, atol=1e-4)
 
 
 def test_same_seed_gives_the_same_centroids() -> None:
     points = outcomes(0, 120).embedding
-    assert torch.equal(fit_centroids(points, 6, seed=3), fit_centroids(points, 6, seed=3))
+    assert torch.equal(centroids_of(points, seed=3)(6), centroids_of(points, seed=3)(6))
+
+
+def test_centroids_do_not_depend_on_what_was_asked_before() -> None:
+    points = outcomes(0, 120).embedding
+    asked_before = centroids_of(points, seed=3)
+    assert asked_before(40) is asked_before(40)
+    assert torch.equal(asked_before(6), centroids_of(points, seed=3)(6))
+    assert not torch.equal(asked_before(6), centroids_of(points, seed=4)(6))
+
+
+@pytest.mark.parametrize("num_clusters", [2, 5, 15, 40])
+def test_prompts_lie_as_close_to_their_centroids_as_with_starts_of_scikit_learn(num_clusters: int) -> None:
+    points = outcomes(0, 300).embedding
+
+    def spread(centroids: torch.Tensor) -> float:
+        return float(torch.cdist(points, centroids).min(-1).values.square().sum())
+
+    found = [spread(centroids_of(points, seed)(num_clusters)) for seed in range(10)]
+    reference = [KMeans(num_clusters, n_init=1, random_state=seed).fit(points.numpy()).inertia_ for seed in range(10)]
+    assert sum(found) < 1.02 * sum(reference)
+
+
+def test_equal_prompts_far_from_the_origin_can_be_clustered() -> None:
+    points = torch.tensor([[1000.0, 2000.0], [1001.0, 2000.0]]).repeat(5, 1)
+    found = centroids_of(points, seed=0)
+    assert sorted(found(2).tolist()) == points[:2].tolist()
+    with pytest.warns(ConvergenceWarning, match="distinct clusters"):
+        assert sorted(found(4).unique(dim=0).tolist()) == points[:2].tolist()
 
 
 def test_prompt_belongs_to_the_centroid_of_least_distance() -> None:

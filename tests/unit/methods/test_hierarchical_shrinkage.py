@@ -2,7 +2,7 @@ import pytest
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.methods.clustering import assign_to_nearest, fit_centroids
+from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.hierarchical_shrinkage import NUM_COARSE, NUM_FINE, SHRINKAGE, HierarchicalShrinkage
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.method import NUM_TUNING_DRAWS
@@ -10,8 +10,8 @@ from unirouter_torch.routing.method import NUM_TUNING_DRAWS
 
 def fitted(shrinkage: float, num_coarse: int = 3, num_fine: int = 9) -> HierarchicalShrinkage:
     method = HierarchicalShrinkage()
-    method.coarse = fit_centroids(outcomes(0).embedding, num_coarse, seed=0)
-    method.fine = fit_centroids(outcomes(0).embedding, num_fine, seed=0)
+    method.coarse = centroids_of(outcomes(0).embedding, seed=0)(num_coarse)
+    method.fine = centroids_of(outcomes(0).embedding, seed=0)(num_fine)
     method.shrinkage = shrinkage
     return method
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.methods.clustering import assign_to_nearest, fit_centroids
+from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.kmeans import NUM_CLUSTERS, SHRINKAGE, UniRouteKMeans
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes
@@ -10,7 +10,7 @@ from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes
 
 def fitted(num_clusters: int, shrinkage: float, train: Outcomes | None = None) -> UniRouteKMeans:
     method = UniRouteKMeans()
-    method.centroids = fit_centroids((train or outcomes(0)).embedding, num_clusters, seed=0)
+    method.centroids = centroids_of((train or outcomes(0)).embedding, seed=0)(num_clusters)
     method.shrinkage = shrinkage
     return method
 

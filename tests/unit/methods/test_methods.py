@@ -5,9 +5,9 @@ import torch
 from made_outcomes import outcomes, tuning
 from sklearn.neighbors import KNeighborsRegressor
 
-from unirouter_torch.methods.clustering import assign_to_nearest, fit_centroids
+from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.kmeans import UniRouteKMeans
-from unirouter_torch.methods.knn import KNearestNeighbors, nearest_mean_error
+from unirouter_torch.methods.knn import KNearestNeighbors, nearest_mean_errors
 from unirouter_torch.methods.oracle import Oracle
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes, choose_by_area
@@ -46,27 +46,36 @@ def test_zero_router_estimates_the_mean_over_observed_calibration_prompts() -> N
 
 
 @pytest.mark.parametrize("density", [1.0, 0.6])
-def test_nearest_mean_error_equals_scikit_learn_fitted_for_each_llm(density: float) -> None:
+def test_nearest_mean_errors_equal_scikit_learn_fitted_for_each_llm_and_number(density: float) -> None:
     calibration, prompts = outcomes(2, density=density), outcomes(3, 20).embedding
-    found = nearest_mean_error(prompts, calibration, 7)
-    for llm in range(5):
-        rows = calibration.observed[:, llm]
-        reference = KNeighborsRegressor(n_neighbors=7, metric="cosine")
-        reference.fit(calibration.embedding[rows].numpy(), calibration.error[rows, llm].numpy())
-        torch.testing.assert_close(found[:, llm], torch.from_numpy(reference.predict(prompts.numpy())).float())
+    numbers = [7, 1, 90, 20]
+    for number, found in zip(numbers, nearest_mean_errors(prompts, calibration, numbers), strict=True):
+        for llm in range(5):
+            rows = calibration.observed[:, llm]
+            reference = KNeighborsRegressor(n_neighbors=min(number, int(rows.sum())), metric="cosine")
+            reference.fit(calibration.embedding[rows].numpy(), calibration.error[rows, llm].numpy())
+            torch.testing.assert_close(found[:, llm], torch.from_numpy(reference.predict(prompts.numpy())).float())
+
+
+def test_what_was_not_observed_does_not_enter_a_mean_of_neighbours() -> None:
+    calibration = outcomes(2, density=0.6)
+    other = calibration._replace(error=calibration.error.where(calibration.observed, torch.nan))
+    prompts = outcomes(3).embedding
+    found, expected = (nearest_mean_errors(prompts, given, [5])[0] for given in (other, calibration))
+    assert torch.equal(found, expected)
 
 
 def test_llm_without_outcomes_has_no_neighbours_and_takes_one_half() -> None:
     calibration = outcomes(2)
     calibration.observed[:, 1] = False
-    found = nearest_mean_error(outcomes(3).embedding, calibration, 5)
+    found = nearest_mean_errors(outcomes(3).embedding, calibration, [5])[0]
     assert (found[:, 1] == 0.5).all()
     assert not (found[:, 0] == 0.5).all()
 
 
 def test_kmeans_estimate_is_the_mean_error_in_the_cluster_of_the_prompt() -> None:
     method = UniRouteKMeans()
-    method.centroids = fit_centroids(outcomes(0).embedding, 4, seed=0)
+    method.centroids = centroids_of(outcomes(0).embedding, seed=0)(4)
     method.shrinkage = 0.0
     calibration, prompts = outcomes(2), outcomes(3, 20).embedding
     found = method.estimate_error(prompts, method.represent(calibration))
