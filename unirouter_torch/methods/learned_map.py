@@ -1,6 +1,6 @@
 """UniRoute's learned map: a trained soft assignment of prompts over hard cluster errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unirouter_torch.methods.clustering import cluster_counts, sum_by_nearest
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
-from unirouter_torch.shapes import Centroids, ClusterError, ClusterProbability, Embedding, ErrorMatrix
+from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
 
 NUM_CLUSTERS = (5, 10, 20, 30, 50, 75, 100)
 SHARPNESS = 10.0
@@ -45,11 +45,11 @@ class LearnedMap(RoutingMethod[ClusterError]):
         """Train a map for every number of clusters and keep the best by area."""
         sizes = cluster_counts(NUM_CLUSTERS, train, tuning) if self.num_clusters is None else [self.num_clusters]
         all_centroids = [tuning.centroids(size) for size in sizes]
-        maps = [soft_nearest(centroids) for centroids in all_centroids]
         seen = [cluster_error(sum_by_nearest(tuning.validation, centroids), 0.0) for centroids in all_centroids]
+        maps = soft_nearest(torch.cat(all_centroids))
         _train_maps(maps, seen, train, tuning.seed)
         with torch.no_grad():
-            probabilities = [assign(tuning.validation.embedding).softmax(-1) for assign in maps]
+            probabilities = [part.softmax(-1) for part in maps(tuning.validation.embedding).split(sizes, -1)]
 
         def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
             for centroids, probability in zip(all_centroids, probabilities, strict=True):
@@ -57,7 +57,7 @@ class LearnedMap(RoutingMethod[ClusterError]):
 
         chosen = choose_by_area(list(range(len(sizes))), estimate, train, tuning)
         self.centroids = all_centroids[chosen]
-        self.map = maps[chosen]
+        self.map = _linear(*(torch.split(part.detach(), sizes)[chosen] for part in (maps.weight, maps.bias)))
 
     def represent(self, calibration: Outcomes) -> ClusterError:
         """Mean error of each LLM in each hard cluster."""
@@ -75,33 +75,33 @@ class LearnedMap(RoutingMethod[ClusterError]):
 
 def soft_nearest(centroids: Centroids) -> nn.Linear:
     """Logits ``-sharpness / 2 * |x - centroid_k|^2`` with sharpness 10, up to a constant of the prompt."""
-    linear = nn.Linear(centroids.shape[1], centroids.shape[0])
-    with torch.no_grad():
-        linear.weight.copy_(SHARPNESS * centroids)
-        linear.bias.copy_(-SHARPNESS / 2 * centroids.square().sum(-1))
+    return _linear(SHARPNESS * centroids, -SHARPNESS / 2 * centroids.square().sum(-1))
+
+
+def _linear(weight: Float[Tensor, "out dim"], bias: Float[Tensor, " out"]) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.load_state_dict({"weight": weight, "bias": bias})
     return linear
 
 
-def _train_maps(maps: list[nn.Linear], cluster_errors: list[Tensor], train: Outcomes, seed: int) -> None:
-    """Train all maps on the same prompts at once; they share no parameter, so none depends on another."""
+def _train_maps(maps: nn.Linear, cluster_errors: Sequence[Tensor], train: Outcomes, seed: int) -> None:
+    """Train several maps, one below the other in one, on the same prompts at once; none depends on another."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam([parameter for m in maps for parameter in m.parameters()], lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(maps.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, NUM_STEPS)
-    num_prompts = train.embedding.shape[0]
+    num_prompts, sizes = train.embedding.shape[0], [error.shape[1] for error in cluster_errors]
     for _ in range(NUM_STEPS):
         batch = train.of_prompts(torch.randint(num_prompts, (PROMPTS_PER_STEP,), generator=generator))
-        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
-        logits = torch.split(nn.functional.linear(batch.embedding, weight, bias), [m.out_features for m in maps], -1)
-        losses = [
-            _cross_entropy(part.softmax(-1), error, batch) for part, error in zip(logits, cluster_errors, strict=True)
-        ]
+        logits = maps(batch.embedding).split(sizes, -1)
+        estimates = [part.softmax(-1) @ error.T for part, error in zip(logits, cluster_errors, strict=True)]
         optimizer.zero_grad()
-        torch.autograd.backward(losses)
+        _cross_entropy(torch.stack(estimates), batch).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
 
 
-def _cross_entropy(probability: ClusterProbability, cluster_errors: ClusterError, batch: Outcomes) -> Float[Tensor, ""]:
-    estimate = (probability @ cluster_errors.T).clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    loss = nn.functional.binary_cross_entropy(estimate, batch.error, reduction="none")
+def _cross_entropy(estimate: Float[Tensor, "map prompt llm"], batch: Outcomes) -> Float[Tensor, ""]:
+    """Summed over the maps, so that each has the gradient of its own mean."""
+    estimate = estimate.clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    loss = -torch.lerp((1 - estimate).log(), estimate.log(), batch.error)
     return (loss * batch.observed).sum() / batch.observed.sum().clamp(min=1)
