@@ -1,8 +1,10 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-from miniature import ROOT
+import pytest
+from miniature import ROOT, miniature
 
 from unirouter_torch.data.load import load_table
 
@@ -19,3 +21,38 @@ def test_mistake_ends_the_script_with_code_2(tmp_path: Path) -> None:
     result = subprocess.run([*script, "--prompts", "1"], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+def benchmark(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    script = [sys.executable, str(ROOT / "scripts" / "benchmark_evaluation.py"), "--repeats", "1", *arguments]
+    return subprocess.run(script, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_benchmark_times_the_curve_and_every_method_asked_for(workshop: Path, tmp_path: Path) -> None:
+    settings = miniature(workshop, "--evaluation.methods", "[zero, kmeans, end_to_end]")
+    sizes = ("--sizes", "12x4", "400x6", "--points", "7")
+    result = benchmark(tmp_path, "--output", "benchmark.json", *sizes, *settings)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+
+    small, large = found["curve"]
+    assert (small["num_prompts"], small["num_llms"], large["num_prompts"], large["num_llms"]) == (12, 4, 400, 6)
+    assert set(small["seconds"]) == {"exact", "grid", "brute_force"}
+    assert set(large["seconds"]) == {"exact", "grid"}
+    assert small["num_points"]["grid"] == large["num_points"]["grid"] == 7
+    assert small["area"]["exact"] == pytest.approx(small["area"]["brute_force"])
+    assert small["exact_to"]["grid"] == small["seconds"]["exact"] / small["seconds"]["grid"]
+
+    methods = ["knn", "zero", "kmeans", "end_to_end"]
+    assert list(found["trial"]["to_knn"]) == methods
+    assert found["trial"]["to_knn"]["knn"] == 1.0
+    assert found["trial"]["all_to_knn"] == pytest.approx(sum(found["trial"]["to_knn"].values()))
+    assert all(f"| {name} |" in result.stdout for name in [*methods, "12 x 4", "400 x 6", "all"])
+
+
+@pytest.mark.parametrize("mistake", [("--sizes", "12x1"), ("--data.path", "none")])
+def test_mistake_ends_the_benchmark_with_code_2(workshop: Path, tmp_path: Path, mistake: tuple[str, str]) -> None:
+    result = benchmark(tmp_path, "--output", "benchmark.json", *miniature(workshop), *mistake)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "benchmark.json").exists()
