@@ -106,8 +106,8 @@ class TrainerConfig:
 
     max_steps: int = 1000
     """Training steps (episodes), at least 1."""
-    validate_every: int = 50
-    """Steps between two points of the learning curves, at least 1."""
+    validate_every: int = 25
+    """Steps between two looks at the validation loss, at least 1; the weights of the least one are kept."""
     accelerator: str = "cpu"
     """Lightning's name of the hardware: ``cpu``, ``gpu``, ``auto``."""
     devices: int = 1

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error
+from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error, expected_cluster_error
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding
 
 
 class ClusterHead(nn.Module):
-    """Cluster probabilities ``p(x) = softmax(A x + b)`` and the shrinkage that goes with these clusters.
+    """Cluster probabilities ``p(x) = softmax(A x + b)``, and the difficulty and shrinkage that go with these clusters.
 
     No parameter belongs to an LLM, so the head serves LLMs that it has never met.
 
@@ -19,12 +19,13 @@ class ClusterHead(nn.Module):
         dim: Length of an embedding.
         num_clusters: Number of clusters.
 
-    Source: the learned map of UniRoute (arXiv:2502.08773); the learned shrinkage is this project's.
+    Source: the learned map of UniRoute (arXiv:2502.08773); learned difficulty and shrinkage are this project's.
     """
 
     def __init__(self, dim: int, num_clusters: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, num_clusters)
+        self.difficulty = nn.Parameter(torch.zeros(num_clusters))
         self.log_shrinkage = nn.Parameter(torch.zeros(()))
 
     @classmethod
@@ -57,7 +58,7 @@ class ClusterHead(nn.Module):
 
     @property
     def shrinkage(self) -> Float[Tensor, ""]:
-        """Strength with which a cluster error is pulled to the overall error [prompts]."""
+        """Strength with which a cluster error is pulled to the one expected at the LLM's ability [prompts]."""
         return self.log_shrinkage.exp()
 
     def forward(self, embedding: Embedding) -> ClusterProbability:
@@ -66,5 +67,5 @@ class ClusterHead(nn.Module):
         return probability
 
     def cluster_error(self, sums: ClusterSums) -> ClusterError:
-        """Cluster errors of LLMs under this head's shrinkage."""
-        return cluster_error(sums, self.shrinkage)
+        """Cluster errors of LLMs, shrunk to those that the difficulty of the clusters lets expect."""
+        return cluster_error(sums, self.shrinkage, expected_cluster_error(sums, self.difficulty))

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from unirouter_torch.shapes import ClusterError, ClusterProbability, ErrorMatrix, ObservedMatrix
 
+_NEWTON_STEPS = 5
+
 
 class ClusterSums(NamedTuple):
     """Sums over calibration prompts from which cluster errors follow.
@@ -44,26 +46,59 @@ def sum_by_cluster(
     )
 
 
-def cluster_error(sums: ClusterSums, shrinkage: float | Float[Tensor, ""]) -> ClusterError:
-    """Mean error of each LLM in each cluster, shrunk toward the LLM's overall error.
+def cluster_error(
+    sums: ClusterSums, shrinkage: float | Float[Tensor, ""], expected: ClusterError | None = None
+) -> ClusterError:
+    """Mean error of each LLM in each cluster, shrunk toward an expected one.
 
-    ``Psi_k(h) = (error_k + shrinkage * overall) / (weight_k + shrinkage)`` with ``overall = sum(error) / sum(weight)``.
-    A cluster without any weight takes the overall error. An LLM without any outcome takes 0.5 everywhere.
+    ``Psi_k(h) = (error_k + shrinkage * expected_k(h)) / (weight_k + shrinkage)``. A cluster without any weight takes
+    the expected error.
 
     Args:
         sums: Sums over the calibration prompts.
         shrinkage: Strength of the pull [prompts], at least 0.
+        expected: What is expected of the LLM in each cluster, in [0, 1]; when not given, its overall error, which is
+            0.5 for an LLM without any outcome.
 
     Returns:
-        Cluster errors in [0, 1], differentiable in the sums and the shrinkage.
+        Cluster errors in [0, 1], differentiable in all arguments.
 
     Source: UniRoute (arXiv:2502.08773) for the mean per cluster; soft sums and shrinkage are this project's.
     """
-    overall = overall_error(sums).unsqueeze(-1)
+    if expected is None:
+        expected = overall_error(sums).unsqueeze(-1)
     weight = sums.weight + shrinkage
     has_weight = weight > 0
-    shrunk = (sums.error + shrinkage * overall) / torch.where(has_weight, weight, 1.0)
-    return torch.where(has_weight, shrunk, overall).clamp(0.0, 1.0)
+    shrunk = (sums.error + shrinkage * expected) / torch.where(has_weight, weight, 1.0)
+    return torch.where(has_weight, shrunk, expected).clamp(0.0, 1.0)
+
+
+def expected_cluster_error(sums: ClusterSums, difficulty: Float[Tensor, " cluster"]) -> ClusterError:
+    """Error of each LLM in each cluster as its ability alone lets expect: ``sigmoid(difficulty_k - ability(h))``.
+
+    The ability of an LLM is such that its expected errors add up to those it made:
+    ``sum_k weight_k sigmoid(difficulty_k - ability) + sigmoid(-ability) = sum_k error_k + 1/2``. The two terms outside
+    the sums are one more outcome of one half at difficulty 0, which keeps the ability finite. So an LLM that was
+    observed on easy prompts alone is not taken for a strong one.
+
+    Args:
+        sums: Sums over the calibration prompts.
+        difficulty: How hard each cluster is for LLMs in general [log-odds].
+
+    Returns:
+        Expected errors in (0, 1), differentiable in both arguments; ``sigmoid(difficulty)`` without any outcome.
+
+    Source: the Rasch model of item response theory, with clusters for items; its use as the target of the shrinkage is
+    this project's.
+    """
+    weight, made, count = sums.weight, sums.error.sum(-1) + 0.5, sums.weight.sum(-1) + 1
+    ability = (weight @ difficulty) / count - torch.logit(made / count)
+    for _ in range(_NEWTON_STEPS):
+        error, extra = torch.sigmoid(difficulty - ability.unsqueeze(-1)), torch.sigmoid(-ability)
+        surplus = (weight * error).sum(-1) + extra - made
+        slope = (weight * error * (1 - error)).sum(-1) + extra * (1 - extra)
+        ability = ability + (surplus / slope).clamp(-1.0, 1.0)
+    return torch.sigmoid(difficulty - ability.unsqueeze(-1))
 
 
 def estimate_error(cluster_probability: ClusterProbability, cluster_error: ClusterError) -> ErrorMatrix:

@@ -1,10 +1,37 @@
 """What happens beside the training steps."""
 
+import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unirouter_torch.progress import ProgressBar
+
+
+class KeepBest(Callback):
+    """Ends the training with the weights of the least validation loss, the earlier ones of equals.
+
+    Args:
+        monitor: Key of the loss.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.step = 0
+        self._least = math.inf
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the weights if they are the best so far."""
+        loss = float(trainer.callback_metrics[self.monitor])
+        if loss < self._least:
+            self._least, self.step = loss, trainer.global_step
+            self._weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put them back."""
+        pl_module.load_state_dict(self._weights)
 
 
 class TrainingProgress(Callback):

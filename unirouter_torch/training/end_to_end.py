@@ -22,7 +22,7 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
 from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
 from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
-from unirouter_torch.training.callbacks import TrainingProgress
+from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
 from unirouter_torch.training.module import RouterModule
 from unirouter_torch.training.objective import EpisodeOutcomes
@@ -36,8 +36,8 @@ class EndToEnd(RoutingMethod[ClusterError]):
     """Soft clusters on both sides: ``p(x) . Psi(h)``, with ``Psi`` formed through the same ``p``, trained together.
 
     The head starts from K-means and trains on episodes that look like onboarding (see
-    :class:`~unirouter_torch.training.episodes.EpisodeDataset`). The weights of the last step are kept: to pick a step
-    by area on a few held-out LLMs was tried and lost on the large tables (docs/results.md).
+    :class:`~unirouter_torch.training.episodes.EpisodeDataset`). The weights of the least cross-entropy of the training
+    LLMs on the validation prompts are kept, so that a table with little to learn from trains for a few steps only.
 
     Args:
         config: The run.
@@ -50,6 +50,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
         self.config = config
         self.log_folder = log_folder
         self.head = ClusterHead(1, 1)
+        self._step = 0
 
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Train the head.
@@ -62,15 +63,22 @@ class EndToEnd(RoutingMethod[ClusterError]):
         if num_prompts < FEWEST_PROMPTS:
             raise DataError(f"training prompts: got {num_prompts}, expected at least {FEWEST_PROMPTS}. Add outcomes.")
         held_out, kept = self._hold_out(train.error.shape[1], tuning.seed)
-        validation = self._validation_episodes(train, tuning, held_out, kept) if self.log_folder else {}
+        validation = self._validation_episodes(train, tuning, held_out, kept)
         head = self._warm_start(tuning, num_prompts)
         costs = {"held_out_llms": tuning.cost[held_out], "training_llms": tuning.cost[kept]}
         training_outcomes = train.of_llms(kept)
-        module = RouterModule(head, training_outcomes, {name: costs[name] for name in validation}, self.config)
+        module = RouterModule(
+            head,
+            training_outcomes,
+            {name: costs[name] for name in validation},
+            self.config,
+            with_curves=self.log_folder is not None,
+        )
+        keep_best = KeepBest("validation/loss_training_llms")
         with _quiet_lightning():
-            trainer = self._build_trainer(has_validation=bool(validation))
+            trainer = self._build_trainer(keep_best)
             trainer.fit(module, self._episodes(training_outcomes, tuning.seed), list(validation.values()))
-        self.head = head.cpu().eval()
+        self.head, self._step = head.cpu().eval(), keep_best.step
 
     @torch.inference_mode()
     def represent(self, calibration: Outcomes) -> ClusterError:
@@ -84,8 +92,9 @@ class EndToEnd(RoutingMethod[ClusterError]):
         return estimate_error(self.head(embedding), features)
 
     def describe(self) -> dict[str, int | float]:
-        """Number of clusters and learned shrinkage [prompts]."""
-        return {"num_clusters": self.head.num_clusters, "shrinkage": round(self.head.shrinkage.item(), 3)}
+        """Number of clusters, learned shrinkage [prompts], and the training step whose weights were kept."""
+        shrinkage = round(self.head.shrinkage.item(), 3)
+        return {"num_clusters": self.head.num_clusters, "shrinkage": shrinkage, "step": self._step}
 
     def _hold_out(self, num_llms: int, seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " kept"]]:
         fraction = self.config.episodes.held_out_fraction
@@ -131,7 +140,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
             if len(llms) > 0
         }
 
-    def _build_trainer(self, *, has_validation: bool) -> Trainer:
+    def _build_trainer(self, keep_best: KeepBest) -> Trainer:
         settings = self.config.trainer
         try:
             return Trainer(
@@ -139,16 +148,15 @@ class EndToEnd(RoutingMethod[ClusterError]):
                 devices=settings.devices,
                 strategy=settings.strategy,
                 max_steps=settings.max_steps,
-                val_check_interval=settings.validate_every if has_validation else None,
-                check_val_every_n_epoch=None if has_validation else 1,
-                limit_val_batches=None if has_validation else 0,
+                val_check_interval=min(settings.validate_every, settings.max_steps),
+                check_val_every_n_epoch=None,
                 num_sanity_val_steps=0,
                 log_every_n_steps=10,
                 logger=self._loggers(),
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 enable_progress_bar=False,
-                callbacks=[TrainingProgress()] if self.log_folder else [],
+                callbacks=[keep_best, *([TrainingProgress()] if self.log_folder else [])],
             )
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(

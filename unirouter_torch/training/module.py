@@ -24,6 +24,7 @@ class RouterModule(LightningModule):
         outcomes: Training LLMs on training prompts.
         validation_costs: Costs of the LLMs of each validation loader, by its name in the logs.
         config: The run.
+        with_curves: Whether to log area and squared error beside the validation loss.
     """
 
     embedding: Tensor
@@ -31,16 +32,24 @@ class RouterModule(LightningModule):
     observed: Tensor
 
     def __init__(
-        self, head: ClusterHead, outcomes: Outcomes, validation_costs: dict[str, CostVector], config: TrainConfig
+        self,
+        head: ClusterHead,
+        outcomes: Outcomes,
+        validation_costs: dict[str, CostVector],
+        config: TrainConfig,
+        *,
+        with_curves: bool,
     ) -> None:
         super().__init__()
         self.head = head
         self.config = config
         for name, tensor in outcomes._asdict().items():
             self.register_buffer(name, tensor, persistent=False)
+        self.validation_names = list(validation_costs)
         self.metrics = torch.nn.ModuleList(
             deferral_metrics(cost, config.evaluation.curve).clone(prefix="validation/", postfix=f"_{name}")
             for name, cost in validation_costs.items()
+            if with_curves
         )
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
@@ -56,10 +65,13 @@ class RouterModule(LightningModule):
         return loss
 
     def validation_step(self, batch: EpisodeOutcomes, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect the estimates for held-out prompts."""
-        self._metrics_of(dataloader_idx).update(
-            estimate_targets(self.head, batch), batch.target.error, batch.target.observed
-        )
+        """Log the loss on held-out prompts, its mean over the draws of calibration prompts; collect the estimates."""
+        estimated, target = estimate_targets(self.head, batch), batch.target
+        loss = cross_entropy(estimated, target.error, target.observed)
+        name = f"validation/loss_{self.validation_names[dataloader_idx]}"
+        self.log(name, loss, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+        if len(self.metrics) > 0:
+            self._metrics_of(dataloader_idx).update(estimated, target.error, target.observed)
 
     def on_validation_epoch_end(self) -> None:
         """Log the area and the squared error of each group of LLMs."""

@@ -1,8 +1,18 @@
+import math
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
-from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error, overall_error, sum_by_cluster
+from unirouter_torch.routing.cluster_error import (
+    ClusterSums,
+    cluster_error,
+    expected_cluster_error,
+    overall_error,
+    sum_by_cluster,
+)
 
 
 def random_calibration(seed: int, num_prompts: int = 30, num_llms: int = 4, num_clusters: int = 3):
@@ -90,3 +100,65 @@ def test_gradient_reaches_probabilities_and_shrinkage() -> None:
         return cluster_error(sum_by_cluster(logits.softmax(-1), error, observed), log_shrinkage.exp())
 
     assert torch.autograd.gradcheck(psi, (logits, log_shrinkage))
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+@given(seeds, st.floats(0, 3))
+def test_expected_errors_add_up_to_those_made_and_one_half_more(seed: int, spread: float) -> None:
+    sums = sum_by_cluster(*random_calibration(seed))
+    difficulty = spread * torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = expected_cluster_error(sums, difficulty)
+    for llm in range(4):
+        weight, made = sums.weight[llm].tolist(), float(sums.error[llm].sum()) + 0.5
+
+        def surplus(ability: float, weight=weight, made=made) -> float:
+            expected = [w * sigmoid(d - ability) for w, d in zip(weight, difficulty.tolist(), strict=True)]
+            return sum(expected) + sigmoid(-ability) - made
+
+        ability = brentq(surplus, -50, 50)
+        assert found[llm].tolist() == pytest.approx([sigmoid(d - ability) for d in difficulty.tolist()], abs=1e-6)
+
+
+def test_equal_difficulty_expects_the_overall_error_everywhere() -> None:
+    sums = sum_by_cluster(*random_calibration(0))
+    overall = (sums.error.sum(-1) + 0.5) / (sums.weight.sum(-1) + 1)
+    found = expected_cluster_error(sums, torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(found, overall[:, None].expand(-1, 3))
+
+
+def test_llm_observed_on_easy_prompts_alone_is_not_taken_for_a_strong_one() -> None:
+    # both made 20 errors on 100 prompts, one on easy and one on hard prompts
+    sums = ClusterSums(torch.tensor([[20.0, 0.0], [0.0, 20.0]]), torch.tensor([[100.0, 0.0], [0.0, 100.0]]))
+    found = expected_cluster_error(sums, torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(found.diagonal(), torch.tensor([0.2, 0.2]), atol=0.01, rtol=0)
+    assert found[0, 1] > 0.55
+    assert found[1, 0] < 0.05
+
+
+def test_llm_without_outcomes_is_expected_to_err_as_the_difficulty_says() -> None:
+    difficulty = torch.tensor([-2.0, 0.0, 3.0])
+    found = expected_cluster_error(ClusterSums(torch.zeros(1, 3), torch.zeros(1, 3)), difficulty)
+    torch.testing.assert_close(found, difficulty.sigmoid()[None])
+
+
+@pytest.mark.parametrize("made", [0.0, 1.0])
+def test_llm_that_always_or_never_errs_keeps_a_finite_expectation(made: float) -> None:
+    sums = ClusterSums(torch.full((1, 2), 400.0 * made), torch.full((1, 2), 400.0))
+    found = expected_cluster_error(sums, torch.tensor([-1.0, 1.0]))
+    assert ((found > 0) & (found < 1)).all()
+    assert float((found - made).abs().max()) < 0.01
+
+
+def test_strong_shrinkage_gives_the_expected_error() -> None:
+    sums = sum_by_cluster(*random_calibration(0))
+    expected = torch.rand(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(cluster_error(sums, 1e12, expected), expected)
+
+
+def test_gradient_reaches_the_difficulty() -> None:
+    sums = sum_by_cluster(*random_calibration(3))
+    difficulty = torch.tensor([-0.5, 0.2, 1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda d: expected_cluster_error(sums, d), difficulty)
