@@ -1,20 +1,16 @@
-import argparse
 import json
 from pathlib import Path
 
 import published_files as made
 import pytest
 
-from unirouter_torch.cli.data import add_data
-from unirouter_torch.cli.output import EXIT_USER_ERROR, guarded
+from unirouter_torch.cli import main
+from unirouter_torch.cli.output import EXIT_USER_ERROR
 from unirouter_torch.data.load import load_table
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser(prog="unirouter")
-    add_data(parser.add_subparsers(required=True))
-    options = parser.parse_args(["data", *arguments])
-    return guarded(lambda: options.run(options, []))
+    return main(["data", *arguments])
 
 
 @pytest.mark.parametrize("name", made.WRITERS)
