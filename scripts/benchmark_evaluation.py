@@ -18,7 +18,7 @@ from torch import Tensor
 from unirouter_torch.cli.output import SETTINGS_EPILOG, guarded
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import parse_config
-from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
+from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
@@ -125,12 +125,12 @@ def benchmark_curve(num_prompts: int, num_llms: int, num_points: int, repeats: i
 def benchmark_trial(config: TrainConfig, embedded: EmbeddedTable, repeats: int) -> dict[str, Any]:
     """Fit, onboard and score every method on one trial; the first that asks for K-means clusters pays for them."""
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
-    names: list[MethodName] = list(dict.fromkeys(["knn", *(config.evaluation.methods or ALL_METHODS)]))
+    names: list[MethodName] = list(dict.fromkeys(["knn", *methods_of(config)]))
     seconds = dict.fromkeys(names, float("inf"))
     for _ in range(repeats):
         trial = prepare_trial(config, embedded, split, config.seed)
         for name in names:
-            method = build_method(name, EndToEnd(config, log_folder=None), trial)
+            method = build_method(name, EndToEnd(config, None), trial)
             taken = sum(stage.wall_seconds for stage in run_method(method, trial).stages.values())
             seconds[name] = min(seconds[name], taken)
     return {

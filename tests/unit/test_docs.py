@@ -14,7 +14,8 @@ from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router import CalibrationPrompts, Router
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.pool import LLMPool
 

@@ -19,6 +19,7 @@ MethodName = Literal[
     "matrix_factorization",
     "item_response",
     "end_to_end",
+    "travelling",
     "clairvoyant_mlp",
     "clairvoyant_matrix_factorization",
     "source_oracle",
@@ -34,6 +35,8 @@ class DataConfig:
 
     path: str = "simulated"
     """The table: a folder of Parquet files, a CSV or JSONL file, ``hub:owner/name``, or ``simulated``."""
+    tables: list[str] = field(default_factory=list)
+    """Other tables to train on as well, in the forms of ``path``, all their prompts and LLMs."""
     cost: Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"] = "auto"
     """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs."""
     group_column: str | None = None
@@ -206,3 +209,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least("seed", self.seed, 0)
+        if "travelling" in (self.evaluation.methods or ()) and not self.data.tables:
+            raise ConfigError("data.tables: got none, expected the tables that the method travelling trains on.")
+
+
+def methods_of(config: TrainConfig) -> list[MethodName]:
+    """The methods to compare over several trials: those asked for, else every one that the config has the data for."""
+    return list(config.evaluation.methods or (m for m in ALL_METHODS if m != "travelling" or config.data.tables))

@@ -6,6 +6,11 @@ from typing import Any
 from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.pool import LLMPool
 
+_HOW_TO_FILL_THE_POOL = """prompts = {"1": "What is 2 + 2?", "2": "Who wrote Faust?"}  # a hundred or more, by id
+scores = {"small-llm": {"1": 1.0, "2": 0.0}, "large-llm": {"1": 1.0, "2": 1.0}}  # quality in [0, 1]
+router.calibrate(prompts, scores, cost={"small-llm": 0.0001, "large-llm": 0.002})
+"""
+
 
 def router_card(pool: LLMPool, settings: Mapping[str, Any]) -> str:
     """Markdown that says what the router is, what it was trained on, and how to use it.
@@ -18,12 +23,13 @@ def router_card(pool: LLMPool, settings: Mapping[str, Any]) -> str:
     llms = "\n".join(f"| {_cell(name)} | {cost:.6g} | {error:.3f} |" for name, cost, error in rows)
     estimated = " (estimated)" if pool.cost_is_estimate else ""
     facts = "\n".join(_facts(settings["about"]))
+    title = f"A router over {len(pool.names)} LLMs" if pool.names else "A router that takes any pool of LLMs"
     return f"""---
 library_name: unirouter_torch
 tags: [llm-routing, uniroute]
 ---
 
-# A router over {len(pool.names)} LLMs
+# {title}
 
 It estimates the error of each LLM on a prompt as the inner product of the prompt's cluster probabilities and the LLM's
 cluster errors, and picks the smallest `estimated error + cost_weight * cost / reference cost`.
@@ -32,7 +38,7 @@ cluster errors, and picks the smallest `estimated error + cost_weight * cost / r
 from unirouter_torch import Router
 
 router = Router.from_pretrained("path/to/this/folder")
-print(router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm)
+{_HOW_TO_FILL_THE_POOL if not pool.names else ""}print(router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm)
 ```
 
 A new LLM joins without training: grade its answers to prompts of `calibration_prompts.json` and call
@@ -44,12 +50,18 @@ A new LLM joins without training: grade its answers to prompts of `calibration_p
 
 ## The pool
 
-Reference cost: {pool.reference_cost:.6g} {pool.cost_unit}{estimated}.
+{_pool_section(pool, estimated, llms)}
+"""
+
+
+def _pool_section(pool: LLMPool, estimated: str, llms: str) -> str:
+    if not pool.names:
+        return "Empty: it is yours to fill."
+    return f"""Reference cost: {pool.reference_cost:.6g} {pool.cost_unit}{estimated}.
 
 | LLM | cost [{pool.cost_unit}]{estimated} | error on the calibration prompts |
 |---|---:|---:|
-{llms}
-"""
+{llms}"""
 
 
 def _facts(about: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -44,6 +44,7 @@ class PromptEncoder(nn.Module):
         tokenizer: Cuts prompts into the network's tokens.
         recipe: Pooling, normalisation, longest prompt and prefix.
         name: Where the encoder came from.
+        folder: Its files on this machine; None where it was made in memory.
 
     Example:
         >>> encoder = PromptEncoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")
@@ -51,12 +52,15 @@ class PromptEncoder(nn.Module):
         torch.Size([1, 384])
     """
 
-    def __init__(self, network: PreTrainedModel, tokenizer: Any, recipe: EncoderRecipe, *, name: str) -> None:
+    def __init__(
+        self, network: PreTrainedModel, tokenizer: Any, recipe: EncoderRecipe, *, name: str, folder: Path | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.name = name
+        self.folder = folder
 
     @classmethod
     def from_pretrained(
@@ -96,7 +100,8 @@ class PromptEncoder(nn.Module):
         recipe = read_recipe(folder)
         network, tokenizer = _load(folder)
         max_length = _resolve_max_length(max_length, recipe.max_length, tokenizer.model_max_length, network)
-        return cls(network, tokenizer, dataclasses.replace(recipe, max_length=max_length), name=name_or_path).eval()
+        recipe = dataclasses.replace(recipe, max_length=max_length)
+        return cls(network, tokenizer, recipe, name=name_or_path, folder=folder).eval()
 
     @property
     def dim(self) -> int:

@@ -3,6 +3,7 @@
 The files are those of sentence-transformers; :mod:`unirouter_torch.modeling.encoder` holds the network itself.
 """
 
+import hashlib
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -162,6 +163,18 @@ def download_encoder(name: str, *, revision: str | None, allow_download: bool) -
             f"encoder {name!r}: not a folder, and not to be had from the Hugging Face hub ({first_line(error)}). "
             f"To go on, {package}give a local folder, or connect to the hub."
         ) from None
+
+
+def digest_of_weights(folder: Path) -> str:
+    """Hexadecimal SHA-256 of an encoder's weight file, as the hub states it; over all of several files.
+
+    Raises:
+        ArtifactError: The folder holds no weights.
+    """
+    digests = [sha256_of_file(file) for file in sorted(folder.glob("model*.safetensors"))]
+    if not digests:
+        raise ArtifactError(f"{folder}: no model.safetensors. Copy the encoder's folder whole.")
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def first_line(error: Exception) -> str:

@@ -13,10 +13,21 @@ from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.card import router_card
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.router_files import (
+    CalibrationPrompts,
+    describe_encoder,
+    find_router,
+    load_encoder,
+    read_calibration,
+    read_head,
+    read_pool,
+    settings_of,
+    tensors_of,
+)
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix
+from unirouter_torch.shapes import Embedding, ErrorMatrix
 from unirouter_torch.storage import (
     atomic_folder,
     check_folder,
@@ -28,21 +39,6 @@ from unirouter_torch.storage import (
 )
 
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationPrompts:
-    """The prompts that represent an LLM: whoever answers and grades them can join the pool.
-
-    Attributes:
-        prompt_ids: One distinct identifier for each prompt.
-        texts: The prompts.
-        cluster_probability: Their cluster probabilities.
-    """
-
-    prompt_ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    cluster_probability: ClusterProbability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +113,12 @@ class Router(nn.Module):
             One route for each prompt, in order. Equal scores go to the cheaper LLM.
 
         Raises:
-            PoolError: ``cost_weight`` is negative or not finite, or ``prompts`` is one string.
+            PoolError: ``cost_weight`` is negative or not finite, ``prompts`` is one string, or the pool is empty.
         """
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
+        if not self.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
         estimated = self.estimate_error(prompts)
         chosen = choose_llm(estimated, self.pool.relative_cost, cost_weight)
         cost = dict(zip(self.pool.names, self.pool.cost.tolist(), strict=True))
@@ -145,23 +143,7 @@ class Router(nn.Module):
             PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
                 [0, 1], the name is taken, or the cost is negative or not finite.
         """
-        if not scores:
-            raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
-        row_of = {prompt_id: row for row, prompt_id in enumerate(self.calibration.prompt_ids)}
-        error = torch.zeros(len(row_of), 1)
-        observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
-        for prompt_id, score in scores.items():
-            if prompt_id not in row_of:
-                raise PoolError(
-                    f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
-                    "Its prompts and their ids are in calibration_prompts.json."
-                )
-            if not 0 <= score <= 1:
-                raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
-            error[row_of[prompt_id]] = 1 - score
-            observed[row_of[prompt_id]] = True
-        sums = sum_by_cluster(self.calibration.cluster_probability, error, observed)
-        self.pool = self.pool.with_llm(name, cost, sums)
+        self.pool = self.pool.with_llm(name, cost, _sum_scores(self.calibration, name, scores))
 
     def remove_llm(self, name: str) -> None:
         """Take an LLM out of the pool.
@@ -171,94 +153,115 @@ class Router(nn.Module):
         """
         self.pool = self.pool.without_llm(name)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    @torch.inference_mode()
+    def calibrate(
+        self,
+        prompts: Mapping[str, str],
+        scores: Mapping[str, Mapping[str, float]],
+        cost: Mapping[str, float],
+        *,
+        cost_unit: str = "US dollars per prompt",
+        cost_is_estimate: bool = False,
+    ) -> None:
+        """Take other calibration prompts and another pool, from outcomes alone; nothing is trained.
+
+        So a router that was trained elsewhere serves prompts and LLMs that it has never met.
+
+        Args:
+            prompts: Text of each calibration prompt, by prompt id.
+            scores: Quality in [0, 1] of the answers of each LLM, by its name and prompt id; some may be left out.
+            cost: Cost of one prompt for each LLM, by its name. The dearest becomes the reference cost.
+            cost_unit: What the costs are measured in, for people.
+            cost_is_estimate: Whether the costs were estimated, not billed or listed.
+
+        Raises:
+            PoolError: There are no prompts or LLMs, an LLM has no cost or no score, a prompt id is not one of
+                ``prompts``, or a score or cost is out of range. The router is left as it was.
+        """
+        if not prompts or not scores:
+            raise PoolError(f"calibrate: got {len(prompts)} prompts and {len(scores)} LLMs, expected some of both.")
+        missing = [name for name in scores if name not in cost]
+        if missing:
+            raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
+        texts = tuple(prompts.values())
+        probability = self.head(self.encoder.embed(texts).to(self.head.log_shrinkage.device)).cpu()
+        calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
+        reference = max(cost[name] for name in scores) or 1.0
+        pool = LLMPool.empty(
+            self.head.num_clusters, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate, reference_cost=reference
+        )
+        for name, its_scores in scores.items():
+            pool = pool.with_llm(name, cost[name], _sum_scores(calibration, name, its_scores))
+        self.pool, self.calibration = pool, calibration
+
+    def save_pretrained(self, folder: str | Path, *, with_encoder: bool = True) -> None:
         """Write the router as one folder: safetensors, JSON, the encoder in Hugging Face layout, and a card.
 
         The folder appears whole or not at all; a router that lay there is replaced.
 
         Args:
             folder: Where to write.
+            with_encoder: Whether to copy the encoder; a reference with its checksum is written otherwise.
 
         Raises:
             ArtifactError: The folder exists and holds something else than a router.
         """
+        reference = None if with_encoder else describe_encoder(self.encoder)
+        settings = settings_of(self.pool, self.about, reference)
         with atomic_folder(Path(folder), "router", FORMAT_VERSION) as target:
-            self.encoder.save_pretrained(target / "encoder")
-            write_tensors(target / "router.safetensors", self._tensors())
-            write_json(target / "router.json", self._settings())
+            if with_encoder:
+                self.encoder.save_pretrained(target / "encoder")
+            write_tensors(target / "router.safetensors", tensors_of(self.head, self.pool, self.calibration))
+            write_json(target / "router.json", settings)
             prompts = zip(self.calibration.prompt_ids, self.calibration.texts, strict=True)
             write_json(
                 target / "calibration_prompts.json",
                 [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in prompts],
             )
-            write_atomically(target / "README.md", router_card(self.pool, self._settings()).encode("utf-8"))
+            write_atomically(target / "README.md", router_card(self.pool, settings).encode("utf-8"))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "Router":
-        """Load a router that :meth:`save_pretrained` wrote.
+    def from_pretrained(cls, name: str | Path) -> "Router":
+        """Load a router that :meth:`save_pretrained` wrote, or one that comes with the package.
 
         Args:
-            folder: The router's folder.
+            name: The router's folder, or the name of a bundled router: ``unirouter-minilm``.
 
         Raises:
-            ArtifactError: The folder is missing, damaged, no router, or of a newer format.
+            ArtifactError: The folder is missing, damaged, no router, or of a newer format, or the encoder that it
+                refers to is another one.
         """
-        folder = Path(folder)
+        folder = find_router(name)
         check_folder(folder, "router", FORMAT_VERSION)
-        encoder = PromptEncoder.from_pretrained(str(folder / "encoder"))
         tensors = read_tensors(folder / "router.safetensors")
         settings = read_json(folder / "router.json")
-        prompts = read_json(folder / "calibration_prompts.json")
         try:
             return cls(
-                encoder=encoder,
-                head=_read_head(tensors),
-                pool=_read_pool(tensors, settings["pool"]),
-                calibration=CalibrationPrompts(
-                    prompt_ids=tuple(entry["prompt_id"] for entry in prompts),
-                    texts=tuple(entry["prompt"] for entry in prompts),
-                    cluster_probability=tensors["calibration.cluster_probability"],
-                ),
+                encoder=load_encoder(folder, settings),
+                head=read_head(tensors),
+                pool=read_pool(tensors, settings["pool"]),
+                calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
                 about=settings["about"],
             ).eval()
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        head = {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
-        return head | {
-            "pool.cost": self.pool.cost,
-            "pool.error_sum": self.pool.sums.error,
-            "pool.weight_sum": self.pool.sums.weight,
-            "calibration.cluster_probability": self.calibration.cluster_probability,
-        }
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "pool": {
-                "names": list(self.pool.names),
-                "cost_unit": self.pool.cost_unit,
-                "cost_is_estimate": self.pool.cost_is_estimate,
-                "reference_cost": self.pool.reference_cost,
-            },
-            "about": self.about,
-        }
-
-
-def _read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
-    state = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
-    num_clusters, dim = state["linear.weight"].shape
-    head = ClusterHead(dim, num_clusters)
-    head.load_state_dict(state)
-    return head
-
-
-def _read_pool(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> LLMPool:
-    return LLMPool(
-        names=tuple(settings["names"]),
-        cost=tensors["pool.cost"],
-        sums=ClusterSums(error=tensors["pool.error_sum"], weight=tensors["pool.weight_sum"]),
-        cost_unit=settings["cost_unit"],
-        cost_is_estimate=settings["cost_is_estimate"],
-        reference_cost=settings["reference_cost"],
-    )
+def _sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]) -> ClusterSums:
+    """Sums of one LLM from its scores by prompt id."""
+    if not scores:
+        raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
+    row_of = {prompt_id: row for row, prompt_id in enumerate(calibration.prompt_ids)}
+    error = torch.zeros(len(row_of), 1)
+    observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
+    for prompt_id, score in scores.items():
+        if prompt_id not in row_of:
+            raise PoolError(
+                f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
+                "Its prompts and their ids are in calibration_prompts.json."
+            )
+        if not 0 <= score <= 1:
+            raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
+        error[row_of[prompt_id]] = 1 - score
+        observed[row_of[prompt_id]] = True
+    return sum_by_cluster(calibration.cluster_probability, error, observed)

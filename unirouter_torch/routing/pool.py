@@ -24,7 +24,7 @@ class LLMPool:
             a cost weight keeps its meaning.
 
     Raises:
-        PoolError: The pool is empty, a name stands twice, a cost is negative or not finite, or the reference cost is
+        PoolError: A name stands twice, a cost is negative or not finite, or the reference cost is
             not positive.
     """
 
@@ -36,8 +36,6 @@ class LLMPool:
     reference_cost: float
 
     def __post_init__(self) -> None:
-        if not self.names:
-            raise PoolError("pool: empty; expected at least one LLM.")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise PoolError(f"pool: the name {twice[0]!r} stands more than once. Rename one of the LLMs.")
@@ -45,6 +43,26 @@ class LLMPool:
             check_cost(name, cost)
         if not 0 < self.reference_cost < float("inf"):
             raise PoolError(f"pool: reference cost {self.reference_cost}; expected a positive number.")
+
+    @classmethod
+    def empty(
+        cls,
+        num_clusters: int,
+        *,
+        cost_unit: str = "US dollars per prompt",
+        cost_is_estimate: bool = False,
+        reference_cost: float = 1.0,
+    ) -> "LLMPool":
+        """A pool without LLMs, for LLMs to join."""
+        none = torch.zeros(0, num_clusters)
+        return cls(
+            names=(),
+            cost=torch.zeros(0, dtype=torch.float64),
+            sums=ClusterSums(none, none),
+            cost_unit=cost_unit,
+            cost_is_estimate=cost_is_estimate,
+            reference_cost=reference_cost,
+        )
 
     @property
     def relative_cost(self) -> CostVector:
@@ -85,7 +103,7 @@ class LLMPool:
         """The pool of the named LLMs alone, in that order.
 
         Raises:
-            PoolError: A name is unknown, stands twice, or there is none.
+            PoolError: A name is unknown or stands twice.
         """
         rows = torch.tensor([self.find(name) for name in names], dtype=torch.long)
         return replace(
@@ -102,6 +120,8 @@ class LLMPool:
             PoolError: The pool has no LLM of that name, or no other.
         """
         self.find(name)
+        if len(self.names) == 1:
+            raise PoolError(f"pool: {name!r} is the last LLM; a router needs one. Add another one first.")
         return self.select([other for other in self.names if other != name])
 
 

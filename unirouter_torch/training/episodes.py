@@ -1,6 +1,7 @@
-"""What one training step draws: calibration prompts, target prompts, LLMs."""
+"""What one training step draws: a table, calibration prompts, target prompts, LLMs."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,17 +12,19 @@ from unirouter_torch.shapes import LLMSubset, PromptSubset
 
 
 class Episode(NamedTuple):
-    """Rows and columns of the training outcomes.
+    """Rows and columns of the training outcomes of a table.
 
     Attributes:
         calibration: Prompts that represent the LLMs.
         target: Prompts whose outcomes are predicted; disjoint from ``calibration``.
         llms: The LLMs.
+        table: Number of the table.
     """
 
     calibration: PromptSubset
     target: PromptSubset
     llms: LLMSubset
+    table: int = 0
 
 
 class EpisodeDataset(Dataset[Episode]):
@@ -65,3 +68,26 @@ class EpisodeDataset(Dataset[Episode]):
         least = min(self.config.min_calibration, most)
         position = torch.rand((), generator=generator).item()
         return round(least * math.exp(position * math.log(most / least)))
+
+
+class EpisodesOfTables(Dataset[Episode]):
+    """Episodes of several tables: each draws one of them, with a chance as the square root of its number of prompts.
+
+    So a large table counts for more than a small one, but does not drown it. Episode ``i`` depends on the seeds and on
+    ``i`` alone; of one table, the episodes are that table's.
+
+    Args:
+        tables: Episodes of each table, as many of each.
+    """
+
+    def __init__(self, tables: Sequence[EpisodeDataset]) -> None:
+        self.tables = tables
+        self._chance = torch.tensor([math.sqrt(table.num_prompts) for table in tables])
+
+    def __len__(self) -> int:
+        return len(self.tables[0])
+
+    def __getitem__(self, index: int) -> Episode:
+        generator = torch.Generator().manual_seed(self.tables[0].seed * 1_000_003 + index)
+        table = int(torch.multinomial(self._chance, 1, generator=generator))
+        return self.tables[table][index]._replace(table=table)

@@ -20,6 +20,7 @@ from unirouter_torch.methods.source_oracle import SourceOracle
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.training.end_to_end import EndToEnd
+from unirouter_torch.training.travelling import Travelling
 
 
 def build_method(
@@ -56,6 +57,8 @@ def build_method(
             return ItemResponse()
         case "end_to_end":
             return end_to_end
+        case "travelling":
+            return Travelling(end_to_end.config, end_to_end.others)
         case "clairvoyant_mlp":
             return ClairvoyantMLP(trial.clairvoyant)
         case "clairvoyant_matrix_factorization":

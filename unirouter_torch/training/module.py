@@ -1,5 +1,7 @@
 """The Lightning module: steps, logging and optimizers around a cluster head."""
 
+from collections.abc import Sequence
+
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -10,10 +12,13 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.evaluation.metrics import deferral_metrics
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.shapes import CostVector
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 from unirouter_torch.training.optimizer import build_optimizer, build_schedule
+from unirouter_torch.training.validation import ValidationSet
+
+DECIDING_LOSS = "validation/loss"
+"""Key of the mean loss over the validation sets that decide which step is kept."""
 
 
 class RouterModule(LightningModule):
@@ -21,21 +26,17 @@ class RouterModule(LightningModule):
 
     Args:
         head: The head to train, in place.
-        outcomes: Training LLMs on training prompts.
-        validation_costs: Costs of the LLMs of each validation loader, by its name in the logs.
+        tables: Training LLMs on training prompts, one for each table.
+        validation: What each validation loader holds.
         config: The run.
         with_curves: Whether to log area and squared error beside the validation loss.
     """
 
-    embedding: Tensor
-    error: Tensor
-    observed: Tensor
-
     def __init__(
         self,
         head: ClusterHead,
-        outcomes: Outcomes,
-        validation_costs: dict[str, CostVector],
+        tables: Sequence[Outcomes],
+        validation: Sequence[ValidationSet],
         config: TrainConfig,
         *,
         with_curves: bool,
@@ -43,18 +44,20 @@ class RouterModule(LightningModule):
         super().__init__()
         self.head = head
         self.config = config
-        for name, tensor in outcomes._asdict().items():
-            self.register_buffer(name, tensor, persistent=False)
-        self.validation_names = list(validation_costs)
+        for number, outcomes in enumerate(tables):
+            for name, tensor in outcomes._asdict().items():
+                self.register_buffer(f"{name}_{number}", tensor, persistent=False)
+        self.validation = validation
+        self._losses: list[list[Tensor]] = [[] for _ in validation]
         self.metrics = torch.nn.ModuleList(
-            deferral_metrics(cost, config.evaluation.curve).clone(prefix="validation/", postfix=f"_{name}")
-            for name, cost in validation_costs.items()
+            deferral_metrics(part.cost, config.evaluation.curve).clone(prefix="validation/", postfix=f"_{part.name}")
+            for part in validation
             if with_curves
         )
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
         """Cross-entropy of one episode."""
-        outcomes = Outcomes(self.embedding, self.error, self.observed)
+        outcomes = Outcomes(*(self.get_buffer(f"{name}_{batch.table}") for name in Outcomes._fields))
         episode = EpisodeOutcomes(
             calibration=outcomes.of_prompts(batch.calibration).of_llms(batch.llms),
             target=outcomes.of_prompts(batch.target).of_llms(batch.llms),
@@ -65,16 +68,22 @@ class RouterModule(LightningModule):
         return loss
 
     def validation_step(self, batch: EpisodeOutcomes, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Log the loss on held-out prompts, its mean over the draws of calibration prompts; collect the estimates."""
+        """Collect the loss and the estimates on held-out prompts."""
         estimated, target = estimate_targets(self.head, batch), batch.target
-        loss = cross_entropy(estimated, target.error, target.observed)
-        name = f"validation/loss_{self.validation_names[dataloader_idx]}"
-        self.log(name, loss, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+        self._losses[dataloader_idx].append(cross_entropy(estimated, target.error, target.observed))
         if len(self.metrics) > 0:
             self._metrics_of(dataloader_idx).update(estimated, target.error, target.observed)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the area and the squared error of each group of LLMs."""
+        """Log the loss of each validation set, the mean of those that decide, and the figures of merit."""
+        deciding = []
+        for part, losses in zip(self.validation, self._losses, strict=True):
+            loss = torch.stack(losses).mean()
+            losses.clear()
+            self.log(f"{DECIDING_LOSS}_{part.name}", loss)
+            if part.decides:
+                deciding.append(loss)
+        self.log(DECIDING_LOSS, torch.stack(deciding).mean())
         for number in range(len(self.metrics)):
             metrics = self._metrics_of(number)
             self.log_dict(metrics.compute())

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import METHODS_OF_A_RUN, TrainConfig
 from unirouter_torch.data.load import load_table
@@ -17,21 +19,24 @@ from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_metho
 from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.router import CalibrationPrompts, Router
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
-from unirouter_torch.training.end_to_end import EndToEnd
+from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
 from unirouter_torch.training.methods import build_method
+from unirouter_torch.training.other_tables import OtherTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedTable:
-    """A routing table with one embedding for each prompt."""
+    """A routing table with one embedding for each prompt, and the other tables to train on."""
 
     table: RoutingTable
     embedding: Embedding
+    others: tuple[OtherTable, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ def run(config: TrainConfig) -> RunResult:
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, config.seed)
 
-    end_to_end = EndToEnd(config, log_folder=folder / "logs")
+    end_to_end = EndToEnd(config, folder / "logs", embedded.others)
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
     report = build_report(config, embedded.table, split, trial, methods)
     report.write(folder)
@@ -80,16 +85,41 @@ def load_encoder(config: TrainConfig) -> PromptEncoder:
 
 
 def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> EmbeddedTable:
-    """Load the table and embed every prompt, from the cache where it can.
+    """Load the table and the others to train on, and embed every prompt, from the cache where it can.
 
     Args:
         config: The run.
         encoder: That of the config; loaded here when not given.
+
+    Raises:
+        DataError: A table is malformed.
     """
-    data = config.data
+    data, encoder = config.data, encoder or load_encoder(config)
     table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
-    embedding = embed_texts(config, encoder or load_encoder(config), table.prompt_texts)
-    return EmbeddedTable(table=table, embedding=embedding)
+    embedding = embed_texts(config, encoder, table.prompt_texts)
+    others = embed_other_tables(config, encoder, besides=table.prompt_texts)
+    return EmbeddedTable(table=table, embedding=embedding, others=others)
+
+
+def embed_other_tables(
+    config: TrainConfig, encoder: PromptEncoder, besides: Sequence[str] = ()
+) -> tuple[OtherTable, ...]:
+    """The tables of ``data.tables`` with their embeddings.
+
+    Args:
+        config: The run.
+        encoder: Embeds the prompts.
+        besides: Prompts that are left out of them, and with them the very table that these come from.
+    """
+    left_out = set(besides)
+    others = []
+    for path in config.data.tables:
+        table = load_table(path, cost_rule="equal")
+        embedding = embed_texts(config, encoder, table.prompt_texts)
+        rows = torch.tensor([row for row, text in enumerate(table.prompt_texts) if text not in left_out])
+        if len(rows) >= FEWEST_PROMPTS:
+            others.append(OtherTable.of(table, embedding, rows))
+    return tuple(others)
 
 
 def embed_texts(

@@ -50,7 +50,7 @@ def run_stress(
     at_least("--workers", num_workers, 1)
     names = _chosen(only)
     embedded = embed_table(config)
-    settings = settings_of(config, "end_to_end")
+    settings = settings_of(config, embedded, "end_to_end")
     fingerprint = digest_of([fingerprint_of(config, embedded), settings, config.evaluation.methods])
     folder = Path(config.output_dir) / "stress"
     seeds = range(config.seed, config.seed + num_trials)

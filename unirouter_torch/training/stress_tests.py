@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
+from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
 from unirouter_torch.data.splits import draw_calibration, split_table
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation import stress as disturb
@@ -71,7 +71,7 @@ class Bench:
         self.embedded = embedded
         self.seed = seed
         self.split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
-        self.names: Sequence[MethodName] = config.evaluation.methods or ALL_METHODS
+        self.names: Sequence[MethodName] = methods_of(config)
         self._fitted: dict[MethodName, RoutingMethod[Any]] = {}
 
     @cached_property
@@ -113,7 +113,7 @@ class Bench:
         return {level: {name: self._judge(name, case) for name in self.names} for level, case in cases.items()}
 
     def _fit(self, name: MethodName, trial: Trial) -> RoutingMethod[Any]:
-        method = build_method(name, EndToEnd(self.config, log_folder=None), trial)
+        method = build_method(name, EndToEnd(self.config, None, self.embedded.others), trial)
         method.fit(trial.train, trial.tuning)
         return method
 

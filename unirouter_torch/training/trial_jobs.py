@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unirouter_torch import __version__
-from unirouter_torch.config.training import ALL_METHODS, MethodName, TrainConfig
+from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.deferral import single_llm_quality
@@ -24,6 +24,9 @@ from unirouter_torch.training.run import EmbeddedTable, prepare_trial
 
 CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")
 """Methods that are trained with the very LLMs that are onboarded, so that none of them joins alone."""
+
+TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling")
+"""Methods that train a cluster head."""
 
 METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
 
@@ -66,15 +69,16 @@ def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
 def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
     """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
     data, encoder = asdict(config.data), asdict(config.encoder)
-    del data["path"], data["cache_dir"]
+    del data["path"], data["cache_dir"], data["tables"]
     return digest_of([__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash])
 
 
-def settings_of(config: TrainConfig, name: MethodName) -> str:
-    """Digest of the settings that a method has; those of the end-to-end router are the only ones."""
-    if name != "end_to_end":
+def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) -> str:
+    """Digest of the settings that a method has: for those that train a head, how, and on which other tables."""
+    if name not in TRAINED:
         return ""
-    return digest_of([asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)])
+    parts = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
+    return digest_of([*parts, [other.content_hash for other in embedded.others]])
 
 
 def digest_of(facts: list[Any]) -> str:
@@ -82,11 +86,14 @@ def digest_of(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def missing_methods(config: TrainConfig, job: TrialJob, kept: TrialResult | None) -> list[MethodName]:
+def missing_methods(
+    config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None
+) -> list[MethodName]:
     """Methods of a trial that are not kept, or were computed with other settings."""
     found = kept["methods"] if kept else {}
     names = _methods_of(config, job)
-    return [name for name in names if name not in found or found[name]["settings"] != settings_of(config, name)]
+    settings = {name: settings_of(config, embedded, name) for name in names}
+    return [name for name in names if name not in found or found[name]["settings"] != settings[name]]
 
 
 def with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
@@ -134,12 +141,12 @@ def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> T
     }
     for method_name in task.methods:
         _add_method(result, method_name, varied, embedded, trial, job, value if name == "num_clusters" else None)
-        result["methods"][method_name]["settings"] = settings_of(config, method_name)
+        result["methods"][method_name]["settings"] = settings_of(config, embedded, method_name)
     return result
 
 
 def _methods_of(config: TrainConfig, job: TrialJob) -> list[MethodName]:
-    names = config.evaluation.methods or ALL_METHODS
+    names = methods_of(config)
     varies_clusters = job.varied is not None and job.varied[0] == "num_clusters"
     return [name for name in names if not varies_clusters or name in METHODS_WITH_CLUSTERS]
 
@@ -153,7 +160,7 @@ def _add_method(
     job: TrialJob,
     num_clusters: int | None,
 ) -> None:
-    method = build_method(name, EndToEnd(config, log_folder=None), trial, num_clusters)
+    method = build_method(name, EndToEnd(config, None, embedded.others), trial, num_clusters)
     estimated, stages = run_method(method, trial)
     test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
     scores = score_method(estimated, cost, test.error, test.observed, convention)

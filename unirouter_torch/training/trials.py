@@ -71,7 +71,8 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     kept = {job: read_kept(job.path(folder), fingerprint) for job in jobs}
     write_config(config, folder / "config.yaml")
 
-    tasks = [TrialTask(job, kept[job], names) for job in jobs if (names := missing_methods(config, job, kept[job]))]
+    missing = {job: missing_methods(config, embedded, job, kept[job]) for job in jobs}
+    tasks = [TrialTask(job, kept[job], names) for job, names in missing.items() if names]
     compute = partial(compute_and_keep, config, embedded, fingerprint)
     computed = run_in_workers(compute, tasks, num_workers=num_workers, description="Trials")
     kept |= {task.job: result for task, result in zip(tasks, computed, strict=True)}

@@ -49,14 +49,13 @@ def test_selection_keeps_each_llm_with_its_own_row() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda: make_pool(names=(), cost=()), "empty"),
         (lambda: make_pool(names=("a", "a")), "'a' stands more than once"),
         (lambda: make_pool(cost=(-1.0, 2.0)), "cost of 'small'"),
         (lambda: make_pool(reference_cost=0.0), "reference cost"),
         (lambda: make_pool().with_llm("small", 1.0, row(0.0)), "'small' stands more than once"),
         (lambda: make_pool().with_llm("new", float("nan"), row(0.0)), "cost of 'new'"),
         (lambda: make_pool().without_llm("nobody"), "no LLM named 'nobody'.*small, large"),
-        (lambda: make_pool().without_llm("small").without_llm("large"), "empty"),
+        (lambda: make_pool().without_llm("small").without_llm("large"), "last LLM"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(change, message: str) -> None:

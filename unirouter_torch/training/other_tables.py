@@ -1,0 +1,49 @@
+"""Tables that a router trains on beside the one that it is made for, or without any."""
+
+from typing import NamedTuple
+
+import torch
+
+from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.shapes import CostVector, Embedding, PromptSubset
+
+VALIDATION_FRACTION = 0.1
+
+
+class OtherTable(NamedTuple):
+    """All LLMs of a table, on prompts to train on and on a tenth kept for validation.
+
+    Attributes:
+        name: Name of the table.
+        content_hash: Tells the table from every other one.
+        train: Outcomes to train on.
+        validation: Outcomes to validate on.
+        cost: Cost of the LLMs.
+    """
+
+    name: str
+    content_hash: str
+    train: Outcomes
+    validation: Outcomes
+    cost: CostVector
+
+    @classmethod
+    def of(cls, table: RoutingTable, embedding: Embedding, rows: PromptSubset) -> "OtherTable":
+        """Part some prompts of a table at random, always in the same way.
+
+        Args:
+            table: The outcomes.
+            embedding: One vector for each prompt of the table.
+            rows: The prompts to use, at least 2.
+        """
+        outcomes = Outcomes(embedding, table.error, table.observed)
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
+        num_validation = max(1, round(VALIDATION_FRACTION * len(rows)))
+        return cls(
+            name=table.name,
+            content_hash=table.content_hash,
+            train=outcomes.of_prompts(order[num_validation:]),
+            validation=outcomes.of_prompts(order[:num_validation]),
+            cost=table.cost.value,
+        )
