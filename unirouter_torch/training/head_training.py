@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.files import to_plain
@@ -18,7 +20,7 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.shapes import Centroids, Embedding
+from unirouter_torch.shapes import Centroids
 from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
 from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.module import DECIDING_LOSS, RouterModule
@@ -29,7 +31,7 @@ CENTROID_PROMPTS = 2000
 """Prompts of each of several tables that K-means clusters together, at most."""
 
 
-def shared_centroids(embeddings: Sequence[Embedding], num_clusters: int, seed: int) -> Centroids:
+def shared_centroids(embeddings: Sequence[Float[Tensor, "_ dim"]], num_clusters: int, seed: int) -> Centroids:
     """K-means centroids of several tables, each with the same number of prompts where it has as many."""
     generator = torch.Generator().manual_seed(seed)
     parts = [part[torch.randperm(len(part), generator=generator)[:CENTROID_PROMPTS]] for part in embeddings]

@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.shapes import CostVector, Embedding, PromptSubset
+from unirouter_torch.shapes import CostVector, Embedding
 
 VALIDATION_FRACTION = 0.1
 
@@ -29,7 +31,7 @@ class OtherTable(NamedTuple):
     cost: CostVector
 
     @classmethod
-    def of(cls, table: RoutingTable, embedding: Embedding, rows: PromptSubset) -> "OtherTable":
+    def of(cls, table: RoutingTable, embedding: Embedding, rows: Int[Tensor, " kept"]) -> "OtherTable":
         """Part some prompts of a table at random, always in the same way.
 
         Args:

@@ -13,6 +13,7 @@ from unirouter_torch.config.training import METHODS_OF_A_RUN, TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_method
@@ -92,12 +93,14 @@ def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> Em
         encoder: That of the config; loaded here when not given.
 
     Raises:
-        DataError: A table is malformed.
+        DataError: A table is malformed, or nothing is left of ``data.tables`` beside ``data.path``.
     """
     data, encoder = config.data, encoder or load_encoder(config)
     table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
     embedding = embed_texts(config, encoder, table.prompt_texts)
     others = embed_other_tables(config, encoder, besides=table.prompt_texts)
+    if data.tables and not others:
+        raise DataError("data.tables: nothing is left beside the prompts of data.path. Name other tables.")
     return EmbeddedTable(table=table, embedding=embedding, others=others)
 
 
