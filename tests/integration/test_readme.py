@@ -41,7 +41,7 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 
 def test_every_command_is_of_a_known_kind() -> None:
-    kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ")
+    kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
     assert all(line.startswith(kinds) for line in COMMANDS)
     assert all(commands(kind.strip()) for kind in kinds)
 
@@ -56,9 +56,15 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_training_commands_run(home: Path, workshop: Path) -> None:
+@pytest.fixture
+def log(home: Path) -> None:
+    """The user's log of the README."""
     rows = [f"Is {n} even?,{llm},{(n + k) % 2}" for n in range(60) for k, llm in enumerate("abcd")]
     (home / "my_log.csv").write_text("\n".join(["prompt,llm,score", *rows]) + "\n")
+
+
+@pytest.mark.usefixtures("log")
+def test_training_commands_run(home: Path, workshop: Path) -> None:
     for arguments in commands("python train.py"):
         assert train(cut_down(workshop, home, arguments)) == 0
 
@@ -73,7 +79,10 @@ def test_evaluation_commands_run(home: Path, workshop: Path) -> None:
         assert main(["evaluate", *small, "--trials", "1", "--output_dir", str(home / str(number))]) == 0
 
 
-def test_routing_commands_run(home: Path) -> None:
+@pytest.mark.usefixtures("home", "log")
+def test_routing_commands_run() -> None:
+    for arguments in commands("unirouter adopt"):
+        assert main(["adopt", *arguments]) == 0
     for arguments in commands("unirouter route"):
         assert main(["route", *arguments]) == 0
 

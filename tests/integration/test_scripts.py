@@ -56,3 +56,13 @@ def test_mistake_ends_the_benchmark_with_code_2(workshop: Path, tmp_path: Path, 
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "benchmark.json").exists()
+
+
+def test_example_runs_as_it_stands() -> None:
+    script = [sys.executable, str(ROOT / "examples" / "adopt_trained_router.py")]
+    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+    quality = [float(line.split()[1]) for line in printed[1:4]]
+    cost = [float(line.split()[2]) for line in printed[1:4]]
+    assert len(printed) == 1 + 3 + 6
+    assert all(0 <= value <= 1 for value in quality)
+    assert cost == sorted(cost, reverse=True)
