@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from unirouter_torch.config.checks import at_least, fraction, positive
+from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.errors import ConfigError
 
@@ -201,6 +202,8 @@ class TrainConfig:
     """What one step draws."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
+    encoder_training: EncoderTrainingConfig = field(default_factory=EncoderTrainingConfig)
+    """Which weights of the encoder are trained, and how."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Hardware and length of the training."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -35,6 +35,7 @@ DISPLAY_NAMES = {
     "matrix_factorization": "Matrix factorisation, retrained",
     "item_response": "Item response",
     "end_to_end": "End-to-end",
+    "end_to_end_frozen": "End-to-end, frozen encoder",
     "travelling": "Travelling",
     "clairvoyant_mlp": "MLP, clairvoyant",
     "clairvoyant_matrix_factorization": "Matrix factorisation, clairvoyant",

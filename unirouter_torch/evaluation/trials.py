@@ -131,6 +131,12 @@ def run_method(method: RoutingMethod[FeaturesT], trial: Trial) -> StageOutcome:
     return StageOutcome(estimated, {"fit": fit, "onboard": onboard, "score": score})
 
 
+@torch.inference_mode()
+def apply_method(method: RoutingMethod[FeaturesT], trial: Trial) -> ErrorMatrix:
+    """Estimates of a fitted method for the test prompts."""
+    return method.estimate_error(trial.test.embedding, method.represent(trial.calibration))
+
+
 def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:
     """Run a method and judge it on the test."""
     estimated = run_method(method, trial).estimated_error

@@ -26,7 +26,7 @@ from unirouter_torch.modeling.encoder_files import (
     read_recipe,
     write_recipe,
 )
-from unirouter_torch.modeling.pooling import pool
+from unirouter_torch.modeling.pooling import pool_and_normalize
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
@@ -164,8 +164,8 @@ class PromptEncoder(nn.Module):
             One vector for each prompt, of length 1 where the encoder normalises.
         """
         output = self.network(input_ids=input_ids, attention_mask=attention_mask)
-        embedding = pool(self.recipe.pooling, output.last_hidden_state, attention_mask)
-        return nn.functional.normalize(embedding, dim=-1) if self.recipe.normalize else embedding
+        tokens, recipe = output.last_hidden_state, self.recipe
+        return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> Embedding:
         """Embeddings of prompts, in evaluation mode and without gradients, computed on the encoder's device.

@@ -6,6 +6,7 @@ Padding, on whichever side, never changes a result; a prompt without any token g
 from typing import Literal
 
 import torch
+from torch.nn.functional import normalize as to_unit_length
 
 from unirouter_torch.shapes import Embedding, TokenEmbedding, TokenMask
 
@@ -33,6 +34,14 @@ def pool(mode: PoolingMode, token_embedding: TokenEmbedding, token_mask: TokenMa
             return last_token_pooling(token_embedding, token_mask)
         case "max":
             return max_pooling(token_embedding, token_mask)
+
+
+def pool_and_normalize(
+    mode: PoolingMode, token_embedding: TokenEmbedding, token_mask: TokenMask, *, normalize: bool
+) -> Embedding:
+    """As :func:`pool`, with vectors of length 1 where ``normalize`` asks for it."""
+    embedding = pool(mode, token_embedding, token_mask)
+    return to_unit_length(embedding, dim=-1) if normalize else embedding
 
 
 def mean_pooling(token_embedding: TokenEmbedding, token_mask: TokenMask) -> Embedding:

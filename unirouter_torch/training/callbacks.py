@@ -12,6 +12,9 @@ from unirouter_torch.progress import ProgressBar
 class KeepBest(Callback):
     """Ends the training with the weights of the least validation loss, the earlier ones of equals.
 
+    Only weights that are trained are remembered. Where the trainer validates before the first step
+    (``num_sanity_val_steps=-1``), the weights at the start compete as well.
+
     Args:
         monitor: Key of the loss.
     """
@@ -27,11 +30,14 @@ class KeepBest(Callback):
         loss = float(trainer.callback_metrics[self.monitor])
         if loss < self._least:
             self._least, self.step = loss, trainer.global_step
-            self._weights = {name: value.clone() for name, value in pl_module.state_dict().items()}
+            trained = (item for item in pl_module.named_parameters() if item[1].requires_grad)
+            self._weights = {name: value.detach().clone() for name, value in trained}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put them back."""
-        pl_module.load_state_dict(self._weights)
+        with torch.no_grad():
+            for name, value in self._weights.items():
+                pl_module.get_parameter(name).copy_(value)
 
 
 class TrainingProgress(Callback):
@@ -39,6 +45,7 @@ class TrainingProgress(Callback):
 
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
+        self._step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar on the first process."""
@@ -47,7 +54,8 @@ class TrainingProgress(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """One step more."""
-        if self._bar is not None:
+        if self._bar is not None and trainer.global_step > self._step:
+            self._step = trainer.global_step
             logged = trainer.callback_metrics
             names = {"loss": "train/loss", "area": "validation/area_training_llms"}
             self._bar.advance(**{name: float(logged[key]) for name, key in names.items() if key in logged})

@@ -43,6 +43,7 @@ class EndToEnd(RoutingMethod[ClusterError]):
         self.log_folder = log_folder
         self.others = others
         self.head = ClusterHead(1, 1)
+        self.encoder_step: int | None = None
         self._step = 0
 
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
@@ -73,8 +74,12 @@ class EndToEnd(RoutingMethod[ClusterError]):
         return estimate_error(self.head(embedding), features)
 
     def describe(self) -> dict[str, int | float]:
-        """Number of clusters, learned shrinkage [prompts], and the training step whose weights were kept."""
-        return describe_head(self.head, self._step)
+        """Number of clusters, learned shrinkage [prompts], and the training step whose weights were kept.
+
+        With it, where the encoder was trained as well, the step of that training.
+        """
+        found = describe_head(self.head, self._step)
+        return found if self.encoder_step is None else found | {"encoder_step": self.encoder_step}
 
     def _hold_out(self, num_llms: int, seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " kept"]]:
         fraction = self.config.episodes.held_out_fraction

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import single_llm_quality
+from unirouter_torch.evaluation.metrics import score_method
 from unirouter_torch.evaluation.report import EvaluationReport
-from unirouter_torch.evaluation.trials import Trial, build_trial, evaluate_method
+from unirouter_torch.evaluation.trials import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
@@ -27,6 +28,7 @@ from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
+from unirouter_torch.training.joint import train_jointly
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.other_tables import OtherTable
 
@@ -46,6 +48,15 @@ class RunResult:
 
     report: EvaluationReport
     router: Router
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedTable:
+    """An encoder that was trained on a trial, and the table and the trial with its embeddings."""
+
+    encoder: PromptEncoder
+    embedded: EmbeddedTable
+    trial: Trial
 
 
 def run(config: TrainConfig) -> RunResult:
@@ -71,6 +82,10 @@ def run(config: TrainConfig) -> RunResult:
     end_to_end = EndToEnd(config, folder / "logs", embedded.others)
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
     report = build_report(config, embedded.table, split, trial, methods)
+    if config.encoder_training.mode != "frozen":
+        tuned = tune_encoder(config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder")
+        encoder, embedded = tuned.encoder, tuned.embedded
+        report = report_tuned(report, end_to_end, tuned.trial)
     report.write(folder)
 
     router = build_router(encoder, embedded, end_to_end, trial.calibration_prompts, report)
@@ -161,6 +176,33 @@ def build_report(
         llm_quality=single_llm_quality(trial.test.error, trial.test.observed),
         convention=convention,
     )
+
+
+def tune_encoder(
+    config: TrainConfig,
+    encoder: PromptEncoder,
+    embedded: EmbeddedTable,
+    split: Split,
+    trial: Trial,
+    end_to_end: EndToEnd,
+    *,
+    log_folder: Path | None,
+) -> TunedTable:
+    """Train the encoder with the fitted head, which is replaced by the one that goes with the trained encoder."""
+    table, seed = embedded.table, trial.tuning.seed
+    tuned = train_jointly(config, encoder, end_to_end.head, table.prompt_texts, split, trial, log_folder=log_folder)
+    end_to_end.head, end_to_end.encoder_step = tuned.head, tuned.step
+    embedded = EmbeddedTable(table=table, embedding=tuned.embedding)
+    tuned_trial = prepare_trial(config, embedded, split, seed)
+    return TunedTable(encoder=tuned.encoder, embedded=embedded, trial=tuned_trial)
+
+
+def report_tuned(report: EvaluationReport, end_to_end: EndToEnd, trial: Trial) -> EvaluationReport:
+    """The report with the tuned router in the place of ``end_to_end``, and the frozen one as ``end_to_end_frozen``."""
+    estimated, test = apply_method(end_to_end, trial), trial.test
+    scores = score_method(estimated, trial.test_cost, test.error, test.observed, report.convention)
+    frozen = {"end_to_end_frozen": report.methods["end_to_end"]}
+    return replace(report, methods=report.methods | frozen | {"end_to_end": scores})
 
 
 def build_router(

@@ -1,0 +1,111 @@
+"""The output of an encoder's lower layers, computed once and kept on disk."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.modeling.embedding_cache import PART_SIZE
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.layers import LowerLayers
+from unirouter_torch.modeling.token_rows import batches_by_length, pad_rows, tokenize_rows
+from unirouter_torch.progress import progress
+from unirouter_torch.storage import read_tensors, write_tensors
+
+_BATCH_SIZE = 64
+
+
+def lower_layers_with_cache(
+    encoder: PromptEncoder,
+    num_layers: int,
+    texts: Sequence[str],
+    *,
+    cache_dir: Path,
+    dtype: torch.dtype = torch.float16,
+    show_progress: bool = False,
+) -> list[Float[Tensor, "token dim"]]:
+    """Token vectors below the last layers, read from disk where this encoder has seen the same prompts before.
+
+    Prompts lie in parts of 256, each in one file of its own content's name: an interrupted computation goes on after
+    its last whole part. A damaged file is made anew with a warning; where nothing can be written, the vectors are
+    computed all the same, with a warning. Several processes may share the folder. On disk and in memory they take
+    ``2 * dim`` bytes a token.
+
+    Args:
+        encoder: A frozen BERT-like encoder.
+        num_layers: Layers above the cached output, at least 1.
+        texts: Prompts.
+        cache_dir: Folder of the cache; made where missing.
+        dtype: How the vectors are kept; float16 rounds them to 11 binary digits.
+        show_progress: Whether to draw a bar.
+
+    Returns:
+        One ``[token dim]`` for each prompt, in the given order, on the CPU.
+
+    Raises:
+        ConfigError: The network is not supported or has fewer layers.
+    """
+    lower = LowerLayers(encoder, num_layers).eval()
+    tokens = tokenize_rows(encoder, texts)
+    facts = f"{encoder.fingerprint()} below the last {num_layers} layers in {dtype}"
+    hidden: list[Tensor] = [torch.empty(0, encoder.dim, dtype=dtype)] * len(texts)
+    parts = batches_by_length([len(row) for row in tokens], PART_SIZE)[::-1]
+    for part in progress(parts, f"Lower layers of {len(texts):,} prompts", enabled=show_progress):
+        path = cache_dir / f"{_key(facts, [tokens[row] for row in part])}.layers.safetensors"
+        lengths = [len(tokens[row]) for row in part]
+        found = _read(path, sum(lengths), encoder.dim, dtype)
+        if found is None:
+            found = _compute(lower, [tokens[row] for row in part], encoder.tokenizer.pad_token_id or 0).to(dtype)
+            _write(path, found)
+        for row, vectors in zip(part, found.split(lengths), strict=True):
+            hidden[row] = vectors
+    return hidden
+
+
+def _key(facts: str, tokens: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for row in tokens:
+        digest.update(f"{len(row)}:".encode() + row.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _compute(lower: LowerLayers, tokens: Sequence[Tensor], filler: int) -> Float[Tensor, "token dim"]:
+    device = next(lower.parameters()).device
+    vectors: list[Tensor] = []
+    for start in range(0, len(tokens), _BATCH_SIZE):
+        rows = tokens[start : start + _BATCH_SIZE]
+        input_ids, mask = pad_rows(rows, filler)
+        output = lower(input_ids.long().to(device), mask.to(device)).cpu()
+        vectors += [output[row, : len(ids)] for row, ids in enumerate(rows)]
+    return torch.cat(vectors)
+
+
+def _read(path: Path, num_tokens: int, dim: int, dtype: torch.dtype) -> Tensor | None:
+    try:
+        if not path.exists():
+            return None
+        hidden = read_tensors(path).get("hidden")
+    except (ArtifactError, OSError) as error:
+        warnings.warn(f"the cached output of layers is computed anew: {error}", stacklevel=2)
+        return None
+    if hidden is None or hidden.shape != (num_tokens, dim) or hidden.dtype != dtype:
+        warnings.warn(f"{path}: expected {num_tokens} vectors of length {dim}; computing them anew.", stacklevel=2)
+        return None
+    return hidden
+
+
+def _write(path: Path, hidden: Tensor) -> None:
+    try:
+        write_tensors(path, {"hidden": hidden})
+    except OSError as error:
+        warnings.warn(
+            f"{path.parent}: cannot be written ({error.strerror}); going on without the cache of layers. "
+            "Choose another cache folder.",
+            stacklevel=2,
+        )

@@ -1,0 +1,155 @@
+"""Training of the encoder together with the head, after the head was trained over the frozen encoder."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.data.splits import Split
+from unirouter_torch.errors import ConfigError
+from unirouter_torch.evaluation.trials import Trial
+from unirouter_torch.modeling.adaptation import make_trainable
+from unirouter_torch.modeling.embedding_cache import default_cache_dir
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.shapes import Embedding
+from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
+from unirouter_torch.training.episodes import Episode, EpisodeDataset
+from unirouter_torch.training.joint_module import MONITOR, JointModule
+from unirouter_torch.training.trainer import build_loggers, build_trainer, quiet_lightning
+
+NUM_VALIDATION_DRAWS = 3
+
+
+class TunedEncoder(NamedTuple):
+    """What the training leaves.
+
+    Attributes:
+        encoder: The encoder with the weights of the least validation loss; ready to be saved.
+        head: The head that goes with it.
+        embedding: Those of all prompts of the table, computed as the saved router will compute them.
+        step: The step whose weights were kept; 0 where no step was better than the frozen encoder.
+        losses: Cross-entropy of every episode [nats].
+    """
+
+    encoder: PromptEncoder
+    head: ClusterHead
+    embedding: Embedding
+    step: int
+    losses: list[float]
+
+
+def train_jointly(
+    config: TrainConfig,
+    encoder: PromptEncoder,
+    head: ClusterHead,
+    texts: Sequence[str],
+    split: Split,
+    trial: Trial,
+    *,
+    log_folder: Path | None,
+) -> TunedEncoder:
+    """Train an encoder and a head together on the training prompts and the seen LLMs of a trial.
+
+    Args:
+        config: The run; ``config.encoder_training.mode`` is not ``frozen``.
+        encoder: The frozen encoder; it is left as it is.
+        head: The head that was trained over it; it is left as it is.
+        texts: All prompts of the table.
+        split: Which of them train and validate.
+        trial: The outcomes of this split, with the embeddings of the frozen encoder.
+        log_folder: Where learning curves go; no logs without it.
+
+    Raises:
+        ConfigError: The encoder cannot be trained in this way, or the hardware that ``trainer`` asks for is not there.
+    """
+    require_one_device(config)
+    seed = trial.tuning.seed
+    cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+    trainable = make_trainable(encoder, texts, config.encoder_training, cache_dir=cache_dir, seed=seed)
+    module = JointModule(
+        trainable,
+        copy.deepcopy(head).train(),
+        train=trial.train,
+        train_prompts=split.train_prompts,
+        validation=trial.tuning.validation,
+        validation_prompts=split.validation_prompts,
+        config=config,
+    )
+    step = fit_module(module, trial.tuning.num_calibration, seed, log_folder)
+    tuned = trainable.finish()
+    embedding = tuned.to(module.device).embed(texts, show_progress=True)
+    return TunedEncoder(tuned.cpu(), module.head.cpu().eval(), embedding, step, module.losses)
+
+
+def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder: Path | None) -> int:
+    """Train a module in place, until its validation loss has stopped falling.
+
+    Args:
+        module: Encoder, head and outcomes.
+        num_calibration: Training prompts that represent the LLMs in validation.
+        seed: Seed of the episodes and of the draws for validation.
+        log_folder: Where learning curves go; no logs without it.
+
+    Returns:
+        The step whose weights the module has now.
+    """
+    config, settings = module.config, module.config.encoder_training
+    keep_best = KeepBest(MONITOR)
+    with quiet_lightning():
+        trainer = build_trainer(
+            config,
+            max_steps=settings.max_steps,
+            val_check_interval=min(settings.validate_every, settings.max_steps) * settings.accumulate,
+            num_sanity_val_steps=-1,
+            precision=settings.precision,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.gradient_clip,
+            logger=build_loggers(config, log_folder),
+            callbacks=[
+                keep_best,
+                EarlyStopping(MONITOR, patience=settings.patience, check_on_train_epoch_end=False),
+                *([TrainingProgress()] if log_folder else []),
+            ],
+        )
+        trainer.fit(module, _episodes(module, seed), _validation_draws(module, num_calibration, seed))
+        module.to(trainer.strategy.root_device)
+    return keep_best.step
+
+
+def require_one_device(config: TrainConfig) -> None:
+    """Refuse several devices, each of which would have a memory bank of its own.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    if config.trainer.devices > 1:
+        raise ConfigError(
+            f"trainer.devices: got {config.trainer.devices} with encoder_training.mode {config.encoder_training.mode}, "
+            "expected 1: the encoder is trained on one device."
+        )
+
+
+def _episodes(module: JointModule, seed: int) -> DataLoader[Episode]:
+    config, settings = module.config, module.config.encoder_training
+    num_prompts, num_llms = module.error.shape
+    episodes = EpisodeDataset(
+        num_prompts=num_prompts,
+        num_llms=num_llms,
+        num_episodes=settings.max_steps * settings.accumulate,
+        config=replace(config.episodes, num_targets=min(config.episodes.num_targets, settings.num_prompts)),
+        seed=seed,
+    )
+    return DataLoader(episodes, batch_size=None)
+
+
+def _validation_draws(module: JointModule, num_calibration: int, seed: int) -> DataLoader[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randperm(len(module.error), generator=generator) for _ in range(NUM_VALIDATION_DRAWS)]
+    return DataLoader([draw[:num_calibration] for draw in draws], batch_size=None)  # type: ignore[arg-type]
