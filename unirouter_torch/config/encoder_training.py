@@ -18,8 +18,8 @@ class EncoderTrainingConfig:
     """How many layers ``last_layers`` trains, at least 1 and at most those of the encoder."""
     lora_rank: int = 8
     """Rank of the changes of ``lora``, at least 1."""
-    lora_alpha: float = 16.0
-    """Strength of ``lora``, positive: a change is multiplied by ``lora_alpha / lora_rank``."""
+    lora_alpha: int = 16
+    """Strength of ``lora``, at least 1: a change is multiplied by ``lora_alpha / lora_rank``."""
     lora_targets: list[str] | None = None
     """Names of the modules that ``lora`` changes, as in peft; all linear layers when not given."""
     learning_rate: float = 2e-5
@@ -50,6 +50,7 @@ class EncoderTrainingConfig:
         for name, least in (
             ("num_layers", 1),
             ("lora_rank", 1),
+            ("lora_alpha", 1),
             ("num_prompts", 2),
             ("accumulate", 1),
             ("max_steps", 1),
@@ -57,7 +58,7 @@ class EncoderTrainingConfig:
             ("patience", 1),
         ):
             at_least(f"encoder_training.{name}", getattr(self, name), least)
-        for name in ("lora_alpha", "learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "gradient_clip"):
             positive(f"encoder_training.{name}", getattr(self, name))
         if self.lora_targets == []:
             raise ConfigError("encoder_training.lora_targets: got none, expected names of modules, or null for all.")

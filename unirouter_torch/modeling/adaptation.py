@@ -147,7 +147,8 @@ def _add_lora(network: Any, config: EncoderTrainingConfig, seed: int) -> Callabl
             f"encoder_training.lora_targets: got {config.lora_targets} ({first_line(error)}); expected names of "
             f"modules of the encoder, such as {_some_linear_names(network)}, or null for all linear layers."
         ) from None
-    return tuner.merge_and_unload  # type: ignore[no-any-return]
+    merge: Callable[[], Any] = tuner.merge_and_unload
+    return merge
 
 
 def _some_linear_names(network: nn.Module) -> str:

@@ -62,7 +62,7 @@ def lower_layers_with_cache(
         if found is None:
             found = _compute(lower, [tokens[row] for row in part], encoder.tokenizer.pad_token_id or 0).to(dtype)
             _write(path, found)
-        for row, vectors in zip(part, found.split(lengths), strict=True):
+        for row, vectors in zip(part, torch.split(found, lengths), strict=True):
             hidden[row] = vectors
     return hidden
 

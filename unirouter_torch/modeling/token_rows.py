@@ -21,7 +21,7 @@ def tokenize_rows(encoder: PromptEncoder, texts: Sequence[str]) -> list[Tensor]:
         texts: Prompts.
 
     Returns:
-        One ``[token]`` of int32 for each prompt, at most ``encoder.max_length`` long; empty for a prompt without tokens.
+        One ``[token]`` of int32 for each prompt, at most ``encoder.max_length`` long; empty where there is no token.
     """
     rows: list[Tensor] = []
     for start in range(0, len(texts), _TOKENIZED_AT_ONCE):

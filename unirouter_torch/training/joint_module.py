@@ -98,7 +98,7 @@ class JointModule(LightningModule):
         """Cross-entropy of one episode."""
         parts = share_out(batch, self.config.encoder_training.num_prompts)
         embedding = self._pass(torch.cat([parts.passing, parts.target]))
-        passed, target = embedding.split([len(parts.passing), len(parts.target)])
+        passed, target = embedding[: len(parts.passing)], embedding[len(parts.passing) :]
         calibration = torch.cat([passed, self.bank.read(parts.remembered)])
         episode = EpisodeOutcomes(
             calibration=self._outcomes(calibration, torch.cat([parts.passing, parts.remembered])).of_llms(batch.llms),
@@ -144,16 +144,14 @@ class JointModule(LightningModule):
 
 def joint_optimizer(encoder: nn.Module, head: nn.Module, config: TrainConfig) -> Optimizer:
     """AdamW over what is trained of encoder and head, each with its own learning rate; only matrices decay."""
-    groups = []
     rates = ((encoder, config.encoder_training.learning_rate), (head, config.optimizer.learning_rate))
-    for module, learning_rate in rates:
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for decays in (True, False):
-            groups.append(
-                {
-                    "params": [parameter for parameter in trained if (parameter.ndim >= 2) is decays],
-                    "lr": learning_rate,
-                    "weight_decay": config.optimizer.weight_decay if decays else 0.0,
-                }
-            )
+    groups = [
+        {
+            "params": [p for p in module.parameters() if p.requires_grad and (p.ndim >= 2) is decays],
+            "lr": learning_rate,
+            "weight_decay": config.optimizer.weight_decay if decays else 0.0,
+        }
+        for module, learning_rate in rates
+        for decays in (True, False)
+    ]
     return AdamW([group for group in groups if group["params"]])

@@ -83,7 +83,9 @@ def run(config: TrainConfig) -> RunResult:
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
     report = build_report(config, embedded.table, split, trial, methods)
     if config.encoder_training.mode != "frozen":
-        tuned = tune_encoder(config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder")
+        tuned = tune_encoder(
+            config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder"
+        )
         encoder, embedded = tuned.encoder, tuned.embedded
         report = report_tuned(report, end_to_end, tuned.trial)
     report.write(folder)
