@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,8 +96,32 @@ class _Whole(nn.Module):
         return embedding
 
 
+def check_trainable(encoder: PromptEncoder, config: EncoderTrainingConfig) -> None:
+    """Refuse what :func:`make_trainable` would refuse, before anything is computed; names in ``lora_targets`` apart.
+
+    Raises:
+        ConfigError: The encoder cannot be trained in this way, or ``lora`` lacks the package ``peft``.
+    """
+    if config.mode == "last_layers":
+        LastLayers(encoder, config.num_layers)
+    if config.mode == "lora" and importlib.util.find_spec("peft") is None:
+        raise ConfigError(
+            "encoder_training.mode: got lora, which needs the package peft. Run `pip install 'unirouter_torch[lora]'`."
+        )
+    if config.gradient_checkpointing and not encoder.network.supports_gradient_checkpointing:
+        raise ConfigError(
+            "encoder_training.gradient_checkpointing: got true, but this encoder cannot do it. Set it to false."
+        )
+
+
 def make_trainable(
-    encoder: PromptEncoder, texts: Sequence[str], config: EncoderTrainingConfig, *, cache_dir: Path, seed: int
+    encoder: PromptEncoder,
+    texts: Sequence[str],
+    config: EncoderTrainingConfig,
+    *,
+    cache_dir: Path,
+    seed: int,
+    show_progress: bool = False,
 ) -> TrainableEncoder:
     """A copy of an encoder, ready to be trained on the prompts of a table; its embeddings are still the same.
 
@@ -105,16 +131,20 @@ def make_trainable(
         config: What is trained; its mode is not ``frozen``.
         cache_dir: Where ``last_layers`` keeps the output of the layers below.
         seed: Seed of the first weights of ``lora``.
+        show_progress: Whether to draw a bar while the layers below are computed.
 
     Raises:
         ConfigError: The encoder cannot be trained in this way, or ``lora`` lacks the package ``peft``.
     """
+    check_trainable(encoder, config)
     network = copy.deepcopy(encoder.network).requires_grad_(False)
     copied = PromptEncoder(network, encoder.tokenizer, encoder.recipe, name=encoder.name).eval()
     finish = None
     if config.mode == "last_layers":
         trained: nn.Module = LastLayers(copied, config.num_layers)
-        inputs = lower_layers_with_cache(encoder, config.num_layers, texts, cache_dir=cache_dir, show_progress=True)
+        inputs = lower_layers_with_cache(
+            encoder, config.num_layers, texts, cache_dir=cache_dir, show_progress=show_progress
+        )
         trained.requires_grad_(True)
     else:
         trained, inputs = _Whole(copied), tokenize_rows(copied, texts)
@@ -122,21 +152,18 @@ def make_trainable(
             finish = _add_lora(network, config, seed)
         else:
             network.requires_grad_(True)
+    trained.eval()
     if config.gradient_checkpointing:
         _checkpoint(network)
     if config.compile:
         trained.compile(dynamic=True)
-    return TrainableEncoder(copied, trained.eval(), inputs, finish)
+    return TrainableEncoder(copied, trained, inputs, finish)
 
 
 def _add_lora(network: Any, config: EncoderTrainingConfig, seed: int) -> Callable[[], Any]:
     """Put changes beside the linear layers; what comes back adds them to the weights and takes them away."""
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError:
-        raise ConfigError(
-            "encoder_training.mode: got lora, which needs the package peft. Run `pip install 'unirouter_torch[lora]'`."
-        ) from None
+    from peft import LoraConfig, LoraModel
+
     targets = config.lora_targets or "all-linear"
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets)
     try:
@@ -157,11 +184,10 @@ def _some_linear_names(network: nn.Module) -> str:
 
 
 def _checkpoint(network: Any) -> None:
-    if not network.supports_gradient_checkpointing:
-        raise ConfigError(
-            "encoder_training.gradient_checkpointing: got true, but this encoder cannot do it. Set it to false."
-        )
-    network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with warnings.catch_warnings():
+        # The name that all of transformers 5 knows; its end announces another one.
+        warnings.simplefilter("ignore", FutureWarning)
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # Layers do it in training mode alone; their parts stay in evaluation mode, without dropout.
     for module in network.modules():
         if getattr(module, "gradient_checkpointing", False):

@@ -14,7 +14,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.trials import Trial
-from unirouter_torch.modeling.adaptation import make_trainable
+from unirouter_torch.modeling.adaptation import check_trainable, make_trainable
 from unirouter_torch.modeling.embedding_cache import default_cache_dir
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
@@ -69,10 +69,17 @@ def train_jointly(
     Raises:
         ConfigError: The encoder cannot be trained in this way, or the hardware that ``trainer`` asks for is not there.
     """
-    require_one_device(config)
+    check_encoder_training(config, encoder)
     seed = trial.tuning.seed
     cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
-    trainable = make_trainable(encoder, texts, config.encoder_training, cache_dir=cache_dir, seed=seed)
+    trainable = make_trainable(
+        encoder,
+        texts,
+        config.encoder_training,
+        cache_dir=cache_dir,
+        seed=seed,
+        show_progress=log_folder is not None,
+    )
     module = JointModule(
         trainable,
         copy.deepcopy(head).train(),
@@ -84,7 +91,7 @@ def train_jointly(
     )
     step = fit_module(module, trial.tuning.num_calibration, seed, log_folder)
     tuned = trainable.finish()
-    embedding = tuned.to(module.device).embed(texts, show_progress=True)
+    embedding = tuned.to(module.device).embed(texts, show_progress=log_folder is not None)
     return TunedEncoder(tuned.cpu(), module.head.cpu().eval(), embedding, step, module.losses)
 
 
@@ -123,12 +130,16 @@ def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder:
     return keep_best.step
 
 
-def require_one_device(config: TrainConfig) -> None:
-    """Refuse several devices, each of which would have a memory bank of its own.
+def check_encoder_training(config: TrainConfig, encoder: PromptEncoder) -> None:
+    """Refuse an encoder that cannot be trained as the config asks, before anything is computed.
 
     Raises:
-        ConfigError: There are several.
+        ConfigError: The encoder cannot be trained in this way, or there are several devices, each of which would have a
+            memory bank of its own.
     """
+    if config.encoder_training.mode == "frozen":
+        return
+    check_trainable(encoder, config.encoder_training)
     if config.trainer.devices > 1:
         raise ConfigError(
             f"trainer.devices: got {config.trainer.devices} with encoder_training.mode {config.encoder_training.mode}, "

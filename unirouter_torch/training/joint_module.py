@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -72,9 +73,9 @@ class JointModule(LightningModule):
         head: ClusterHead,
         *,
         train: Outcomes,
-        train_prompts: PromptSubset,
+        train_prompts: Int[Tensor, " train"],
         validation: Outcomes,
-        validation_prompts: PromptSubset,
+        validation_prompts: Int[Tensor, " validation"],
         config: TrainConfig,
     ) -> None:
         super().__init__()

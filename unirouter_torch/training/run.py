@@ -28,7 +28,7 @@ from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
-from unirouter_torch.training.joint import train_jointly
+from unirouter_torch.training.joint import check_encoder_training, train_jointly
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.other_tables import OtherTable
 
@@ -96,10 +96,17 @@ def run(config: TrainConfig) -> RunResult:
 
 
 def load_encoder(config: TrainConfig) -> PromptEncoder:
-    """The prompt encoder of the config."""
-    return PromptEncoder.from_pretrained(
+    """The prompt encoder of the config.
+
+    Raises:
+        ArtifactError: It is not found, damaged, or of a kind that is not supported.
+        ConfigError: It cannot be read or trained as the config asks.
+    """
+    encoder = PromptEncoder.from_pretrained(
         config.encoder.name, revision=config.encoder.revision, max_length=config.encoder.max_length
     )
+    check_encoder_training(config, encoder)
+    return encoder
 
 
 def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> EmbeddedTable:

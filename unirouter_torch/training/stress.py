@@ -49,6 +49,11 @@ def run_stress(
     at_least("--trials", num_trials, 1)
     at_least("--workers", num_workers, 1)
     names = _chosen(only)
+    if config.encoder_training.mode != "frozen":
+        raise ConfigError(
+            f"encoder_training.mode: got {config.encoder_training.mode}, expected frozen: unirouter stress disturbs "
+            "the embeddings of a frozen encoder."
+        )
     embedded = embed_table(config)
     settings = settings_of(config, embedded, "end_to_end")
     fingerprint = digest_of([fingerprint_of(config, embedded), settings, config.evaluation.methods])

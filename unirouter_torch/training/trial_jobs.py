@@ -15,12 +15,12 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.diagnostics import diagnose
 from unirouter_torch.evaluation.metrics import score_method
-from unirouter_torch.evaluation.stages import measure
-from unirouter_torch.evaluation.trials import Trial, run_method
+from unirouter_torch.evaluation.stages import StageCost, measure
+from unirouter_torch.evaluation.trials import Trial, apply_method, run_method
 from unirouter_torch.storage import read_json, write_json
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import EmbeddedTable, prepare_trial
+from unirouter_torch.training.run import EmbeddedTable, load_encoder, prepare_trial, tune_encoder
 
 CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")
 """Methods that are trained with the very LLMs that are onboarded, so that none of them joins alone."""
@@ -77,8 +77,10 @@ def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) 
     """Digest of the settings that a method has: for those that train a head, how, and on which other tables."""
     if name not in TRAINED:
         return ""
-    parts = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
-    return digest_of([*parts, [other.content_hash for other in embedded.others]])
+    parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
+    parts += [[other.content_hash for other in embedded.others]]
+    trains_encoder = name == "end_to_end" and config.encoder_training.mode != "frozen"
+    return digest_of([*parts, asdict(config.encoder_training)] if trains_encoder else parts)
 
 
 def digest_of(facts: list[Any]) -> str:
@@ -140,7 +142,8 @@ def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> T
         "diagnostics": {},
     }
     for method_name in task.methods:
-        _add_method(result, method_name, varied, embedded, trial, job, value if name == "num_clusters" else None)
+        number = value if name == "num_clusters" else None
+        _add_method(result, method_name, varied, embedded, split, trial, job, number)
         result["methods"][method_name]["settings"] = settings_of(config, embedded, method_name)
     return result
 
@@ -156,12 +159,16 @@ def _add_method(
     name: MethodName,
     config: TrainConfig,
     embedded: EmbeddedTable,
+    split: Split,
     trial: Trial,
     job: TrialJob,
     num_clusters: int | None,
 ) -> None:
     method = build_method(name, EndToEnd(config, None, embedded.others), trial, num_clusters)
     estimated, stages = run_method(method, trial)
+    if isinstance(method, EndToEnd) and config.encoder_training.mode != "frozen":
+        trial, stages["fit"] = _tune(config, embedded, split, trial, method, stages["fit"])
+        estimated = apply_method(method, trial)
     test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
     scores = score_method(estimated, cost, test.error, test.observed, convention)
     diagnostics = diagnose(
@@ -185,6 +192,17 @@ def _add_method(
             _, stages["onboard_one"] = measure(lambda: method.represent(one))
         result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
         result["diagnostics"][name] = diagnostics.to_json()
+
+
+def _tune(
+    config: TrainConfig, embedded: EmbeddedTable, split: Split, trial: Trial, method: EndToEnd, fit: StageCost
+) -> tuple[Trial, StageCost]:
+    """The trial with the embeddings of the trained encoder, and what the whole fit took."""
+    encoder = load_encoder(config)
+    tuned, cost = measure(lambda: tune_encoder(config, encoder, embedded, split, trial, method, log_folder=None))
+    peaks = [peak for peak in (fit.peak_bytes, cost.peak_bytes) if peak is not None]
+    wall, cpu = fit.wall_seconds + cost.wall_seconds, fit.cpu_seconds + cost.cpu_seconds
+    return tuned.trial, StageCost(wall, cpu, max(peaks, default=None))
 
 
 def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:

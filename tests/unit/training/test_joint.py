@@ -1,0 +1,285 @@
+"""Encoder and head trained together, on outcomes that the frozen embedding does not tell."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_encoder
+import torch
+
+from unirouter_torch.config.encoder_training import EncoderTrainingConfig
+from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig, TrainerConfig
+from unirouter_torch.errors import ConfigError
+from unirouter_torch.methods.clustering import centroids_of
+from unirouter_torch.modeling.adaptation import TrainableEncoder, make_trainable
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
+from unirouter_torch.modeling.layers import LastLayers
+from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.training.episodes import Episode, EpisodeDataset
+from unirouter_torch.training.joint import check_encoder_training, fit_module
+from unirouter_torch.training.joint_module import JointModule, joint_optimizer, share_out
+from unirouter_torch.training.objective import EpisodeOutcomes
+from unirouter_torch.training.trainer import build_trainer
+
+NUM_TRAIN, NUM_VALIDATION, NUM_LLMS = 160, 60, 6
+TRAIN, VALIDATION = torch.arange(NUM_TRAIN), torch.arange(NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION)
+FILLERS = ["red", "harbour", "clock", "seven", "nobody", "old"]
+
+
+class Workshop:
+    """Prompts that end with "otter" or "kites", which decide who fails and are one word to a frozen encoder."""
+
+    def __init__(self, folder: Path, *, with_twins: bool = True) -> None:
+        self.folder = folder
+        self.encoder = PromptEncoder.from_pretrained(str(tiny_encoder.save_bert(folder / "encoder")))
+        words = self.encoder.network.embeddings.word_embeddings.weight.data
+        twins = [self.encoder.tokenizer.convert_tokens_to_ids(word) for word in ("otter", "kites")]
+        if with_twins:
+            words[twins[1]] = words[twins[0]]
+        generator = torch.Generator().manual_seed(0)
+        num_prompts = NUM_TRAIN + NUM_VALIDATION
+        kind = torch.randint(0, 2, (num_prompts,), generator=generator)
+        lengths = torch.randint(1, 9, (num_prompts,), generator=generator).tolist()
+        drawn = [torch.randint(0, len(FILLERS), (length,), generator=generator).tolist() for length in lengths]
+        self.texts = [
+            " ".join([*(FILLERS[word] for word in words), ("otter", "kites")[one]])
+            for words, one in zip(drawn, kind.tolist(), strict=True)
+        ]
+        fails = torch.where((kind[:, None] + torch.arange(NUM_LLMS)) % 2 == 0, 0.95, 0.05)
+        error = (torch.rand(num_prompts, NUM_LLMS, generator=generator) < fails).float()
+        observed = torch.rand(num_prompts, NUM_LLMS, generator=generator) < 0.9
+        self.outcomes = Outcomes(self.encoder.embed(self.texts), error, observed)
+
+    def module(self, config: TrainConfig, trainable: TrainableEncoder | None = None, seed: int = 0) -> JointModule:
+        settings = config.encoder_training
+        trainable = trainable or make_trainable(
+            self.encoder, self.texts, settings, cache_dir=self.folder / "cache", seed=seed
+        )
+        train = self.outcomes.of_prompts(TRAIN)
+        centroids = centroids_of(train.embedding, 0)(4)
+        return JointModule(
+            trainable,
+            ClusterHead.from_centroids(centroids, sharpness=10.0, shrinkage=5.0),
+            train=train,
+            train_prompts=TRAIN,
+            validation=self.outcomes.of_prompts(VALIDATION),
+            validation_prompts=VALIDATION,
+            config=config,
+        )
+
+
+def recipe(mode: str = "full", **settings: object) -> TrainConfig:
+    chosen = {
+        "learning_rate": 1e-2,
+        "num_prompts": 48,
+        "max_steps": 8,
+        "validate_every": 4,
+        "num_layers": 1,
+        **settings,
+    }
+    return TrainConfig(
+        episodes=EpisodeConfig(min_calibration=10, num_targets=64),
+        optimizer=OptimizerConfig(learning_rate=1e-2),
+        encoder_training=EncoderTrainingConfig(mode=mode, **chosen),
+    )
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@torch.no_grad()
+def validation_loss(module: JointModule) -> float:
+    module.on_validation_epoch_start()
+    train = module._outcomes(module.encoder(TRAIN), TRAIN)
+    target = Outcomes(module._validation_embedding, module.validation_error, module.validation_observed)
+    return module._loss(EpisodeOutcomes(train, target)).item()
+
+
+def first_episode(num_calibration: int = 40) -> Episode:
+    order = torch.randperm(NUM_TRAIN, generator=torch.Generator().manual_seed(1))
+    return Episode(order[:num_calibration], order[num_calibration : num_calibration + 64], torch.arange(NUM_LLMS))
+
+
+def test_frozen_embedding_cannot_tell_what_matters(workshop: Workshop) -> None:
+    swapped = [text.replace("otter", "kites") for text in workshop.texts]
+    assert torch.equal(workshop.encoder.embed(swapped), workshop.encoder.embed(workshop.texts))
+
+
+@pytest.fixture(scope="module")
+def learned(workshop: Workshop) -> JointModule:
+    module = workshop.module(recipe(learning_rate=5e-3, num_prompts=96, max_steps=150, validate_every=25))
+    assert fit_module(module, 100, 0, None) > 0
+    return module
+
+
+def test_trained_encoder_learns_what_the_frozen_one_cannot_see(workshop: Workshop, learned: JointModule) -> None:
+    frozen = workshop.module(recipe(learning_rate=5e-3, num_prompts=96, max_steps=150, validate_every=25))
+    frozen.encoder.requires_grad_(False)
+    fit_module(frozen, 100, 0, None)
+    assert validation_loss(frozen) > 0.65
+    assert validation_loss(learned) < 0.35
+
+
+@pytest.mark.parametrize("mode", ["lora", "last_layers"])
+def test_other_modes_improve_on_the_head_alone(mode: str, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path, with_twins=False)
+    module = workshop.module(recipe(mode, lora_rank=4, max_steps=30))
+    module.encoder.requires_grad_(False)
+    fit_module(module, 100, 0, None)
+    head_alone = validation_loss(module)
+    module = workshop.module(recipe(mode, lora_rank=4, max_steps=30))
+    assert fit_module(module, 100, 0, None) > 0
+    assert validation_loss(module) < head_alone - 0.02
+
+
+def test_gradients_reach_the_encoder_from_calibration_and_target_prompts(workshop: Workshop) -> None:
+    module = workshop.module(recipe())
+    module.trainer = build_trainer(module.config, logger=False)
+    outputs: list[torch.Tensor] = []
+    module.encoder.register_forward_hook(lambda *args: (args[2].retain_grad(), outputs.append(args[2]))[-1])
+    episode = first_episode()
+    module.training_step(episode, 0).backward()
+    (embedding,) = outputs
+    parts = share_out(episode, 48)
+    assert embedding.grad is not None and len(embedding) == 48 == len(parts.passing) + len(parts.target)
+    norms = embedding.grad.norm(dim=1)
+    assert (norms[: len(parts.passing)] > 0).all()
+    assert (norms[len(parts.passing) :] > 0).all()
+    assert all(p.grad is not None for p in module.encoder.parameters() if p.requires_grad)
+
+
+def test_memory_bank_holds_the_latest_pass_of_exactly_the_prompts_that_passed(workshop: Workshop) -> None:
+    module = workshop.module(recipe())
+    module.trainer = build_trainer(module.config, logger=False)
+    with torch.no_grad():
+        next(module.encoder.parameters()).add_(0.5)
+    episode = first_episode()
+    module.training_step(episode, 0)
+    parts = share_out(episode, 48)
+    passed = torch.cat([parts.passing, parts.target])
+    assert torch.equal(module.bank.read(passed), module.encoder(TRAIN[passed]).detach())
+    others = torch.tensor(sorted(set(range(NUM_TRAIN)) - set(passed.tolist())))
+    assert torch.equal(module.bank.read(others), workshop.outcomes.embedding[others])
+
+
+def test_remembered_prompts_count_as_if_they_had_passed(workshop: Workshop) -> None:
+    losses = []
+    for num_prompts in (48, 104):
+        module = workshop.module(recipe(num_prompts=num_prompts))
+        module.trainer = build_trainer(module.config, logger=False)
+        episode = first_episode()
+        losses.append(module.training_step(episode._replace(target=episode.target[:24]), 0).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_calibration", "num_targets", "num_prompts", "expected"),
+    [(40, 64, 48, (24, 16, 24)), (10, 64, 48, (10, 0, 38)), (100, 8, 48, (40, 60, 8)), (10, 8, 48, (10, 0, 8))],
+)
+def test_budget_is_shared_out(
+    num_calibration: int, num_targets: int, num_prompts: int, expected: tuple[int, int, int]
+) -> None:
+    order = torch.arange(num_calibration + num_targets)
+    parts = share_out(Episode(order[:num_calibration], order[num_calibration:], torch.arange(1)), num_prompts)
+    assert tuple(map(len, parts)) == expected
+    assert torch.equal(torch.cat([parts.passing, parts.remembered]), order[:num_calibration])
+
+
+def test_losses_depend_on_the_seed_alone(workshop: Workshop) -> None:
+    def losses(seed: int) -> list[float]:
+        module = workshop.module(recipe("lora"), seed=seed)
+        fit_module(module, 100, seed, None)
+        return module.losses
+
+    first = losses(0)
+    torch.manual_seed(5)
+    assert losses(0) == first
+    assert losses(1) != first
+
+
+def test_last_layers_equals_full_with_the_lower_layers_frozen(workshop: Workshop) -> None:
+    full = workshop.module(recipe("full"))
+    for name, parameter in full.encoder.encoder.network.named_parameters():
+        parameter.requires_grad_(name.startswith("encoder.layer.1."))
+    fit_module(full, 100, 0, None)
+
+    copied = PromptEncoder.from_pretrained(workshop.encoder.name)
+    copied.network.load_state_dict(workshop.encoder.network.state_dict())
+    copied.requires_grad_(False)
+    hidden = lower_layers_with_cache(
+        copied, 1, workshop.texts, cache_dir=workshop.folder / "exact", dtype=torch.float32
+    )
+    trained = LastLayers(copied, 1).requires_grad_(True)
+    last = workshop.module(recipe("last_layers"), TrainableEncoder(copied, trained, hidden))
+    fit_module(last, 100, 0, None)
+    assert last.losses == pytest.approx(full.losses, abs=1e-5)
+    assert len(set(last.losses)) == 8
+
+    rounded = workshop.module(recipe("last_layers"))
+    fit_module(rounded, 100, 0, None)
+    assert rounded.losses == pytest.approx(full.losses, abs=5e-3)
+
+
+def test_weights_at_the_start_are_kept_where_no_step_is_better(learned: JointModule) -> None:
+    module = copy.deepcopy(learned)
+    module.config = replace(
+        recipe(learning_rate=1.0, validate_every=1, max_steps=6), optimizer=OptimizerConfig(learning_rate=1.0)
+    )
+    assert fit_module(module, 100, 0, None) == 0
+    assert len(module.losses) > len(learned.losses)
+    for name, value in module.named_parameters():
+        assert torch.equal(value, learned.get_parameter(name)), name
+
+
+def test_training_stops_when_patience_ends(workshop: Workshop) -> None:
+    config = recipe(learning_rate=30.0, validate_every=1, max_steps=40, patience=2)
+    module = workshop.module(replace(config, optimizer=OptimizerConfig(learning_rate=30.0)))
+    fit_module(module, 100, 0, None)
+    assert len(module.losses) < 40
+
+
+def test_episodes_of_one_step_see_the_same_weights(workshop: Workshop) -> None:
+    module = workshop.module(recipe(accumulate=2, max_steps=1, validate_every=1))
+    fit_module(module, 100, 0, None)
+    untouched = workshop.module(recipe())
+    untouched.trainer = build_trainer(untouched.config, logger=False)
+    drawn = replace(untouched.config.episodes, num_targets=48)
+    episodes = EpisodeDataset(num_prompts=NUM_TRAIN, num_llms=NUM_LLMS, num_episodes=2, config=drawn, seed=0)
+    expected = [untouched.training_step(episodes[number], number).item() for number in range(2)]
+    assert module.losses == pytest.approx(expected, rel=1e-5)
+    assert any(not torch.equal(a, b) for a, b in zip(module.parameters(), untouched.parameters(), strict=True))
+
+
+def test_encoder_and_head_have_their_own_rates_and_only_matrices_decay(workshop: Workshop) -> None:
+    config = replace(recipe(learning_rate=1e-4), optimizer=OptimizerConfig(learning_rate=1e-2, weight_decay=0.3))
+    module = workshop.module(config)
+    optimizer = joint_optimizer(module.encoder, module.head, config)
+    rates = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert rates == [(1e-4, 0.3), (1e-4, 0.0), (1e-2, 0.3), (1e-2, 0.0)]
+    assert all(p.ndim >= 2 for group in optimizer.param_groups[::2] for p in group["params"])
+    assert all(p.ndim < 2 for group in optimizer.param_groups[1::2] for p in group["params"])
+    trained = [p for p in module.parameters() if p.requires_grad]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)
+
+
+def test_bfloat16_trains_with_a_loss_near_that_of_float32(workshop: Workshop) -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        module = workshop.module(recipe(precision=precision, learning_rate=1e-3))
+        fit_module(module, 100, 0, None)
+        losses.append(module.losses)
+        assert all(p.dtype == torch.float32 for p in module.parameters())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
+def test_several_devices_are_refused(workshop: Workshop) -> None:
+    config = replace(recipe(), trainer=TrainerConfig(devices=2))
+    with pytest.raises(ConfigError, match=r"^trainer.devices: got 2 with encoder_training.mode full, expected 1"):
+        check_encoder_training(config, workshop.encoder)
+    check_encoder_training(replace(config, encoder_training=EncoderTrainingConfig()), workshop.encoder)
