@@ -15,6 +15,7 @@ from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.training.pretrain import pretrain
 from unirouter_torch.training.run import RunResult, embed_table, run
 from unirouter_torch.training.stress import run_stress
 from unirouter_torch.training.trial_jobs import settings_of
@@ -89,6 +90,12 @@ def test_stress_with_a_trained_encoder_is_refused(workshop: Path) -> None:
     config = parse_config(miniature(workshop, "--encoder_training.mode", "full"))
     with pytest.raises(ConfigError, match=r"^encoder_training.mode: got full, expected frozen"):
         run_stress(config, num_trials=1, num_workers=1)
+
+
+def test_router_without_a_pool_is_trained_over_a_frozen_encoder(workshop: Path) -> None:
+    tables = ("--data.tables", "[simulated:60x5]", "--encoder_training.mode", "full")
+    with pytest.raises(ConfigError, match=r"^encoder_training.mode: got full, expected frozen"):
+        pretrain(parse_config(miniature(workshop, *tables)))
 
 
 def test_encoder_that_cannot_be_trained_so_ends_before_anything_is_computed(workshop: Path, tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.shapes import Embedding
 from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
-from unirouter_torch.training.joint_module import MONITOR, JointModule
+from unirouter_torch.training.joint_module import JointModule
+from unirouter_torch.training.module import DECIDING_LOSS
 from unirouter_torch.training.trainer import build_loggers, build_trainer, quiet_lightning
-
-NUM_VALIDATION_DRAWS = 3
+from unirouter_torch.training.validation import NUM_VALIDATION_DRAWS
 
 
 class TunedEncoder(NamedTuple):
@@ -108,7 +108,7 @@ def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder:
         The step whose weights the module has now.
     """
     config, settings = module.config, module.config.encoder_training
-    keep_best = KeepBest(MONITOR)
+    keep_best = KeepBest(DECIDING_LOSS)
     with quiet_lightning():
         trainer = build_trainer(
             config,
@@ -121,7 +121,7 @@ def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder:
             logger=build_loggers(config, log_folder),
             callbacks=[
                 keep_best,
-                EarlyStopping(MONITOR, patience=settings.patience, check_on_train_epoch_end=False),
+                EarlyStopping(DECIDING_LOSS, patience=settings.patience, check_on_train_epoch_end=False),
                 *([TrainingProgress()] if log_folder else []),
             ],
         )

@@ -16,10 +16,9 @@ from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.memory_bank import MemoryBank
+from unirouter_torch.training.module import DECIDING_LOSS
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 from unirouter_torch.training.optimizer import build_schedule
-
-MONITOR = "validation/loss_training_llms"
 
 
 class EpisodeParts(NamedTuple):
@@ -121,7 +120,7 @@ class JointModule(LightningModule):
             calibration=self._outcomes(self._pass(batch), batch),
             target=Outcomes(self._validation_embedding, self.validation_error, self.validation_observed),
         )
-        self.log(MONITOR, self._loss(episode), on_epoch=True, batch_size=1)
+        self.log(DECIDING_LOSS, self._loss(episode), on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with one learning rate for the encoder and one for the head, both set anew at every step."""

@@ -29,11 +29,16 @@ def pretrain(config: TrainConfig) -> Router:
         The router, which ``output_dir/router`` holds.
 
     Raises:
-        ConfigError: ``data.tables`` is empty.
+        ConfigError: ``data.tables`` is empty, or ``encoder_training.mode`` is not ``frozen``.
         UniRouterError: The data, the encoder or the output folder cannot be used.
     """
     if not config.data.tables:
         raise ConfigError("data.tables: got none, expected at least one table. Add --data.tables '[FOLDER, ...]'.")
+    if config.encoder_training.mode != "frozen":
+        raise ConfigError(
+            f"encoder_training.mode: got {config.encoder_training.mode}, expected frozen: a router without a pool is "
+            "trained over a frozen encoder."
+        )
     folder = Path(config.output_dir)
     write_config(config, folder / "config.yaml")
     encoder = load_encoder(config)
