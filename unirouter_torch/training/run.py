@@ -15,7 +15,7 @@ from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import single_llm_quality
-from unirouter_torch.evaluation.metrics import score_method
+from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.methods.clustering import centroids_of
@@ -210,8 +210,10 @@ def report_tuned(report: EvaluationReport, end_to_end: EndToEnd, trial: Trial) -
     """The report with the tuned router in the place of ``end_to_end``, and the frozen one as ``end_to_end_frozen``."""
     estimated, test = apply_method(end_to_end, trial), trial.test
     scores = score_method(estimated, trial.test_cost, test.error, test.observed, report.convention)
-    frozen = {"end_to_end_frozen": report.methods["end_to_end"]}
-    return replace(report, methods=report.methods | frozen | {"end_to_end": scores})
+    methods: dict[str, MethodScores] = {}
+    for name, found in report.methods.items():
+        methods |= {"end_to_end_frozen": found, "end_to_end": scores} if name == "end_to_end" else {name: found}
+    return replace(report, methods=methods)
 
 
 def build_router(

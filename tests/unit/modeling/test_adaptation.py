@@ -171,6 +171,14 @@ def test_unknown_targets_of_lora_are_refused(encoders: dict[str, PromptEncoder],
         trainable(encoders["bert"], tmp_path, "lora", lora_targets=["wings"])
 
 
+def test_lora_without_its_package_says_what_to_install(
+    encoders: dict[str, PromptEncoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"got lora, which needs the package peft. Run `pip install"):
+        trainable(encoders["bert"], tmp_path, "lora")
+
+
 COMPILED = """
 import sys
 from pathlib import Path
