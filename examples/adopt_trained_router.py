@@ -2,8 +2,8 @@
 
 python examples/adopt_trained_router.py
 
-The outcomes here are simulated; put yours in their place. Half of the LLMs' 200 answered prompts calibrate the router, the
-other half show what it is worth.
+The outcomes here are simulated; put yours in their place. Half of the 200 prompts that the LLMs answered calibrate the
+router, the other half show what it is worth.
 """
 
 from unirouter_torch import Router
