@@ -37,7 +37,7 @@ def everything(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_every_method_is_evaluated_by_default(everything: Path) -> None:
     found = results(everything)
-    assert list(found["methods"]) == list(get_args(MethodName))
+    assert list(found["methods"]) == [name for name in get_args(MethodName) if name != "travelling"]
     assert all(0 < figures["area"] <= 1 for figures in found["methods"].values())
     oracle = found["methods"]["oracle"]["area"]
     assert all(figures["area"] <= oracle + 1e-9 for figures in found["methods"].values())
