@@ -56,7 +56,8 @@ def _pool_table(router: "Router") -> Table:
     from unirouter_torch.routing.cluster_error import overall_error
 
     pool = router.pool
-    caption = f"{len(router.calibration.texts)} calibration prompts; cost in {pool.cost_unit}"
+    estimated = " (estimated)" if pool.cost_is_estimate else ""
+    caption = f"{len(router.calibration.texts)} calibration prompts; cost in {pool.cost_unit}{estimated}"
     table = Table(title=f"{len(pool.names)} LLMs", caption=caption, title_justify="left", caption_justify="left")
     for name in ("LLM", "outcomes", "error", "cost"):
         table.add_column(name, justify="left" if name == "LLM" else "right")
