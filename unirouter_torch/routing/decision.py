@@ -3,6 +3,8 @@
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.shapes import CostVector, ErrorMatrix, LLMIndex, ObservedMatrix
@@ -34,11 +36,16 @@ def choose_llm(
         raise PoolError(f"cost_weight: expected a finite number of at least 0, got {cost_weight}.")
     if not torch.isfinite(cost).all():
         raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
-    total = estimated_error + cost_weight * cost.to(estimated_error.dtype)
     if available is not None:
         if not available.any(-1).all():
             raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")
-        total = total.masked_fill(~available, math.inf)
+        estimated_error = estimated_error.masked_fill(~available, math.inf)
+    return smallest_total(estimated_error, cost, cost_weight)
+
+
+def smallest_total(estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, ""]) -> LLMIndex:
+    """The rule of :func:`choose_llm` without its checks, so that an exported router can hold it as a graph."""
+    total = estimated_error + cost_weight * cost.to(estimated_error.dtype)
     # argmin returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
     by_cost = torch.argsort(cost, stable=True)
     return by_cost[total[:, by_cost].argmin(-1)]
