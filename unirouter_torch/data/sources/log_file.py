@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".jsonl")
 
 _LLM_COLUMNS = ("params_b", "price_in", "price_out")
 _TYPES = {column: pa.string() for column in ("prompt", "llm", "prompt_id", "source")} | {
-    column: pa.float64() for column in ("score", "cost", "output_tokens", *_LLM_COLUMNS)
+    column: pa.float64() for column in ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
 }
 _LARGEST_BLOCK = 2**31 - 1
 
@@ -50,8 +50,7 @@ def read_log(path: Path) -> SourceTables:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file. Correct data.path.")
-    _check_encoding(path)
-    rows, place = _parsed(path), str(path)
+    rows, place = parse_log(path), str(path)
     check_shape(rows, place)
     text, llm = text_column(rows, "prompt", place), text_column(rows, "llm", place)
     prompt_id = text_column(rows, "prompt_id", place) if "prompt_id" in rows.column_names else _derived_ids(text)
@@ -72,6 +71,22 @@ def read_log(path: Path) -> SourceTables:
     )
 
 
+def parse_log(path: Path) -> pa.Table:
+    """The columns of a log that are not null throughout, unchecked.
+
+    Raises:
+        DataError: The file is not in UTF-8 or cannot be parsed.
+    """
+    _check_encoding(path)
+    # one block, so that the parser counts rows from the start
+    block_size = min(path.stat().st_size + 1, _LARGEST_BLOCK)
+    try:
+        table = _parsed_csv(path, block_size) if path.suffix == ".csv" else _parsed_jsonl(path, block_size)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: {_with_data_row(str(error))}. Correct the row, or write the file again.") from None
+    return table.select([number for number, column in enumerate(table.columns) if column.null_count < table.num_rows])
+
+
 def _check_encoding(path: Path) -> None:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -79,16 +94,6 @@ def _check_encoding(path: Path) -> None:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: expected UTF-8 ({error}). Save it in UTF-8.") from None
-
-
-def _parsed(path: Path) -> pa.Table:
-    """Columns that are not null throughout; one block, so that the parser counts rows from the start."""
-    block_size = min(path.stat().st_size + 1, _LARGEST_BLOCK)
-    try:
-        table = _parsed_csv(path, block_size) if path.suffix == ".csv" else _parsed_jsonl(path, block_size)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: {_with_data_row(str(error))}. Correct the row, or write the file again.") from None
-    return table.select([number for number, column in enumerate(table.columns) if column.null_count < table.num_rows])
 
 
 def _parsed_csv(path: Path, block_size: int) -> pa.Table:
