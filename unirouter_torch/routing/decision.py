@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.shapes import CostVector, ErrorMatrix, LLMIndex, ObservedMatrix
+from unirouter_torch.shapes import CostVector, ErrorMatrix, LLMIndex, LLMSubset, ObservedMatrix
 
 
 def choose_llm(
@@ -40,12 +40,25 @@ def choose_llm(
         if not available.any(-1).all():
             raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")
         estimated_error = estimated_error.masked_fill(~available, math.inf)
-    return smallest_total(estimated_error, cost, cost_weight)
+    return smallest_total(estimated_error, cost, cost_weight, order_by_cost(cost))
 
 
-def smallest_total(estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, ""]) -> LLMIndex:
-    """The rule of :func:`choose_llm` without its checks, so that an exported router can hold it as a graph."""
+def order_by_cost(cost: CostVector) -> LLMSubset:
+    """Columns of the LLMs from cheap to dear, equal costs by column."""
+    return torch.argsort(cost, stable=True)
+
+
+def smallest_total(
+    estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, ""], by_cost: LLMSubset
+) -> LLMIndex:
+    """The rule of :func:`choose_llm` alone, without its checks, as a graph can hold it that another program runs.
+
+    Args:
+        estimated_error: As there.
+        cost: As there.
+        cost_weight: As there, or one number as a tensor.
+        by_cost: What :func:`order_by_cost` gives.
+    """
     total = estimated_error + cost_weight * cost.to(estimated_error.dtype)
     # argmin returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
-    by_cost = torch.argsort(cost, stable=True)
     return by_cost[total[:, by_cost].argmin(-1)]

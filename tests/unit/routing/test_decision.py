@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.routing.decision import choose_llm, smallest_total
+from unirouter_torch.routing.decision import choose_llm, order_by_cost, smallest_total
 
 seeds = st.integers(0, 10_000)
 weights = st.floats(0, 10)
@@ -58,7 +58,8 @@ def test_dominated_llm_is_never_chosen(seed: int, weight: float) -> None:
 @given(seeds, weights)
 def test_rule_without_checks_is_the_same_rule(seed: int, weight: float) -> None:
     error, cost = (part.float() for part in instance(seed))
-    assert torch.equal(smallest_total(error, cost, torch.tensor(weight)), choose_llm(error, cost, weight))
+    chosen = smallest_total(error, cost, torch.tensor(weight), order_by_cost(cost))
+    assert torch.equal(chosen, choose_llm(error, cost, weight))
 
 
 def test_equal_scores_go_to_the_cheaper_llm_then_to_the_lower_column() -> None:
