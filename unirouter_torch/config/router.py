@@ -35,6 +35,9 @@ class HeadConfig:
     """Inverse squared width of a cluster at the K-means warm start [1 / squared distance], positive."""
     initial_shrinkage: float = 5.0
     """Shrinkage of cluster errors before training [prompts], positive; training learns it."""
+    start_from: str | None = None
+    """A trained router that training starts from, a folder or ``unirouter-minilm``: its clusters, difficulty and
+    shrinkage, and its encoder where it brings one. K-means when not given."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -214,6 +214,11 @@ class TrainConfig:
         at_least("seed", self.seed, 0)
         if "travelling" in (self.evaluation.methods or ()) and not self.data.tables:
             raise ConfigError("data.tables: got none, expected the tables that the method travelling trains on.")
+        if self.head.start_from is not None and self.evaluation.sweeps.num_clusters:
+            raise ConfigError(
+                f"evaluation.sweeps.num_clusters: got {self.evaluation.sweeps.num_clusters}, expected none with "
+                "head.start_from, whose router has its clusters. Add --evaluation.sweeps.num_clusters '[]'."
+            )
 
 
 def methods_of(config: TrainConfig) -> list[MethodName]:

@@ -1,7 +1,6 @@
 """The output of an encoder's lower layers, computed once and kept on disk."""
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.errors import ArtifactError
 from unirouter_torch.modeling.embedding_cache import PART_SIZE
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.layers import LowerLayers
+from unirouter_torch.modeling.tensor_cache import read_cached, write_cached
 from unirouter_torch.modeling.token_rows import batches_by_length, pad_rows, tokenize_rows
 from unirouter_torch.progress import progress
-from unirouter_torch.storage import read_tensors, write_tensors
 
 _BATCH_SIZE = 64
 
@@ -58,10 +56,10 @@ def lower_layers_with_cache(
     for part in progress(parts, f"Lower layers of {len(texts):,} prompts", enabled=show_progress):
         path = cache_dir / f"{_key(facts, [tokens[row] for row in part])}.layers.safetensors"
         lengths = [len(tokens[row]) for row in part]
-        found = _read(path, sum(lengths), encoder.dim, dtype)
+        found = read_cached(path, "hidden", (sum(lengths), encoder.dim), dtype)
         if found is None:
             found = _compute(lower, [tokens[row] for row in part], encoder.tokenizer.pad_token_id or 0).to(dtype)
-            _write(path, found)
+            write_cached(path, "hidden", found)
         for row, vectors in zip(part, torch.split(found, lengths), strict=True):
             hidden[row] = vectors
     return hidden
@@ -84,28 +82,3 @@ def _compute(lower: LowerLayers, tokens: Sequence[Tensor], filler: int) -> Float
         output = lower(input_ids.long().to(device), mask.to(device)).cpu()
         vectors += [output[row, : len(ids)] for row, ids in enumerate(rows)]
     return torch.cat(vectors)
-
-
-def _read(path: Path, num_tokens: int, dim: int, dtype: torch.dtype) -> Tensor | None:
-    try:
-        if not path.exists():
-            return None
-        hidden = read_tensors(path).get("hidden")
-    except (ArtifactError, OSError) as error:
-        warnings.warn(f"the cached output of layers is computed anew: {error}", stacklevel=2)
-        return None
-    if hidden is None or hidden.shape != (num_tokens, dim) or hidden.dtype != dtype:
-        warnings.warn(f"{path}: expected {num_tokens} vectors of length {dim}; computing them anew.", stacklevel=2)
-        return None
-    return hidden
-
-
-def _write(path: Path, hidden: Tensor) -> None:
-    try:
-        write_tensors(path, {"hidden": hidden})
-    except OSError as error:
-        warnings.warn(
-            f"{path.parent}: cannot be written ({error.strerror}); going on without the cache of layers. "
-            "Choose another cache folder.",
-            stacklevel=2,
-        )

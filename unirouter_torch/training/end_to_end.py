@@ -16,6 +16,7 @@ from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
 from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
 from unirouter_torch.training.head_training import shared_centroids, train_head, warm_start
 from unirouter_torch.training.other_tables import OtherTable
+from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.validation import ValidationSet, validation_set
 
 FEWEST_LLMS_TO_HOLD_OUT_FROM = 10
@@ -25,7 +26,7 @@ FEWEST_PROMPTS = 4
 class EndToEnd(RoutingMethod[ClusterError]):
     """Soft clusters on both sides: ``p(x) . Psi(h)``, with ``Psi`` formed through the same ``p``, trained together.
 
-    The head starts from K-means and trains on episodes that look like onboarding (see
+    The head starts from K-means or from a trained router, and trains on episodes that look like onboarding (see
     :class:`~unirouter_torch.training.episodes.EpisodeDataset`), of this table and of others beside it. The weights of
     the least cross-entropy of the training LLMs on this table's validation prompts are kept, so that a table with
     little to learn from trains for a few steps only.
@@ -91,6 +92,8 @@ class EndToEnd(RoutingMethod[ClusterError]):
         return order[:num_held_out].sort().values, order[num_held_out:].sort().values
 
     def _warm_start(self, train: Outcomes, tuning: Tuning) -> ClusterHead:
+        if start := read_starting_router(self.config):
+            return start.head
         embeddings = [train.embedding, *(other.train.embedding for other in self.others)]
         num_clusters = max(1, min(self.config.head.num_clusters, sum(map(len, embeddings)) // 4))
         if self.others:

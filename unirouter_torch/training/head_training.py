@@ -74,7 +74,8 @@ def train_head(
             config,
             max_steps=settings.max_steps,
             val_check_interval=min(settings.validate_every, settings.max_steps),
-            num_sanity_val_steps=0,
+            # the weights of a trained router compete with those of every step
+            num_sanity_val_steps=0 if config.head.start_from is None else -1,
             logger=build_loggers(config, log_folder),
             callbacks=[keep_best, *([TrainingProgress()] if log_folder else [])],
         )

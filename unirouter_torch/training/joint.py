@@ -15,9 +15,9 @@ from unirouter_torch.data.splits import Split
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.trials import Trial
 from unirouter_torch.modeling.adaptation import check_trainable, make_trainable
-from unirouter_torch.modeling.embedding_cache import default_cache_dir
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.tensor_cache import cache_folder
 from unirouter_torch.shapes import Embedding
 from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
@@ -71,12 +71,11 @@ def train_jointly(
     """
     check_encoder_training(config, encoder)
     seed = trial.tuning.seed
-    cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
     trainable = make_trainable(
         encoder,
         texts,
         config.encoder_training,
-        cache_dir=cache_dir,
+        cache_dir=cache_folder(config.data.cache_dir),
         seed=seed,
         show_progress=log_folder is not None,
     )

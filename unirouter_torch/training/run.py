@@ -19,10 +19,11 @@ from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
+from unirouter_torch.modeling.embedding_cache import embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
+from unirouter_torch.modeling.tensor_cache import cache_folder
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
@@ -31,6 +32,7 @@ from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
 from unirouter_torch.training.joint import check_encoder_training, train_jointly
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.other_tables import OtherTable
+from unirouter_torch.training.starting_router import load_encoder_to_start_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +98,13 @@ def run(config: TrainConfig) -> RunResult:
 
 
 def load_encoder(config: TrainConfig) -> PromptEncoder:
-    """The prompt encoder of the config.
+    """The prompt encoder of the config, or that of the router to start from where it brings one.
 
     Raises:
         ArtifactError: It is not found, damaged, or of a kind that is not supported.
-        ConfigError: It cannot be read or trained as the config asks.
+        ConfigError: It cannot be read or trained as the config asks, or does not fit the router to start from.
     """
-    encoder = PromptEncoder.from_pretrained(
-        config.encoder.name, revision=config.encoder.revision, max_length=config.encoder.max_length
-    )
+    encoder = load_encoder_to_start_from(config)
     check_encoder_training(config, encoder)
     return encoder
 
@@ -153,8 +153,8 @@ def embed_texts(
     config: TrainConfig, encoder: PromptEncoder, texts: Sequence[str], *, show_progress: bool = True
 ) -> Embedding:
     """Embeddings of some prompts, from the cache of the config where it can."""
-    cache_dir = Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
-    return embed_with_cache(encoder, texts, cache_dir=cache_dir, show_progress=show_progress)
+    folder = cache_folder(config.data.cache_dir)
+    return embed_with_cache(encoder, texts, cache_dir=folder, show_progress=show_progress)
 
 
 def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:

@@ -13,6 +13,7 @@ from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
 from unirouter_torch.training.end_to_end import describe_head, represent_by
 from unirouter_torch.training.head_training import shared_centroids, train_head, warm_start
 from unirouter_torch.training.other_tables import OtherTable
+from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.validation import validation_set
 
 
@@ -29,7 +30,8 @@ def train_travelling_head(others: Sequence[OtherTable], config: TrainConfig, see
     """
     embeddings = [other.train.embedding for other in others]
     num_clusters = max(1, min(config.head.num_clusters, sum(map(len, embeddings)) // 4))
-    head = warm_start(shared_centroids(embeddings, num_clusters, seed), config)
+    start = read_starting_router(config)
+    head = start.head if start else warm_start(shared_centroids(embeddings, num_clusters, seed), config)
     validation = [
         validation_set(
             other.name,

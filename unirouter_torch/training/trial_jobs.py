@@ -21,6 +21,7 @@ from unirouter_torch.storage import read_json, write_json
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.run import EmbeddedTable, load_encoder, prepare_trial, tune_encoder
+from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")
 """Methods that are trained with the very LLMs that are onboarded, so that none of them joins alone."""
@@ -70,15 +71,20 @@ def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
     """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
     data, encoder = asdict(config.data), asdict(config.encoder)
     del data["path"], data["cache_dir"], data["tables"]
-    return digest_of([__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash])
+    facts = [__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash]
+    start = read_starting_router(config)
+    return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
 
 
 def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) -> str:
-    """Digest of the settings that a method has: for those that train a head, how, and on which other tables."""
+    """Digest of the settings that a method has: for those that train a head, how, from where, and on which tables."""
     if name not in TRAINED:
         return ""
     parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
+    del parts[0]["start_from"]
     parts += [[other.content_hash for other in embedded.others]]
+    if start := digest_of_start(config):
+        parts.append(start)
     trains_encoder = name == "end_to_end" and config.encoder_training.mode != "frozen"
     return digest_of([*parts, asdict(config.encoder_training)] if trains_encoder else parts)
 

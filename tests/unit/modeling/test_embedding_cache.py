@@ -9,7 +9,7 @@ from tiny_encoder import PROMPTS
 
 from unirouter_torch.errors import DataError
 from unirouter_torch.modeling import embedding_cache
-from unirouter_torch.modeling.embedding_cache import default_cache_dir, embed_with_cache
+from unirouter_torch.modeling.embedding_cache import embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.storage import write_tensors
 
@@ -174,14 +174,6 @@ def test_half_a_surrogate_pair_can_be_cached(encoder: PromptEncoder, tmp_path: P
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert embed_with_cache(encoder, ["otter \ud83d"], cache_dir=tmp_path).shape == (1, encoder.dim)
-
-
-def test_default_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_cache_dir() == tmp_path / "xdg" / "unirouter_torch"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / ".cache" / "unirouter_torch"
 
 
 def test_longest_prompts_come_first(encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

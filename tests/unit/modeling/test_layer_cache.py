@@ -66,7 +66,7 @@ def test_damaged_file_is_made_anew(encoder: PromptEncoder, tmp_path: Path) -> No
 
 def test_folder_that_cannot_be_written_costs_a_warning(encoder: PromptEncoder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="without the cache of layers"):
+    with pytest.warns(UserWarning, match="without the cache"):
         hidden = lower_layers_with_cache(encoder, 1, PROMPTS, cache_dir=tmp_path / "file")
     assert len(hidden) == len(PROMPTS)
 
