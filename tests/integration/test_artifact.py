@@ -67,6 +67,11 @@ def test_cost_weight_is_in_units_of_the_reference_cost(router: Router) -> None:
         assert other.cost[other.llm] == min(other.cost.values())
 
 
+@pytest.mark.parametrize("cost_weight", [0.0, 0.1, 1.0])
+def test_choosing_names_the_llms_of_the_routes(router: Router, cost_weight: float) -> None:
+    assert router.choose(PROMPTS, cost_weight) == [route.llm for route in router.route(PROMPTS, cost_weight)]
+
+
 def test_new_llm_joins_survives_saving_and_leaves(router: Router, tmp_path: Path) -> None:
     router.add_llm("perfect", dict.fromkeys(router.calibration.prompt_ids, 1.0), cost=0.0)
     router.save_pretrained(tmp_path / "grown")
@@ -85,6 +90,7 @@ def test_new_llm_joins_survives_saving_and_leaves(router: Router, tmp_path: Path
         (lambda router: router.add_llm("new", {router.calibration.prompt_ids[0]: 1.0}, -1.0), "cost of 'new'"),
         (lambda router: router.route("one string"), "list of prompts"),
         (lambda router: router.route(PROMPTS, cost_weight=-1.0), "cost_weight"),
+        (lambda router: router.choose("one string"), "list of prompts"),
     ],
 )
 def test_what_makes_no_sense_is_refused(router: Router, change, message: str) -> None:

@@ -25,9 +25,9 @@ from unirouter_torch.modeling.router_files import (
     tensors_of,
 )
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
-from unirouter_torch.routing.decision import choose_llm
+from unirouter_torch.routing.decision import choose_llms
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import Embedding, ErrorMatrix
+from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 from unirouter_torch.storage import (
     atomic_folder,
     check_folder,
@@ -92,8 +92,7 @@ class Router(nn.Module):
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
-        features = self.head.cluster_error(ClusterSums(*(sums.to(embedding.device) for sums in self.pool.sums)))
-        return estimate_error(self.head(embedding), features)
+        return estimate_error(self.head(embedding), self._cluster_error())
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
@@ -101,6 +100,7 @@ class Router(nn.Module):
         estimated: ErrorMatrix = self(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
         return estimated.cpu()
 
+    @torch.inference_mode()
     def route(self, prompts: Sequence[str], cost_weight: float = DEFAULT_COST_WEIGHT) -> list[Route]:
         """Choose an LLM for each prompt.
 
@@ -115,12 +115,8 @@ class Router(nn.Module):
         Raises:
             PoolError: ``cost_weight`` is negative or not finite, ``prompts`` is one string, or the pool is empty.
         """
-        if isinstance(prompts, str):
-            raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
-        if not self.pool.names:
-            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
-        estimated = self.estimate_error(prompts)
-        chosen = choose_llm(estimated, self.pool.relative_cost, cost_weight)
+        chosen, probability = self._choose(prompts, cost_weight)
+        estimated = estimate_error(probability, self._cluster_error())
         cost = dict(zip(self.pool.names, self.pool.cost.tolist(), strict=True))
         return [
             Route(
@@ -130,6 +126,37 @@ class Router(nn.Module):
             )
             for column, errors in zip(chosen.tolist(), estimated.tolist(), strict=True)
         ]
+
+    def choose(self, prompts: Sequence[str], cost_weight: float = DEFAULT_COST_WEIGHT) -> list[str]:
+        """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
+
+        Memory does not grow with prompts x LLMs.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: As in :meth:`route`.
+
+        Returns:
+            The name for each prompt, in order. Equal scores go to the cheaper LLM.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        return [self.pool.names[column] for column in self._choose(prompts, cost_weight)[0].tolist()]
+
+    @torch.inference_mode()
+    def _choose(self, prompts: Sequence[str], cost_weight: float) -> tuple[LLMIndex, ClusterProbability]:
+        if isinstance(prompts, str):
+            raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
+        if not self.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
+        probability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        return choose_llms(probability, self._cluster_error(), self.pool.relative_cost, cost_weight), probability
+
+    def _cluster_error(self) -> ClusterError:
+        """Cluster errors of the LLMs of the pool, on the device of the head."""
+        device = self.head.log_shrinkage.device
+        return self.head.cluster_error(ClusterSums(*(sums.to(device) for sums in self.pool.sums)))
 
     def add_llm(self, name: str, scores: Mapping[str, float], cost: float) -> None:
         """Let a new LLM join the pool from its outcomes on calibration prompts; nothing is trained.

@@ -1,13 +1,89 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
 import math
+from typing import NamedTuple, NoReturn
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.shapes import CostVector, ErrorMatrix, LLMIndex, LLMSubset, ObservedMatrix
+from unirouter_torch.routing.pruning import undominated_llms
+from unirouter_torch.shapes import (
+    ClusterError,
+    ClusterProbability,
+    CostVector,
+    ErrorMatrix,
+    LLMIndex,
+    LLMSubset,
+    ObservedMatrix,
+)
+
+TIE_ROUNDINGS = 16
+"""Sums that lie this many roundings of 1 apart, or closer, are equal; for float32 that is an error of 2e-6.
+
+The order in which a device adds up an estimate moves it by less. So equal LLMs are a tie everywhere.
+"""
+
+PAIRS_AT_ONCE = 2**20
+"""Pairs of prompt and LLM whose sums are held together: few enough to stay in the cache of a CPU."""
+
+PROMPTS_PER_LLM_TO_PRUNE = 4
+"""With fewer prompts for each LLM, looking for dominated LLMs costs more than it saves."""
+
+
+@torch.no_grad()
+def choose_llms(
+    cluster_probability: ClusterProbability,
+    cluster_error: ClusterError,
+    cost: CostVector,
+    cost_weight: float,
+    available: ObservedMatrix | None = None,
+) -> LLMIndex:
+    """Pick the LLM with the smallest ``p(x) . Psi(h) + cost_weight * cost`` for every prompt.
+
+    The sums of a few prompts are held at a time, never all, so memory beyond the inputs does not grow with the
+    prompts. Arithmetic is in float32 (float64 for float64 probabilities), whatever the precision of the inputs.
+
+    Args:
+        cluster_probability: Soft assignment of the prompts; rows sum to one.
+        cluster_error: Cluster errors of the LLMs.
+        cost: Cost of one prompt relative to a reference cost [1].
+        cost_weight: Error accepted to save one reference cost [1]; 0 ignores cost.
+        available: Which LLMs may be chosen for which prompt; all by default.
+
+    Returns:
+        Column of the chosen LLM. Equal sums go to the cheaper LLM, then to the lower column.
+
+    Raises:
+        PoolError: ``cost_weight`` is negative or not finite, a cost is not finite, a prompt has no available LLM, or an
+            estimate is not a number.
+
+    Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
+    """
+    _check(cost, cost_weight)
+    dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
+    by_cost = order_by_cost(cost)
+    added = (cost_weight * beyond_cheapest(cost))[by_cost].to(device, dtype)
+    by_cost = by_cost.to(device)
+    cluster_error = cluster_error.to(device, dtype)[by_cost]
+    if available is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
+        kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
+        by_cost, added, cluster_error = by_cost[kept], added[kept], cluster_error[kept]
+    deck = _deal(len(by_cost), device)
+    added = added[deck.place].masked_fill(deck.is_blank, math.inf)
+    transposed, llm = cluster_error[deck.place].T.contiguous(), by_cost[deck.place]
+    num_prompts = max(1, PAIRS_AT_ONCE // len(llm))
+    total = added.new_empty(min(num_prompts, len(cluster_probability)), len(llm))
+    chosen = by_cost.new_empty(len(cluster_probability))
+    for start in range(0, len(chosen), num_prompts):
+        prompts = slice(start, start + num_prompts)
+        probability = cluster_probability[prompts].to(dtype)
+        tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
+        if available is not None:
+            tile.masked_fill_(~available[prompts].index_select(1, llm), math.inf)
+        torch.index_select(by_cost, 0, _first_least(tile.view(len(tile), deck.length, -1)), out=chosen[prompts])
+    return chosen
 
 
 def choose_llm(
@@ -16,7 +92,7 @@ def choose_llm(
     cost_weight: float,
     available: ObservedMatrix | None = None,
 ) -> LLMIndex:
-    """Pick the LLM with the smallest ``estimated_error + cost_weight * cost`` for every prompt.
+    """The same choice from estimated errors that are at hand, of any routing method.
 
     Args:
         estimated_error: Estimated error of each LLM on each prompt, in [0, 1].
@@ -25,27 +101,17 @@ def choose_llm(
         available: Which LLMs may be chosen for which prompt; all by default.
 
     Returns:
-        Column of the chosen LLM. Equal scores go to the cheaper LLM, then to the lower column.
+        Column of the chosen LLM. Equal sums go to the cheaper LLM, then to the lower column.
 
     Raises:
-        PoolError: ``cost_weight`` is negative or not finite, a cost is not finite, or a prompt has no available LLM.
-
-    Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
+        PoolError: As in :func:`choose_llms`.
     """
-    if not (math.isfinite(cost_weight) and cost_weight >= 0):
-        raise PoolError(f"cost_weight: expected a finite number of at least 0, got {cost_weight}.")
-    if not torch.isfinite(cost).all():
-        raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
+    _check(cost, cost_weight)
     if available is not None:
         if not available.any(-1).all():
             raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")
         estimated_error = estimated_error.masked_fill(~available, math.inf)
     return smallest_total(estimated_error, cost, cost_weight, order_by_cost(cost))
-
-
-def order_by_cost(cost: CostVector) -> LLMSubset:
-    """Columns of the LLMs from cheap to dear, equal costs by column."""
-    return torch.argsort(cost, stable=True)
 
 
 def smallest_total(
@@ -59,6 +125,74 @@ def smallest_total(
         cost_weight: As there, or one number as a tensor.
         by_cost: What :func:`order_by_cost` gives.
     """
-    total = estimated_error + cost_weight * cost.to(estimated_error.dtype)
-    # argmin returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
-    return by_cost[total[:, by_cost].argmin(-1)]
+    dtype = torch.promote_types(estimated_error.dtype, torch.float32)
+    total = (estimated_error + (cost_weight * beyond_cheapest(cost)).to(dtype))[:, by_cost]
+    is_least = total <= total.amin(-1, keepdim=True) + tie_tolerance(dtype)
+    # argmax returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
+    return by_cost[is_least.to(torch.int32).argmax(-1)]
+
+
+def beyond_cheapest(cost: CostVector) -> CostVector:
+    """Cost of each LLM less that of the cheapest.
+
+    What all LLMs share decides nothing. Without it the least sum lies in [0, 1], where rounding is known.
+    """
+    return cost - cost.min()
+
+
+def order_by_cost(cost: CostVector) -> LLMSubset:
+    """Columns from the cheapest to the dearest, the lower one first where costs are equal: the order of ties."""
+    return torch.argsort(cost, stable=True)
+
+
+def tie_tolerance(dtype: torch.dtype) -> float:
+    """Largest difference of two sums that counts as none."""
+    return TIE_ROUNDINGS * torch.finfo(dtype).eps
+
+
+class _Deck(NamedTuple):
+    """How LLMs in order of cost are dealt to the columns of a matrix.
+
+    Seen as ``length`` rows, each column of these rows holds a run of LLMs, the cheapest run first. The minimum over
+    the rows is then one of neighbouring vectors, which is fast, and tells which run holds the least sum.
+
+    Attributes:
+        place: Place in order of cost of each column's LLM.
+        is_blank: Columns that only fill up.
+        length: LLMs of one run; there are about as many runs.
+    """
+
+    place: LLMSubset
+    is_blank: Bool[Tensor, " llm"]
+    length: int
+
+
+def _deal(num_llms: int, device: torch.device) -> _Deck:
+    length = math.isqrt(num_llms)
+    num_runs = math.ceil(num_llms / length)
+    place = torch.arange(length * num_runs, device=device).view(num_runs, length).T.flatten()
+    return _Deck(place=place.clamp(max=num_llms - 1), is_blank=place >= num_llms, length=length)
+
+
+def _first_least(total: Float[Tensor, "prompt length run"]) -> LLMIndex:
+    """Place in order of cost of the first least sum of each prompt."""
+    least_of_run = total.amin(1)
+    limit = least_of_run.amin(1, keepdim=True) + tie_tolerance(total.dtype)
+    if not torch.isfinite(limit).all():
+        _explain(limit)
+    run = (least_of_run <= limit).to(torch.uint8).argmax(1)
+    within = total[torch.arange(len(total), device=total.device), :, run] <= limit
+    return run * total.shape[1] + within.to(torch.uint8).argmax(1)
+
+
+def _check(cost: CostVector, cost_weight: float) -> None:
+    if not (math.isfinite(cost_weight) and cost_weight >= 0):
+        raise PoolError(f"cost_weight: expected a finite number of at least 0, got {cost_weight}.")
+    if not torch.isfinite(cost).all():
+        raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
+
+
+def _explain(least: Float[Tensor, "prompt 1"]) -> NoReturn:
+    if least.isnan().any():
+        raise PoolError("cluster_probability, cluster_error: expected finite numbers, got NaN. Mend the estimates.")
+    raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.routing.decision import choose_llm, order_by_cost, smallest_total
+from unirouter_torch.routing import decision
+from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.routing.decision import choose_llm, choose_llms, order_by_cost, smallest_total
 
 seeds = st.integers(0, 10_000)
 weights = st.floats(0, 10)
@@ -87,3 +89,92 @@ def test_nan_cost_is_refused() -> None:
 def test_prompt_without_any_llm_is_refused() -> None:
     with pytest.raises(PoolError, match="available"):
         choose_llm(torch.zeros(1, 2), torch.ones(2), 0.1, torch.zeros(1, 2, dtype=torch.bool))
+
+
+@st.composite
+def tied_pools(draw):
+    """Prompts and LLMs on coarse dyadic grids, so that all sums are exact and many are equal."""
+    num_prompts, num_llms, num_clusters = draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 4))
+    generator = torch.Generator().manual_seed(draw(seeds))
+    ends = torch.randint(9, (num_prompts, num_clusters - 1), generator=generator).sort(1).values
+    probability = torch.nn.functional.pad(ends, (0, 1), value=8).diff(dim=1, prepend=ends.new_zeros(num_prompts, 1)) / 8
+    cluster_error = torch.randint(5, (num_llms, num_clusters), generator=generator) / 4
+    return probability, cluster_error, torch.randint(5, (num_llms,), generator=generator) / 4
+
+
+def enumerate_choices(probability, cluster_error, cost, weight, available=None) -> list[int]:
+    """The rule, pair by pair, in exact arithmetic."""
+    total = probability.double() @ cluster_error.double().T + weight * cost.double()
+    is_open = torch.ones_like(total, dtype=torch.bool) if available is None else available
+    return [
+        min((sums[llm], float(cost[llm]), llm) for llm in range(len(cost)) if may[llm])[2]
+        for sums, may in zip(total.tolist(), is_open.tolist(), strict=True)
+    ]
+
+
+dyadic_weights = st.sampled_from([0.0, 0.125, 0.5, 1.0, 4.0])
+
+
+@given(tied_pools(), dyadic_weights, st.sampled_from([torch.bfloat16, torch.float32, torch.float64]))
+def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, weight: float, dtype) -> None:
+    probability, cluster_error, cost = pool
+    chosen = choose_llms(probability.to(dtype), cluster_error.to(dtype), cost, weight)
+    assert chosen.tolist() == enumerate_choices(*pool, weight)
+
+
+@given(tied_pools(), dyadic_weights, st.integers(1, 40))
+def test_prompts_at_once_change_no_choice(pool, weight: float, pairs: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
+        assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
+
+
+@given(tied_pools(), dyadic_weights, seeds)
+def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    available = torch.rand(len(pool[0]), len(pool[2]), generator=generator) < 0.4
+    available[:, seed % len(pool[2])] |= ~available.any(-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_AT_ONCE", 8)
+        chosen = choose_llms(*pool, weight, available)
+    assert chosen.tolist() == enumerate_choices(*pool, weight, available)
+
+
+@given(tied_pools(), dyadic_weights)
+def test_pruning_changes_no_choice_ties_included(pool, weight: float) -> None:
+    probability, *llms = pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 0)
+        pruned = choose_llms(probability, *llms, weight)
+        patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 10**9)
+        assert torch.equal(pruned, choose_llms(probability, *llms, weight))
+
+
+@given(seeds, weights, st.sampled_from([1, 2, 3, 16, 17, 100]))
+def test_choices_from_clusters_are_those_from_their_estimates(seed: int, weight: float, num_llms: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probability = torch.randn(50, 7, generator=generator).mul(2).softmax(-1)
+    cluster_error, cost = torch.rand(num_llms, 7, generator=generator), torch.rand(num_llms, generator=generator)
+    estimated = estimate_error(probability, cluster_error)
+    assert torch.equal(choose_llms(probability, cluster_error, cost, weight), choose_llm(estimated, cost, weight))
+
+
+def test_llms_that_rounding_alone_parts_are_a_tie() -> None:
+    error = torch.tensor([[0.5, 0.5 + 1e-6, 0.5 + 3e-6]])
+    assert choose_llm(error, torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [1]
+    assert choose_llms(torch.ones(1, 1), error.T, torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [1]
+    assert choose_llm(error.double(), torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [0]
+
+
+def test_no_prompts_give_no_choices() -> None:
+    assert choose_llms(torch.zeros(0, 2), torch.zeros(3, 2), torch.ones(3), 0.1).tolist() == []
+
+
+def test_estimate_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(PoolError, match="NaN"):
+        choose_llms(torch.tensor([[1.0, math.nan]]), torch.zeros(3, 2), torch.ones(3), 0.1)
+
+
+def test_prompt_without_any_llm_is_refused_from_clusters() -> None:
+    with pytest.raises(PoolError, match="available"):
+        choose_llms(torch.ones(1, 1), torch.zeros(2, 1), torch.ones(2), 0.1, torch.zeros(1, 2, dtype=torch.bool))
