@@ -23,3 +23,7 @@ class PoolError(UniRouterError, ValueError):
 
 class ArtifactError(UniRouterError):
     """A saved router or encoder is missing, damaged, or of another format."""
+
+
+class TerminatedError(Exception):
+    """The process was asked to end (SIGTERM); what it needs to go on is saved."""

@@ -34,10 +34,11 @@ class ProgressBar:
     Args:
         description: A few words before the bar.
         total: Number of steps.
+        done: How many of them were done before.
     """
 
-    def __init__(self, description: str, total: int) -> None:
-        self._bar = tqdm(desc=description, total=total, **_intervals())
+    def __init__(self, description: str, total: int, *, done: int = 0) -> None:
+        self._bar = tqdm(desc=description, total=total, initial=done, **_intervals())
 
     def advance(self, **facts: float) -> None:
         """One step is done; ``facts`` stand behind the bar until the next call."""

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, TypeAlias
 
 from rich.console import Console
 
-from unirouter_torch.errors import UniRouterError
+from unirouter_torch.errors import TerminatedError, UniRouterError
 
 EXIT_USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 SETTINGS_EPILOG = "All other arguments are those of train.py: --config FILE, --dotted.key VALUE."
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -30,7 +32,7 @@ def guarded(command: Callable[[], None]) -> int:
     """Run a command; a user's mistake becomes one message on standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        with _plain_warnings(console):
+        with _plain_warnings(console), _heeding_sigterm():
             command()
     except UniRouterError as error:
         console.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
@@ -39,10 +41,27 @@ def guarded(command: Callable[[], None]) -> int:
     except OSError as error:
         console.print(f"[bold red]error:[/] {error.strerror or error}: {error.filename or ''}", markup=True)
         return EXIT_USER_ERROR
+    except TerminatedError as message:
+        console.print(str(message), markup=False)
+        return TERMINATED
     except KeyboardInterrupt:
         console.print("interrupted; what was finished is kept, the same command goes on from there")
         return INTERRUPTED
     return 0
+
+
+@contextlib.contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """SIGTERM ends the command as an interrupt does; a training takes the signal over, to save before it ends."""
+
+    def end(*_: Any) -> None:
+        raise TerminatedError("asked to end (SIGTERM); what was finished is kept, the same command goes on from there")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -121,6 +121,9 @@ class PromptEncoder(nn.Module):
         Args:
             folder: Where to; made where missing.
         """
+        # the state of the latest call, no part of the tokenizer
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
         with _quiet_transformers():
             self.network.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)

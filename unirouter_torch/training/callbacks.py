@@ -33,8 +33,16 @@ class KeepBest(Callback):
             trained = (item for item in pl_module.named_parameters() if item[1].requires_grad)
             self._weights = {name: value.detach().clone() for name, value in trained}
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put them back."""
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"step": self.step, "least": self._least, "weights": self._weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it from a checkpoint."""
+        self.step, self._least, self._weights = (state_dict[name] for name in ("step", "least", "weights"))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put them back; this is called even where a checkpoint left no step to do."""
         with torch.no_grad():
             for name, value in self._weights.items():
                 pl_module.get_parameter(name).copy_(value)
@@ -50,7 +58,8 @@ class TrainingProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar on the first process."""
         if trainer.is_global_zero:
-            self._bar = ProgressBar("Training steps", total=trainer.max_steps)
+            self._step = trainer.global_step
+            self._bar = ProgressBar("Training steps", total=trainer.max_steps, done=self._step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """One step more."""

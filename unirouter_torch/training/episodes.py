@@ -1,11 +1,11 @@
 """What one training step draws: a table, calibration prompts, target prompts, LLMs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from unirouter_torch.config.training import EpisodeConfig
 from unirouter_torch.shapes import LLMSubset, PromptSubset
@@ -91,3 +91,21 @@ class EpisodesOfTables(Dataset[Episode]):
         generator = torch.Generator().manual_seed(self.tables[0].seed * 1_000_003 + index)
         table = int(torch.multinomial(self._chance, 1, generator=generator))
         return self.tables[table][index]._replace(table=table)
+
+
+class EpisodesInOrder(Sampler[int]):
+    """Numbers of the episodes from ``start`` on, which a checkpoint sets; its length counts those before as well.
+
+    Args:
+        num_episodes: Number of all episodes.
+    """
+
+    def __init__(self, num_episodes: int) -> None:
+        self.num_episodes = num_episodes
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.num_episodes
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.num_episodes))

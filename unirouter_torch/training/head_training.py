@@ -1,6 +1,7 @@
 """Training of a cluster head on the outcomes of one table or several, by Lightning."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,11 +14,12 @@ from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.shapes import Centroids
-from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
+from unirouter_torch.training.callbacks import KeepBest
+from unirouter_torch.training.checkpoint import fingerprint_of_training
 from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.module import DECIDING_LOSS, RouterModule
 from unirouter_torch.training.objective import EpisodeOutcomes
-from unirouter_torch.training.trainer import build_loggers, build_trainer, quiet_lightning
+from unirouter_torch.training.trainer import fit
 from unirouter_torch.training.validation import ValidationSet
 
 CENTROID_PROMPTS = 2000
@@ -54,13 +56,16 @@ def train_head(
         validation: What the loss is watched on; at least one that decides.
         config: Episodes, optimizer, trainer, logger.
         seed: Seed of the episodes.
-        log_folder: Where learning curves go; no logs, no curves of area and no progress bar without it.
+        log_folder: Where learning curves and the checkpoint go; neither of them, no curves of area and no progress bar
+            without it.
 
     Returns:
         The step whose weights were kept.
 
     Raises:
-        ConfigError: The hardware that ``trainer`` asks for is not there.
+        ConfigError: The hardware that ``trainer`` asks for is not there, or the checkpoint is that of another training.
+        ArtifactError: The checkpoint is damaged.
+        TerminatedError: The process was asked to end, and has saved a checkpoint.
     """
     module = RouterModule(head, tables, validation, config, with_curves=log_folder is not None)
     keep_best = KeepBest(DECIDING_LOSS)
@@ -69,19 +74,33 @@ def train_head(
         for part in validation
     ]
     settings = config.trainer
-    with quiet_lightning():
-        trainer = build_trainer(
-            config,
-            max_steps=settings.max_steps,
-            val_check_interval=min(settings.validate_every, settings.max_steps),
-            # the weights of a trained router compete with those of every step
-            num_sanity_val_steps=0 if config.head.start_from is None else -1,
-            logger=build_loggers(config, log_folder),
-            callbacks=[keep_best, *([TrainingProgress()] if log_folder else [])],
-        )
-        trainer.fit(module, DataLoader(_episodes(tables, config, seed), batch_size=None), loaders)
+    fit(
+        module,
+        _episodes(tables, config, seed),
+        loaders,
+        config,
+        log_folder=log_folder,
+        fingerprint=_fingerprint(tables, validation, config, seed),
+        callbacks=[keep_best],
+        max_steps=settings.max_steps,
+        val_check_interval=min(settings.validate_every, settings.max_steps),
+        # the weights of a trained router compete with those of every step
+        num_sanity_val_steps=0 if config.head.start_from is None else -1,
+    )
     head.cpu().eval()
     return keep_best.step
+
+
+def _fingerprint(
+    tables: Sequence[Outcomes], validation: Sequence[ValidationSet], config: TrainConfig, seed: int
+) -> str:
+    hardware = {"accelerator", "devices", "strategy"}
+    settings = {name: value for name, value in asdict(config.trainer).items() if name not in hardware}
+    parts = [*tables, *(part.episodes[0].target for part in validation)]
+    return fingerprint_of_training(
+        [seed, settings, asdict(config.encoder), asdict(config.head), asdict(config.episodes), asdict(config.optimizer)],
+        [tensor for part in parts for tensor in part],
+    )
 
 
 def _episodes(tables: Sequence[Outcomes], config: TrainConfig, seed: int) -> EpisodesOfTables:

@@ -28,6 +28,7 @@ from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
+from unirouter_torch.training.checkpoint import remove_checkpoints
 from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
 from unirouter_torch.training.joint import check_encoder_training, train_jointly
 from unirouter_torch.training.methods import build_method
@@ -94,6 +95,7 @@ def run(config: TrainConfig) -> RunResult:
 
     router = build_router(encoder, embedded, end_to_end, trial.calibration_prompts, report)
     router.save_pretrained(folder / "router")
+    remove_checkpoints(folder / "logs")
     return RunResult(report=report, router=router)
 
 

@@ -1,19 +1,72 @@
-"""Lightning's trainer and loggers, as every training of this package has them."""
+"""Lightning's trainer, loggers and checkpoints, as every training has them."""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from torch.utils.data import DataLoader, Dataset
 
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.training.callbacks import TrainingProgress
+from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, LOG_EVERY, CheckpointFile, KeepCheckpoint
+from unirouter_torch.training.episodes import Episode, EpisodesInOrder
+
+
+def fit(
+    module: LightningModule,
+    episodes: Dataset[Episode],
+    validation: Any,
+    config: TrainConfig,
+    *,
+    log_folder: Path | None,
+    fingerprint: str,
+    callbacks: Sequence[Callback],
+    **settings: Any,
+) -> Trainer:
+    """Train a module in place, from the checkpoint of the same training where an interruption has left one.
+
+    Args:
+        module: What is trained.
+        episodes: All episodes, in their order.
+        validation: Loaders.
+        config: The run.
+        log_folder: Where learning curves and the checkpoint go; neither of them, and no bar, without it.
+        fingerprint: Tells the training from every other one.
+        callbacks: What happens beside the steps, apart from the bar and the checkpoint.
+        settings: Anything else that Lightning's trainer takes.
+
+    Raises:
+        ArtifactError: The checkpoint is damaged.
+        ConfigError: It is that of another training, or the hardware that ``trainer`` asks for is not there.
+        TerminatedError: The process was asked to end, and has saved a checkpoint.
+    """
+    order = EpisodesInOrder(len(episodes))  # type: ignore[arg-type]
+    loader = DataLoader(episodes, batch_size=None, sampler=order)
+    path = None if log_folder is None else log_folder / CHECKPOINT_NAME
+    beside = [] if path is None else [TrainingProgress(), KeepCheckpoint(path, order)]
+    with quiet_lightning():
+        trainer = build_trainer(
+            config,
+            logger=build_loggers(config, log_folder),
+            callbacks=[*callbacks, *beside],
+            plugins=[CheckpointFile(fingerprint)],
+            **settings,
+        )
+        try:
+            trainer.fit(module, loader, validation, ckpt_path=path if path is not None and path.exists() else None)
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
+    return trainer
 
 
 def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
@@ -33,7 +86,7 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
             devices=hardware.devices,
             strategy=hardware.strategy,
             check_val_every_n_epoch=None,
-            log_every_n_steps=10,
+            log_every_n_steps=LOG_EVERY,
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,

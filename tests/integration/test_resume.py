@@ -1,0 +1,71 @@
+"""Runs that are really killed, and what the same command makes of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from miniature import ROOT, miniature
+from threadpoolctl import threadpool_limits
+
+from unirouter_torch.config.files import parse_config
+from unirouter_torch.storage import sha256_of_file
+from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
+from unirouter_torch.training.run import run
+
+STEPS = ["--trainer.max_steps", "400", "--trainer.validate_every", "20", "--evaluation.methods", "[end_to_end]"]
+SECONDS_TO_WAIT = 300
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums over several threads round differently."""
+    with threadpool_limits(1):
+        yield
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [folder / "results.json", folder / "logs" / "metrics.csv", *(folder / "router").rglob("*")]
+    return {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files if file.is_file()}
+
+
+def end_while_training(arguments: list[str], checkpoint: Path, number: signal.Signals) -> tuple[int, str]:
+    """Start ``train.py``, send it a signal once there is a checkpoint; its exit code and what it said."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        while not checkpoint.exists():
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=SECONDS_TO_WAIT)
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def expected(workshop: Path) -> dict[str, str]:
+    with threadpool_limits(1):
+        run(parse_config(miniature(workshop, "--output_dir", str(workshop / "uninterrupted"), *STEPS)))
+    return contents(workshop / "uninterrupted")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_ended_run_goes_on_to_the_same_files(
+    number: signal.Signals, code: int, workshop: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    arguments = miniature(workshop, "--output_dir", str(tmp_path), *STEPS)
+    checkpoint = tmp_path / "logs" / CHECKPOINT_NAME
+    found, said = end_while_training(arguments, checkpoint, number)
+    assert found == code
+    assert "Traceback" not in said
+    assert ("the same command goes on from there" in said) is (number is signal.SIGTERM)
+    assert checkpoint.exists()
+    assert not (tmp_path / "router").exists()
+    run(parse_config(arguments))
+    assert contents(tmp_path) == expected
+    assert not checkpoint.exists()
