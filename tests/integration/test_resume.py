@@ -17,7 +17,7 @@ from unirouter_torch.storage import sha256_of_file
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.run import run
 
-STEPS = ["--trainer.max_steps", "400", "--trainer.validate_every", "20", "--evaluation.methods", "[end_to_end]"]
+STEPS = ["--trainer.max_steps", "200", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
 SECONDS_TO_WAIT = 300
 
 

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line; that of this process when not given.
 
     Returns:
-        Exit code: 0, 2 after a user's mistake, 130 after an interrupt.
+        Exit code: 0, 2 after a user's mistake, 130 after an interrupt, 143 after SIGTERM.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)

@@ -97,10 +97,8 @@ def _fingerprint(
     hardware = {"accelerator", "devices", "strategy"}
     settings = {name: value for name, value in asdict(config.trainer).items() if name not in hardware}
     parts = [*tables, *(part.episodes[0].target for part in validation)]
-    return fingerprint_of_training(
-        [seed, settings, asdict(config.encoder), asdict(config.head), asdict(config.episodes), asdict(config.optimizer)],
-        [tensor for part in parts for tensor in part],
-    )
+    facts = [asdict(part) for part in (config.encoder, config.head, config.episodes, config.optimizer)]
+    return fingerprint_of_training([seed, settings, *facts], [tensor for part in parts for tensor in part])
 
 
 def _episodes(tables: Sequence[Outcomes], config: TrainConfig, seed: int) -> EpisodesOfTables:
