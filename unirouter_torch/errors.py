@@ -21,6 +21,10 @@ class PoolError(UniRouterError, ValueError):
     """A pool of LLMs cannot do what it was asked to do."""
 
 
+class PoolConflictError(PoolError):
+    """Somebody else changed the saved pool meanwhile; nothing is lost, and the change can be made again."""
+
+
 class ArtifactError(UniRouterError):
     """A saved router or encoder is missing, damaged, or of another format."""
 

@@ -27,17 +27,30 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, or over the names and contents of all files of a folder."""
+    if path.is_file():
+        return sha256_of_file(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    listed = "".join(f"{sha256_of_file(item)}  {item.relative_to(path).as_posix()}\n" for item in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
     """Give an open file that takes the place of ``path`` when the block ends without an error.
 
     So ``path`` holds either its old content or the new one, never a part.
 
     Args:
         path: The file to write; its folder is made where missing.
+        replace: Whether it may be there already. If not, exactly one of several writers of one path succeeds.
 
     Yields:
         The file to write into.
+
+    Raises:
+        FileExistsError: The file is there and must not be replaced; it is left as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -50,12 +63,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+    except OSError as error:
+        if error.filename is None:
             error.filename = str(path)
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -66,6 +83,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         content: All bytes of the new file.
     """
     with atomic_file(path) as file:
+        file.write(content)
+
+
+def create_atomically(path: Path, content: bytes) -> None:
+    """Write a new file that appears whole or not at all.
+
+    Raises:
+        FileExistsError: The file exists; it is left as it is.
+    """
+    with atomic_file(path, replace=False) as file:
         file.write(content)
 
 
@@ -187,6 +214,13 @@ def check_folder(path: Path, kind: str, format_version: int) -> None:
             raise ArtifactError(f"{file}: this file is missing. Copy the {kind} whole, or save it again.")
         if sha256_of_file(file) != expected:
             raise ArtifactError(f"{file}: damaged, its checksum differs from the manifest. Save the {kind} again.")
+
+
+def raise_format_version(path: Path, format_version: int) -> None:
+    """Note in the manifest of a folder that a reader must know this format version now; a newer one stays."""
+    manifest = read_json(path / MANIFEST_NAME)
+    if manifest["format_version"] < format_version:
+        write_json(path / MANIFEST_NAME, manifest | {"format_version": format_version})
 
 
 def _may_be_replaced(path: Path, kind: str) -> bool:

@@ -77,7 +77,7 @@ def test_new_llm_joins_survives_saving_and_leaves(router: Router, tmp_path: Path
     router.save_pretrained(tmp_path / "grown")
     grown = Router.from_pretrained(tmp_path / "grown")
     assert all(route.llm == "perfect" for route in grown.route(PROMPTS))
-    grown.remove_llm("perfect")
+    grown.pool = grown.pool.without_llm("perfect")
     assert "perfect" not in grown.pool.names
 
 

@@ -1,5 +1,6 @@
 """The commands of the README do what it says, cut down to seconds."""
 
+import json
 import re
 import shlex
 import shutil
@@ -42,6 +43,7 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 def test_every_command_is_of_a_known_kind() -> None:
     kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
+    kinds = (*kinds, "unirouter pool ")
     assert all(line.startswith(kinds) for line in COMMANDS)
     assert all(commands(kind.strip()) for kind in kinds)
 
@@ -54,6 +56,23 @@ def test_make_targets_exist() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_pool_commands_run(home: Path) -> None:
+    prompts = json.loads((home / "runs/quickstart/router/calibration_prompts.json").read_text())
+    (home / "scores.csv").write_text("\n".join(["prompt_id,score", *(f"{one['prompt_id']},1" for one in prompts)]))
+    for arguments in commands("unirouter pool"):
+        assert main(["pool", *arguments]) == 0
+    assert len(list((home / "runs/quickstart/router/pool").iterdir())) == 3
+
+
+def test_python_of_the_pool_page_runs(home: Path) -> None:
+    page = (ROOT / "docs" / "pool.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    prompts = json.loads((home / "runs/quickstart/router/calibration_prompts.json").read_text())
+    (home / "scores.csv").write_text("prompt_id,score\n")
+    exec(block, {"scores": {one["prompt_id"]: 1.0 for one in prompts}})
+    assert len(list((home / "runs/quickstart/router/pool").iterdir())) == 3
 
 
 @pytest.fixture
@@ -92,5 +111,3 @@ def test_python_blocks_run(home: Path, capsys: pytest.CaptureFixture[str]) -> No
     for block in PYTHON:
         exec(block, names)
     assert capsys.readouterr().out
-    assert main(["route", "--router", "runs/quickstart/router", "--cost-weight", "0", "Hello"]) == 0
-    assert "tomorrows-llm" in capsys.readouterr().out

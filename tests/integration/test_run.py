@@ -89,7 +89,7 @@ def test_onboarding_an_unseen_llm_by_hand_gives_the_estimates_of_the_evaluation(
     prompts = table.prompt_texts[:20]
     try:
         expected = router.estimate_error(prompts)[:, router.pool.find(name)]
-        router.remove_llm(name)
+        router.pool = router.pool.without_llm(name)
         router.add_llm(name, scores, table.cost.value[column].item())
         found = router.estimate_error(prompts)[:, router.pool.find(name)]
     finally:

@@ -8,6 +8,7 @@ from unirouter_torch.cli.data import add_data
 from unirouter_torch.cli.evaluate import add_evaluate
 from unirouter_torch.cli.evaluate import train as train_router
 from unirouter_torch.cli.output import guarded
+from unirouter_torch.cli.pool import add_pool
 from unirouter_torch.cli.pretrain import add_pretrain
 from unirouter_torch.cli.route import add_route
 from unirouter_torch.cli.stress import add_stress
@@ -38,6 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unirouter", description="Route prompts over a pool of LLMs.")
     parser.set_defaults(takes_settings=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add_command in (add_route, add_evaluate, add_stress, add_data, add_pretrain, add_adopt):
+    for add_command in (add_route, add_evaluate, add_stress, add_data, add_pretrain, add_adopt, add_pool):
         add_command(commands)
     return parser

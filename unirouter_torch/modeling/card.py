@@ -12,17 +12,17 @@ router.calibrate(prompts, scores, cost={"small-llm": 0.0001, "large-llm": 0.002}
 """
 
 
-def router_card(pool: LLMPool, settings: Mapping[str, Any]) -> str:
+def router_card(pool: LLMPool, about: Mapping[str, Any]) -> str:
     """Markdown that says what the router is, what it was trained on, and how to use it.
 
     Args:
         pool: The LLMs of the router.
-        settings: What ``router.json`` holds; the facts of ``about`` are listed as they are.
+        about: Facts, listed as they are.
     """
     rows = zip(pool.names, pool.cost.tolist(), overall_error(pool.sums).tolist(), strict=True)
     llms = "\n".join(f"| {_cell(name)} | {cost:.6g} | {error:.3f} |" for name, cost, error in rows)
     estimated = " (estimated)" if pool.cost_is_estimate else ""
-    facts = "\n".join(_facts(settings["about"]))
+    facts = "\n".join(_facts(about))
     title = f"A router over {len(pool.names)} LLMs" if pool.names else "A router that takes any pool of LLMs"
     return f"""---
 library_name: unirouter_torch
@@ -42,7 +42,7 @@ router = Router.from_pretrained("path/to/this/folder")
 ```
 
 A new LLM joins without training: grade its answers to prompts of `calibration_prompts.json` and call
-`router.add_llm(name, scores, cost)`.
+`unirouter pool add`, or `router.add_llm(name, scores, cost)` and `router.save_pool(what)`.
 
 ## Facts
 
@@ -57,7 +57,9 @@ A new LLM joins without training: grade its answers to prompts of `calibration_p
 def _pool_section(pool: LLMPool, estimated: str, llms: str) -> str:
     if not pool.names:
         return "Empty: it is yours to fill."
-    return f"""Reference cost: {pool.reference_cost:.6g} {pool.cost_unit}{estimated}.
+    return f"""As it was when the router was saved; `unirouter pool list` shows it as it is now.
+
+Reference cost: {pool.reference_cost:.6g} {pool.cost_unit}{estimated}.
 
 | LLM | cost [{pool.cost_unit}]{estimated} | error on the calibration prompts |
 |---|---:|---:|

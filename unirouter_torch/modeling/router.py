@@ -13,18 +13,21 @@ from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.card import router_card
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.pool_history import PoolChange, PoolRevision, write_revision
 from unirouter_torch.modeling.router_files import (
     CalibrationPrompts,
     describe_encoder,
+    digest_of_head,
     find_router,
     load_encoder,
     read_calibration,
     read_head,
     read_pool,
-    settings_of,
-    tensors_of,
+    sum_scores,
+    write_parts,
 )
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
+from unirouter_torch.modeling.saved_pool import FORMAT_VERSION, SavedPool
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import choose_llms
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
@@ -34,11 +37,7 @@ from unirouter_torch.storage import (
     read_json,
     read_tensors,
     write_atomically,
-    write_json,
-    write_tensors,
 )
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,9 @@ class Router(nn.Module):
         >>> router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm
     """
 
+    saved: SavedPool | None = None
+    """The pool as it lies in the router's folder; none before the router is saved."""
+
     def __init__(
         self,
         *,
@@ -92,7 +94,7 @@ class Router(nn.Module):
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
-        return estimate_error(self.head(embedding), self._cluster_error())
+        return estimate_error(self.head(embedding), self._cluster_error(self.pool))
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
@@ -115,13 +117,14 @@ class Router(nn.Module):
         Raises:
             PoolError: ``cost_weight`` is negative or not finite, ``prompts`` is one string, or the pool is empty.
         """
-        chosen, probability = self._choose(prompts, cost_weight)
-        estimated = estimate_error(probability, self._cluster_error())
-        cost = dict(zip(self.pool.names, self.pool.cost.tolist(), strict=True))
+        pool = self.pool  # one and the same throughout, even where another thread reloads it
+        chosen, probability = self._choose(prompts, cost_weight, pool)
+        estimated = estimate_error(probability, self._cluster_error(pool))
+        cost = dict(zip(pool.names, pool.cost.tolist(), strict=True))
         return [
             Route(
-                llm=self.pool.names[column],
-                estimated_error=dict(zip(self.pool.names, errors, strict=True)),
+                llm=pool.names[column],
+                estimated_error=dict(zip(pool.names, errors, strict=True)),
                 cost=cost,
             )
             for column, errors in zip(chosen.tolist(), estimated.tolist(), strict=True)
@@ -142,24 +145,29 @@ class Router(nn.Module):
         Raises:
             PoolError: As in :meth:`route`.
         """
-        return [self.pool.names[column] for column in self._choose(prompts, cost_weight)[0].tolist()]
+        pool = self.pool
+        return [pool.names[column] for column in self._choose(prompts, cost_weight, pool)[0].tolist()]
 
     @torch.inference_mode()
-    def _choose(self, prompts: Sequence[str], cost_weight: float) -> tuple[LLMIndex, ClusterProbability]:
+    def _choose(self, prompts: Sequence[str], cost_weight: float, pool: LLMPool) -> tuple[LLMIndex, ClusterProbability]:
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
-        if not self.pool.names:
+        if not pool.names:
             raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
         probability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
-        return choose_llms(probability, self._cluster_error(), self.pool.relative_cost, cost_weight), probability
+        rows = pool.available.nonzero().squeeze(-1)
+        chosen = choose_llms(probability, self._cluster_error(pool)[rows], pool.relative_cost[rows], cost_weight)
+        return rows.to(chosen.device)[chosen], probability
 
-    def _cluster_error(self) -> ClusterError:
-        """Cluster errors of the LLMs of the pool, on the device of the head."""
+    def _cluster_error(self, pool: LLMPool) -> ClusterError:
+        """Cluster errors of the LLMs of a pool, on the device of the head."""
         device = self.head.log_shrinkage.device
-        return self.head.cluster_error(ClusterSums(*(sums.to(device) for sums in self.pool.sums)))
+        return self.head.cluster_error(ClusterSums(*(sums.to(device) for sums in pool.sums)))
 
     def add_llm(self, name: str, scores: Mapping[str, float], cost: float) -> None:
         """Let a new LLM join the pool from its outcomes on calibration prompts; nothing is trained.
+
+        Other changes are those of :class:`LLMPool`: ``router.pool = router.pool.without_llm(name)``.
 
         Args:
             name: A name that the pool does not hold yet.
@@ -170,15 +178,7 @@ class Router(nn.Module):
             PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
                 [0, 1], the name is taken, or the cost is negative or not finite.
         """
-        self.pool = self.pool.with_llm(name, cost, _sum_scores(self.calibration, name, scores))
-
-    def remove_llm(self, name: str) -> None:
-        """Take an LLM out of the pool.
-
-        Raises:
-            PoolError: The pool has no LLM of that name, or no other.
-        """
-        self.pool = self.pool.without_llm(name)
+        self.pool = self.pool.with_llm(name, cost, sum_scores(self.calibration, name, scores))
 
     @torch.inference_mode()
     def calibrate(
@@ -218,13 +218,15 @@ class Router(nn.Module):
             self.head.num_clusters, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate, reference_cost=reference
         )
         for name, its_scores in scores.items():
-            pool = pool.with_llm(name, cost[name], _sum_scores(calibration, name, its_scores))
-        self.pool, self.calibration = pool, calibration
+            pool = pool.with_llm(name, cost[name], sum_scores(calibration, name, its_scores))
+        self.pool, self.calibration, self.saved = pool, calibration, None
 
     def save_pretrained(self, folder: str | Path, *, with_encoder: bool = True) -> None:
         """Write the router as one folder: safetensors, JSON, the encoder in Hugging Face layout, and a card.
 
-        The folder appears whole or not at all; a router that lay there is replaced.
+        The folder appears whole or not at all; a router that lay there is replaced. In the folder that the router was
+        loaded from the history of its pool goes on; elsewhere it starts anew. Where only the pool changed,
+        :meth:`save_pool` writes less.
 
         Args:
             folder: Where to write.
@@ -232,20 +234,69 @@ class Router(nn.Module):
 
         Raises:
             ArtifactError: The folder exists and holds something else than a router.
+            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
         """
+        folder = Path(folder).absolute()
         reference = None if with_encoder else describe_encoder(self.encoder)
-        settings = settings_of(self.pool, self.about, reference)
-        with atomic_folder(Path(folder), "router", FORMAT_VERSION) as target:
+        revision = PoolRevision.first(self.pool, digest_of_head(self.head))
+        with atomic_folder(folder, "router", FORMAT_VERSION) as target:
+            if self.saved is not None and folder == self.saved.folder:
+                self.saved.copy_history(target)
+                revision = self.saved.revision.followed_by(self.pool, PoolChange.by_this_user("saved with the router"))
+            write_revision(target, revision)
             if with_encoder:
                 self.encoder.save_pretrained(target / "encoder")
-            write_tensors(target / "router.safetensors", tensors_of(self.head, self.pool, self.calibration))
-            write_json(target / "router.json", settings)
-            prompts = zip(self.calibration.prompt_ids, self.calibration.texts, strict=True)
-            write_json(
-                target / "calibration_prompts.json",
-                [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in prompts],
-            )
-            write_atomically(target / "README.md", router_card(self.pool, settings).encode("utf-8"))
+            write_parts(target, self.head, self.calibration, self.about, reference)
+            write_atomically(target / "README.md", router_card(self.pool, self.about).encode("utf-8"))
+        self.saved = SavedPool(folder, revision)
+
+    def save_pool(self, what: str, *, data: Path | None = None) -> None:
+        """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
+
+        Args:
+            what: What was changed, for the history.
+            data: File or folder that the change was made from; the history keeps its name and checksum.
+
+        Raises:
+            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
+            PoolError: The router lies in no folder.
+        """
+        self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
+
+    def reload_pool(self) -> bool:
+        """Take the pool as it lies in the router's folder now; changes that were not saved are dropped.
+
+        Returns:
+            Whether the folder holds another revision than before.
+
+        Raises:
+            ArtifactError: The latest revision is damaged or belongs to another head. The pool stays as it was.
+            PoolError: The router lies in no folder.
+        """
+        saved = self._in_folder()
+        has_changed = saved.reload()
+        self.pool = saved.revision.pool
+        return has_changed
+
+    def undo_pool(self, to: int | None = None) -> None:
+        """Bring an earlier pool back, as the next revision in the router's folder; unsaved changes are dropped.
+
+        Args:
+            to: Number of the revision to bring back. When not given, the one before the latest change that was not
+                undone, so that calls in a row go back step by step.
+
+        Raises:
+            PoolError: Nothing is left to undo, or the router lies in no folder.
+            ArtifactError: There is no such revision, or it is damaged.
+        """
+        saved = self._in_folder()
+        saved.undo(to)
+        self.pool = saved.revision.pool
+
+    def _in_folder(self) -> SavedPool:
+        if self.saved is None:
+            raise PoolError("router: it lies in no folder as it is. Call save_pretrained first.")
+        return self.saved
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> "Router":
@@ -263,32 +314,16 @@ class Router(nn.Module):
         tensors = read_tensors(folder / "router.safetensors")
         settings = read_json(folder / "router.json")
         try:
-            return cls(
+            head = read_head(tensors)
+            revision = read_pool(folder, digest_of_head(head), tensors, settings)
+            router = cls(
                 encoder=load_encoder(folder, settings),
-                head=read_head(tensors),
-                pool=read_pool(tensors, settings["pool"]),
+                head=head,
+                pool=revision.pool,
                 calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
                 about=settings["about"],
             ).eval()
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
-
-
-def _sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]) -> ClusterSums:
-    """Sums of one LLM from its scores by prompt id."""
-    if not scores:
-        raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
-    row_of = {prompt_id: row for row, prompt_id in enumerate(calibration.prompt_ids)}
-    error = torch.zeros(len(row_of), 1)
-    observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
-    for prompt_id, score in scores.items():
-        if prompt_id not in row_of:
-            raise PoolError(
-                f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
-                "Its prompts and their ids are in calibration_prompts.json."
-            )
-        if not 0 <= score <= 1:
-            raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
-        error[row_of[prompt_id]] = 1 - score
-        observed[row_of[prompt_id]] = True
-    return sum_by_cluster(calibration.cluster_probability, error, observed)
+        router.saved = SavedPool(folder, revision)
+        return router

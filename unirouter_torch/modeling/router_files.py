@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from unirouter_torch.errors import ArtifactError
+from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import digest_of_weights
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.cluster_error import ClusterSums
-from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.modeling.pool_history import PoolRevision, latest_number, pool_of, read_revision
+from unirouter_torch.routing.cluster_error import ClusterSums, sum_by_cluster
 from unirouter_torch.shapes import ClusterProbability
+from unirouter_torch.storage import digest_of_tensors, write_json, write_tensors
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "pretrained"
 """Where the routers that come with the package are."""
@@ -75,34 +76,30 @@ def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
     return encoder
 
 
-def tensors_of(head: ClusterHead, pool: LLMPool, calibration: CalibrationPrompts) -> dict[str, torch.Tensor]:
-    """The content of ``router.safetensors``."""
-    return {f"head.{name}": tensor for name, tensor in head.state_dict().items()} | {
-        "pool.cost": pool.cost,
-        "pool.error_sum": pool.sums.error,
-        "pool.weight_sum": pool.sums.weight,
-        "calibration.cluster_probability": calibration.cluster_probability,
-    }
-
-
-def settings_of(pool: LLMPool, about: Mapping[str, Any], encoder: Mapping[str, str] | None) -> dict[str, Any]:
-    """The content of ``router.json``.
+def write_parts(
+    folder: Path,
+    head: ClusterHead,
+    calibration: CalibrationPrompts,
+    about: Mapping[str, Any],
+    encoder: Mapping[str, str] | None,
+) -> None:
+    """Write all of a router but its encoder, its pool and its card.
 
     Args:
-        pool: The LLMs.
-        about: Facts for the card.
-        encoder: Reference to the encoder where it is not in the folder.
+        folder: Where to write.
+        head: Goes into ``router.safetensors`` with the cluster probabilities of the calibration prompts.
+        calibration: Its prompts go into ``calibration_prompts.json``.
+        about: Facts for the card; go into ``router.json``.
+        encoder: Reference to the encoder where it is not in the folder; likewise.
     """
+    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    tensors["calibration.cluster_probability"] = calibration.cluster_probability
+    write_tensors(folder / "router.safetensors", tensors)
     reference = {} if encoder is None else {"encoder": dict(encoder)}
-    return reference | {
-        "pool": {
-            "names": list(pool.names),
-            "cost_unit": pool.cost_unit,
-            "cost_is_estimate": pool.cost_is_estimate,
-            "reference_cost": pool.reference_cost,
-        },
-        "about": dict(about),
-    }
+    write_json(folder / "router.json", reference | {"about": dict(about)})
+    prompts = zip(calibration.prompt_ids, calibration.texts, strict=True)
+    entries = [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in prompts]
+    write_json(folder / "calibration_prompts.json", entries)
 
 
 def read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
@@ -114,16 +111,30 @@ def read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
     return head
 
 
-def read_pool(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> LLMPool:
-    """The pool in ``router.safetensors`` and ``router.json``."""
-    return LLMPool(
-        names=tuple(settings["names"]),
-        cost=tensors["pool.cost"],
-        sums=ClusterSums(error=tensors["pool.error_sum"], weight=tensors["pool.weight_sum"]),
-        cost_unit=settings["cost_unit"],
-        cost_is_estimate=settings["cost_is_estimate"],
-        reference_cost=settings["reference_cost"],
-    )
+def digest_of_head(head: ClusterHead) -> str:
+    """SHA-256 of a head: sums that were made with it mean nothing to another one."""
+    return digest_of_tensors(head.state_dict())
+
+
+def read_pool(
+    folder: Path, head: str, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
+) -> PoolRevision:
+    """The latest revision of the pool; in format version 1 the pool is in ``router.safetensors`` and ``router.json``.
+
+    Args:
+        folder: The router's folder.
+        head: Digest of its head.
+        tensors: Content of ``router.safetensors``.
+        settings: Content of ``router.json``.
+
+    Raises:
+        ArtifactError: The revision is damaged, or belongs to another head.
+    """
+    latest = latest_number(folder)
+    if latest is not None:
+        return read_revision(folder, latest, head=head)
+    parts = {name.removeprefix("pool."): tensor for name, tensor in tensors.items() if name.startswith("pool.")}
+    return PoolRevision.first(pool_of(parts, settings["pool"] | {"disabled": []}), head)
 
 
 def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapping[str, str]]) -> CalibrationPrompts:
@@ -133,3 +144,27 @@ def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapp
         texts=tuple(entry["prompt"] for entry in prompts),
         cluster_probability=tensors["calibration.cluster_probability"],
     )
+
+
+def sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]) -> ClusterSums:
+    """Sums of one LLM from its scores by prompt id.
+
+    Raises:
+        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1].
+    """
+    if not scores:
+        raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
+    row_of = {prompt_id: row for row, prompt_id in enumerate(calibration.prompt_ids)}
+    error = torch.zeros(len(row_of), 1)
+    observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
+    for prompt_id, score in scores.items():
+        if prompt_id not in row_of:
+            raise PoolError(
+                f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
+                "Its prompts and their ids are in calibration_prompts.json."
+            )
+        if not 0 <= score <= 1:
+            raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
+        error[row_of[prompt_id]] = 1 - score
+        observed[row_of[prompt_id]] = True
+    return sum_by_cluster(calibration.cluster_probability, error, observed)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
@@ -22,10 +24,11 @@ class LLMPool:
         cost_is_estimate: Whether the costs were estimated, not billed or listed.
         reference_cost: The cost that a cost weight refers to, in ``cost_unit``; it stays when LLMs come and go, so that
             a cost weight keeps its meaning.
+        disabled: Names of LLMs that keep their place and their sums but are not chosen.
 
     Raises:
-        PoolError: A name stands twice, a cost is negative or not finite, or the reference cost is
-            not positive.
+        PoolError: A name is empty or stands twice, a cost is negative or not finite, the reference cost is not
+            positive, a disabled LLM is unknown, or all are disabled.
     """
 
     names: tuple[str, ...]
@@ -34,8 +37,11 @@ class LLMPool:
     cost_unit: str
     cost_is_estimate: bool
     reference_cost: float
+    disabled: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        if not all(name.strip() for name in self.names):
+            raise PoolError("pool: an LLM has an empty name. Give it one.")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise PoolError(f"pool: the name {twice[0]!r} stands more than once. Rename one of the LLMs.")
@@ -43,6 +49,12 @@ class LLMPool:
             check_cost(name, cost)
         if not 0 < self.reference_cost < float("inf"):
             raise PoolError(f"pool: reference cost {self.reference_cost}; expected a positive number.")
+        for name in sorted(self.disabled):
+            self.find(name)
+        if self.names and len(self.disabled) == len(self.names):
+            raise PoolError(
+                "pool: every LLM would be disabled; a router needs one to choose. Enable another one first."
+            )
 
     @classmethod
     def empty(
@@ -68,6 +80,11 @@ class LLMPool:
     def relative_cost(self) -> CostVector:
         """Cost of each LLM in units of the reference cost [1]."""
         return self.cost / self.reference_cost
+
+    @property
+    def available(self) -> Bool[Tensor, " llm"]:
+        """Whether each LLM may be chosen."""
+        return torch.tensor([name not in self.disabled for name in self.names], dtype=torch.bool)
 
     def find(self, name: str) -> int:
         """Position of an LLM.
@@ -111,6 +128,7 @@ class LLMPool:
             names=tuple(names),
             cost=self.cost[rows],
             sums=ClusterSums(self.sums.error[rows], self.sums.weight[rows]),
+            disabled=self.disabled.intersection(names),
         )
 
     def without_llm(self, name: str) -> "LLMPool":
@@ -123,6 +141,35 @@ class LLMPool:
         if len(self.names) == 1:
             raise PoolError(f"pool: {name!r} is the last LLM; a router needs one. Add another one first.")
         return self.select([other for other in self.names if other != name])
+
+    def with_name(self, name: str, new_name: str) -> "LLMPool":
+        """This pool with another name for one LLM.
+
+        Raises:
+            PoolError: The pool has no LLM of the old name, or one of the new name.
+        """
+        self.find(name)
+        new = {other: new_name if other == name else other for other in self.names}
+        return replace(self, names=tuple(new.values()), disabled=frozenset(new[other] for other in self.disabled))
+
+    def with_cost(self, name: str, cost: float) -> "LLMPool":
+        """This pool with another cost of one LLM, in ``cost_unit``; the reference cost stays.
+
+        Raises:
+            PoolError: The pool has no LLM of that name, or the cost is negative or not finite.
+        """
+        changed = self.cost.clone()
+        changed[self.find(name)] = cost
+        return replace(self, cost=changed)
+
+    def with_availability(self, name: str, available: bool) -> "LLMPool":
+        """This pool with an LLM that may or may not be chosen.
+
+        Raises:
+            PoolError: The pool has no LLM of that name, or no other that may be chosen.
+        """
+        self.find(name)
+        return replace(self, disabled=self.disabled - {name} if available else self.disabled | {name})
 
 
 def check_cost(name: str, cost: float) -> None:

@@ -8,8 +8,8 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import digest_of_weights
 from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router import FORMAT_VERSION
 from unirouter_torch.modeling.router_files import find_router, read_head
+from unirouter_torch.modeling.saved_pool import FORMAT_VERSION
 from unirouter_torch.storage import MANIFEST_NAME, check_folder, read_json, read_tensors, sha256_of_file
 
 

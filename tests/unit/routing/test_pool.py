@@ -46,6 +46,26 @@ def test_selection_keeps_each_llm_with_its_own_row() -> None:
     assert pool.sums.error.tolist() == [[2.0, 3.0], [0.0, 1.0]]
 
 
+def test_renamed_llm_keeps_its_place_its_row_and_its_availability() -> None:
+    pool = make_pool().with_availability("small", False).with_name("small", "tiny")
+    assert pool.names == ("tiny", "large") and pool.disabled == {"tiny"}
+    assert torch.equal(pool.sums.error, make_pool().sums.error)
+
+
+def test_repriced_llm_leaves_the_reference_cost_and_the_pool_before_it() -> None:
+    pool = make_pool()
+    assert pool.with_cost("large", 8.0).cost.tolist() == [1.0, 8.0]
+    assert pool.with_cost("large", 8.0).reference_cost == 4.0
+    assert pool.cost.tolist() == [1.0, 4.0]
+
+
+def test_disabled_llm_is_not_available_and_leaves_no_trace_when_removed() -> None:
+    pool = make_pool().with_availability("small", False)
+    assert pool.available.tolist() == [False, True]
+    assert pool.with_availability("small", True).available.tolist() == [True, True]
+    assert pool.without_llm("small").disabled == frozenset()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -56,6 +76,14 @@ def test_selection_keeps_each_llm_with_its_own_row() -> None:
         (lambda: make_pool().with_llm("new", float("nan"), row(0.0)), "cost of 'new'"),
         (lambda: make_pool().without_llm("nobody"), "no LLM named 'nobody'.*small, large"),
         (lambda: make_pool().without_llm("small").without_llm("large"), "last LLM"),
+        (lambda: make_pool(names=("a", " ")), "empty name"),
+        (lambda: make_pool().with_name("nobody", "a"), "no LLM named 'nobody'"),
+        (lambda: make_pool().with_name("small", "large"), "'large' stands more than once"),
+        (lambda: make_pool().with_cost("nobody", 1.0), "no LLM named 'nobody'"),
+        (lambda: make_pool().with_cost("small", float("inf")), "cost of 'small'"),
+        (lambda: make_pool().with_availability("nobody", True), "no LLM named 'nobody'"),
+        (lambda: make_pool().with_availability("small", False).with_availability("large", False), "Enable another"),
+        (lambda: make_pool().with_availability("small", False).without_llm("large"), "Enable another"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(change, message: str) -> None:

@@ -1,0 +1,148 @@
+"""``unirouter pool`` on a router's folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_router import PROMPTS, SCORES, small_router
+
+from unirouter_torch import Router
+from unirouter_torch.cli import main
+from unirouter_torch.cli.pool import _change
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_router(tmp_path).save_pretrained(tmp_path / "router")
+    return tmp_path / "router"
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    rows = [f"{prompt_id},{score}" for prompt_id, score in {"p0": 1.0, "p1": 0.5, "p4": 1.0}.items()]
+    (tmp_path / "scores.csv").write_text("\n".join(["prompt_id,score", *rows]))
+    return tmp_path / "scores.csv"
+
+
+def run(*arguments: str | Path) -> None:
+    assert main(["pool", *map(str, arguments)]) == 0
+
+
+def listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    run("list", "--router", folder, "--json")
+    return {llm["llm"]: llm for llm in json.loads(capsys.readouterr().out)["llms"]}
+
+
+def test_llm_joins_by_one_command_exactly_as_in_python(folder: Path, scores: Path, tmp_path: Path) -> None:
+    by_hand = Router.from_pretrained(folder)
+    by_hand.add_llm("new", {"p0": 1.0, "p1": 0.5, "p4": 1.0}, 0.3)
+    run("add", "new", "--router", folder, "--scores", scores, "--cost", "0.3")
+    prompts = list(PROMPTS.values())
+    assert Router.from_pretrained(folder).route(prompts) == by_hand.route(prompts)
+
+
+def test_every_change_shows_in_the_list_and_can_be_undone(
+    folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = [listed(folder, capsys)]
+    changes: list[tuple[str | Path, ...]] = [
+        ("add", "new", "--scores", scores, "--cost", "0.3"),
+        ("reprice", "new", "--cost", "0.4"),
+        ("disable", "large"),
+        ("rename", "large", "huge"),
+        ("enable", "huge"),
+        ("remove", "small"),
+    ]
+    for change in changes:
+        run(*change, "--router", folder)
+        states.append(listed(folder, capsys))
+    assert states[1]["new"] == {
+        "llm": "new",
+        "outcomes": pytest.approx(3),
+        "error": pytest.approx(1 / 6),
+        "cost": 0.3,
+        "is_available": True,
+    }
+    assert states[2]["new"]["cost"] == 0.4
+    assert not states[3]["large"]["is_available"]
+    assert list(states[4]) == ["small", "huge", "other", "new"] and not states[4]["huge"]["is_available"]
+    assert states[5]["huge"]["is_available"] and "small" not in states[6]
+    for state in reversed(states[:-1]):
+        run("undo", "--router", folder)
+        assert listed(folder, capsys) == state
+    run("undo", "--to", "5", "--router", folder)
+    assert listed(folder, capsys) == states[5]
+
+
+def test_history_names_the_change_and_its_file(folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("add", "new", "--router", folder, "--scores", scores, "--cost", "0.3")
+    assert "revision 1: add new at cost 0.3 by 3 outcomes" in capsys.readouterr().out
+    run("history", "--router", folder, "--json")
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["what"] == "saved with the router"
+    assert second["data"] == "scores.csv" and len(second["data_sha256"]) == 64
+    run("history", "--router", folder)
+    assert "scores.csv" in capsys.readouterr().out
+
+
+def test_show_tells_clusters_relatives_and_traffic(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("show", "large", "--router", folder)
+    text = capsys.readouterr().out
+    assert "large" in text and "nearest relatives" in text and "sings" in text and "cost weight" in text
+    run("show", "large", "--router", folder, "--json")
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["error"] == pytest.approx(0.125) and len(facts["clusters"]) == 3
+
+
+def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("disable", "other", "--router", folder)
+    run("list", "--router", folder)
+    assert "other (disabled)" in capsys.readouterr().out
+
+
+def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) -> None:
+    router, other = Router.from_pretrained(folder), Router.from_pretrained(folder)
+    other.pool = other.pool.with_cost("large", 3.0)
+    other.save_pool("reprice large")
+
+    def change() -> None:
+        router.pool = router.pool.with_cost("small", 0.2)
+
+    _change(router, change, "reprice small")
+    pool = Router.from_pretrained(folder).pool
+    assert pool.cost.tolist() == [0.2, 3.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["remove", "nobody"], "no LLM named 'nobody'"),
+        (["reprice", "small", "--cost", "-1"], "cost of 'small'"),
+        (["rename", "small", "large"], "stands more than once"),
+        (["add", "small", "--scores", "SCORES", "--cost", "1"], "stands more than once"),
+        (["add", "new", "--scores", "no/such.csv", "--cost", "1"], "no such file"),
+        (["add", "new", "--scores", "SCORES", "--cost", "nan"], "cost of 'new'"),
+        (["undo"], "nothing is left to undo"),
+        (["undo", "--to", "7"], "no revision 7"),
+        (["show", "nobody"], "no LLM named 'nobody'"),
+    ],
+)
+def test_mistake_ends_with_code_2_one_line_and_no_change(
+    folder: Path, scores: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    arguments = [str(scores) if argument == "SCORES" else argument for argument in arguments]
+    assert main(["pool", *arguments, "--router", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert len(list((folder / "pool").iterdir())) == 1
+
+
+def test_last_llm_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("remove", "small", "--router", folder)
+    run("remove", "other", "--router", folder)
+    assert main(["pool", "remove", "large", "--router", str(folder)]) == 2
+    assert main(["pool", "disable", "large", "--router", str(folder)]) == 2
+    assert "last LLM" in capsys.readouterr().err
+    assert list(SCORES) != list(listed(folder, capsys)) == ["large"]

@@ -1,0 +1,193 @@
+"""``unirouter pool``: look at the LLMs of a saved router, and change them."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+from unirouter_torch.cli.output import Commands
+from unirouter_torch.errors import PoolConflictError
+
+if TYPE_CHECKING:
+    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.routing.pool import LLMPool
+
+COST_HELP = "cost of one prompt, in the unit of the pool"
+
+
+def add_pool(commands: Commands) -> None:
+    """Declare ``unirouter pool``."""
+    parser = commands.add_parser("pool", help="look at the LLMs of a saved router, add, remove and change them")
+    actions: Commands = parser.add_subparsers(dest="action", required=True)
+    looks = [
+        _declare(actions, "list", show_list, "all LLMs with their errors and costs"),
+        _declare(actions, "show", show_llm, "what the router knows of one LLM", of_llm=True),
+        _declare(actions, "history", show_history, "all changes: who, when, what, from which file"),
+    ]
+    for action in looks:
+        action.add_argument("--json", action="store_true", help="print JSON")
+    action = _declare(actions, "add", add, "add an LLM by its scores on calibration prompts", of_llm=True)
+    _declare_outcomes(action)
+    action.add_argument("--cost", required=True, type=float, metavar="C", help=COST_HELP)
+    _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
+    action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
+    action.add_argument("new_name", metavar="NEW_NAME", help="a name that the pool does not hold yet")
+    action = _declare(actions, "reprice", reprice, "give an LLM another cost", of_llm=True)
+    action.add_argument("--cost", required=True, type=float, metavar="C", help=COST_HELP)
+    _declare(actions, "disable", disable, "choose an LLM no more, but keep what is known of it", of_llm=True)
+    _declare(actions, "enable", enable, "choose a disabled LLM again", of_llm=True)
+    action = _declare(actions, "undo", undo, "undo the latest change that was not undone")
+    action.add_argument("--to", type=int, metavar="N", help="bring back revision N of the history instead")
+
+
+def _declare(
+    actions: Commands,
+    verb: str,
+    run: Callable[[argparse.Namespace, list[str]], None],
+    purpose: str,
+    *,
+    of_llm: bool = False,
+) -> argparse.ArgumentParser:
+    action = actions.add_parser(verb, help=purpose)
+    if of_llm:
+        action.add_argument("llm", metavar="LLM", help="name of the LLM")
+    action.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
+    action.set_defaults(run=run)
+    return action
+
+
+def _declare_outcomes(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--scores", required=True, metavar="FILE", help="its outcomes on calibration prompts")
+    formats = "auto, log, lm_eval, inspect, helm or openai_batch"
+    action.add_argument("--format", default="auto", metavar="F", help=f"form of the file: {formats} (default: auto)")
+    action.add_argument(
+        "--llm", dest="llm_in_file", metavar="NAME", help="its name in a file that tells of several LLMs"
+    )
+    action.add_argument("--metric", metavar="M", help="which metric of the file is the score, where it has several")
+
+
+def add(options: argparse.Namespace, _: list[str]) -> None:
+    """Add an LLM from its outcomes."""
+    from unirouter_torch.data.outcomes.read import read_outcomes
+
+    path, router = Path(options.scores), _load(options)
+    prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
+    found = read_outcomes(
+        path, calibration=prompts, format=options.format, llm=options.llm_in_file, metric=options.metric
+    )
+    for line in found.report.lines():
+        _say(line)
+    what = f"add {options.llm} at cost {options.cost:g} by {len(found.scores)} outcomes"
+    _change(router, lambda: router.add_llm(options.llm, found.scores, options.cost), what, data=path)
+
+
+def remove(options: argparse.Namespace, _: list[str]) -> None:
+    """Remove an LLM."""
+    _change_pool(options, lambda pool: pool.without_llm(options.llm), f"remove {options.llm}")
+
+
+def rename(options: argparse.Namespace, _: list[str]) -> None:
+    """Give an LLM another name."""
+    what = f"rename {options.llm} to {options.new_name}"
+    _change_pool(options, lambda pool: pool.with_name(options.llm, options.new_name), what)
+
+
+def reprice(options: argparse.Namespace, _: list[str]) -> None:
+    """Give an LLM another cost."""
+    what = f"reprice {options.llm} to {options.cost:g}"
+    _change_pool(options, lambda pool: pool.with_cost(options.llm, options.cost), what)
+
+
+def disable(options: argparse.Namespace, _: list[str]) -> None:
+    """Choose an LLM no more."""
+    _change_pool(options, lambda pool: pool.with_availability(options.llm, False), f"disable {options.llm}")
+
+
+def enable(options: argparse.Namespace, _: list[str]) -> None:
+    """Choose an LLM again."""
+    _change_pool(options, lambda pool: pool.with_availability(options.llm, True), f"enable {options.llm}")
+
+
+def undo(options: argparse.Namespace, _: list[str]) -> None:
+    """Bring an earlier pool back."""
+    router = _load(options)
+    router.undo_pool(options.to)
+    _say_what_changed(router)
+
+
+def show_list(options: argparse.Namespace, _: list[str]) -> None:
+    """Print all LLMs."""
+    from unirouter_torch.cli.pool_tables import describe_pool, pool_table
+
+    router = _load(options)
+    _print(options, describe_pool(router.pool), pool_table(router))
+
+
+def show_llm(options: argparse.Namespace, _: list[str]) -> None:
+    """Print what the router knows of one LLM."""
+    from unirouter_torch.cli.pool_tables import profile_tables
+    from unirouter_torch.modeling.llm_profile import profile_llm
+
+    router = _load(options)
+    profile = profile_llm(router, options.llm)
+    _print(options, asdict(profile), *profile_tables(profile, router.pool))
+
+
+def show_history(options: argparse.Namespace, _: list[str]) -> None:
+    """Print all changes."""
+    from unirouter_torch.cli.pool_tables import history_table
+
+    saved = _load(options).saved
+    assert saved is not None
+    revisions = saved.history()
+    _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
+
+
+def _load(options: argparse.Namespace) -> "Router":
+    from unirouter_torch.modeling.router import Router
+
+    return Router.from_pretrained(options.router)
+
+
+def _change_pool(options: argparse.Namespace, change: Callable[["LLMPool"], "LLMPool"], what: str) -> None:
+    router = _load(options)
+
+    def change_pool() -> None:
+        router.pool = change(router.pool)
+
+    _change(router, change_pool, what)
+
+
+def _change(router: "Router", change: Callable[[], None], what: str, data: Path | None = None) -> None:
+    """Make a change and save it; where somebody else was quicker, make it again on top of theirs."""
+    while True:
+        change()
+        try:
+            router.save_pool(what, data=data)
+        except PoolConflictError:
+            router.reload_pool()
+        else:
+            break
+    _say_what_changed(router)
+
+
+def _say_what_changed(router: "Router") -> None:
+    assert router.saved is not None
+    revision = router.saved.revision
+    _say(f"revision {revision.number}: {revision.change.what}")
+
+
+def _say(line: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(line, markup=False)
+
+
+def _print(options: argparse.Namespace, facts: Any, *tables: RenderableType) -> None:
+    if options.json:
+        sys.stdout.write(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+        return
+    Console().print(*tables)

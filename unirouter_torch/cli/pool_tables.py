@@ -1,0 +1,133 @@
+"""What ``unirouter pool`` and ``unirouter adopt`` print of a pool."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from unirouter_torch.modeling.llm_profile import ClusterStanding, LLMProfile
+from unirouter_torch.modeling.pool_history import PoolRevision
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.cluster_error import overall_error
+from unirouter_torch.routing.pool import LLMPool
+
+_NUM_CLUSTERS = 4
+
+
+def describe_pool(pool: LLMPool) -> dict[str, Any]:
+    """The LLMs of a pool as JSON values, in the order of the pool."""
+    errors, counts = overall_error(pool.sums).tolist(), pool.sums.weight.sum(-1).tolist()
+    facts = zip(pool.names, counts, errors, pool.cost.tolist(), pool.available.tolist(), strict=True)
+    keys = ("llm", "outcomes", "error", "cost", "is_available")
+    return {
+        "cost_unit": pool.cost_unit,
+        "cost_is_estimate": pool.cost_is_estimate,
+        "reference_cost": pool.reference_cost,
+        "llms": [dict(zip(keys, row, strict=True)) for row in facts],
+    }
+
+
+def pool_table(router: Router, most: int | None = None) -> Table:
+    """The LLMs of a router, the best first.
+
+    Args:
+        router: A router with a pool.
+        most: How many LLMs to show; all by default.
+    """
+    pool = router.pool
+    llms = sorted(describe_pool(pool)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
+    caption = f"{len(router.calibration.texts)} calibration prompts; cost in {_unit(pool)}"
+    table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost"), caption)
+    for llm in llms[:most]:
+        name = llm["llm"] if llm["is_available"] else f"{llm['llm']} (disabled)"
+        style = None if llm["is_available"] else "dim"
+        table.add_row(name, f"{llm['outcomes']:.0f}", f"{llm['error']:.3f}", f"{llm['cost']:.4g}", style=style)
+    if most is not None and len(llms) > most:
+        table.add_row(f"and {len(llms) - most} more", "", "", "")
+    return table
+
+
+def profile_tables(profile: LLMProfile, pool: LLMPool) -> list[Table]:
+    """What a router knows of one LLM: its clusters, its relatives, its traffic."""
+    state = "" if profile.is_available else ", disabled"
+    title = (
+        f"{profile.name}{state}\nerror {profile.error:.3f} over {profile.outcomes:.0f} calibration prompts, "
+        f"cost {profile.cost:.4g} {_unit(pool)}"
+    )
+    return [
+        _clusters_table(title, profile.clusters),
+        _relatives_table(profile, pool),
+        _traffic_table(profile),
+    ]
+
+
+def history_table(revisions: Sequence[PoolRevision]) -> Table:
+    """All changes of a pool, the first one first."""
+    columns = ("revision", "when [UTC]", "who", "what", "from")
+    table = _table("history", columns, "", left=columns[1:])
+    for revision in revisions:
+        change = revision.change
+        source = f"{change.data} (SHA-256 {change.data_sha256[:12]}...)" if change.data else ""
+        when = change.when.removesuffix("+00:00").replace("T", " ")
+        table.add_row(str(revision.number), when, change.who, change.what, source)
+    return table
+
+
+def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
+    table = _table(title, ("cluster", "prompts", "error", "90 % interval", "pool"), "")
+    table.add_column("prompts of this kind", no_wrap=True, overflow="ellipsis")
+    table.caption = "clusters where it is ahead of the mean of the pool the most, and the least"
+    shown = list(clusters)
+    if len(clusters) > 2 * _NUM_CLUSTERS:
+        shown = [*clusters[:_NUM_CLUSTERS], *clusters[-_NUM_CLUSTERS:]]
+    for number, one in enumerate(shown):
+        interval = f"{one.interval[0]:.2f} to {one.interval[1]:.2f}"
+        table.add_row(
+            f"{one.cluster}",
+            f"{one.outcomes:.1f}",
+            f"{one.error:.3f}",
+            interval,
+            f"{one.pool_error:.3f}",
+            _one_line_each(one.examples),
+            end_section=len(clusters) > len(shown) and number + 1 == _NUM_CLUSTERS,
+        )
+    return table
+
+
+def _relatives_table(profile: LLMProfile, pool: LLMPool) -> Table:
+    table = _table("nearest relatives", ("LLM", "distance of cluster errors", "cost"), "")
+    for name, distance in profile.relatives.items():
+        table.add_row(name, f"{distance:.3f}", f"{float(pool.cost[pool.find(name)]):.4g}")
+    return table
+
+
+def _traffic_table(profile: LLMProfile) -> Table:
+    if profile.takes_from is None:
+        caption = "it is never the choice for a calibration prompt"
+    elif profile.takes_to is None:
+        caption = f"it takes calibration prompts from a cost weight of {profile.takes_from:.3g} on"
+    else:
+        caption = (
+            f"it takes calibration prompts at cost weights from {profile.takes_from:.3g} to {profile.takes_to:.3g}"
+        )
+    title = (
+        "share of the calibration prompts" if profile.is_available else "share of the calibration prompts, if enabled"
+    )
+    table = _table(title, ("cost weight", *(f"{weight:g}" for weight in profile.traffic)), caption)
+    table.add_row("share", *(f"{share:.1%}" for share in profile.traffic.values()))
+    return table
+
+
+def _table(title: str, columns: Sequence[str], caption: str, left: Sequence[str] = ("LLM",)) -> Table:
+    table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
+def _one_line_each(texts: Sequence[str]) -> str:
+    return "\n".join(" ".join(text.split()) for text in texts)
+
+
+def _unit(pool: LLMPool) -> str:
+    return pool.cost_unit + (" (estimated)" if pool.cost_is_estimate else "")

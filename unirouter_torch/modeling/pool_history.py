@@ -1,0 +1,201 @@
+"""Every state of the pool of a saved router: one small file each, never changed; the highest number counts."""
+
+import getpass
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.storage import create_atomically, digest_of_tensors, sha256_of
+
+HISTORY_FOLDER = "pool"
+"""Folder of the revisions inside a router's folder."""
+
+_NOTES = "revision"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolChange:
+    """How a revision came about.
+
+    Attributes:
+        what: What was changed, for people.
+        who: Name of the user; empty for the pool as it was saved with the router.
+        when: Time in UTC, as in ISO 8601; empty likewise.
+        data: Name of the file or folder that the change was made from; empty where there was none.
+        data_sha256: SHA-256 of its content, of a folder over the names and contents of its files; empty likewise.
+        restores: Number of the revision whose pool came back, if this undid something.
+    """
+
+    what: str
+    who: str = ""
+    when: str = ""
+    data: str = ""
+    data_sha256: str = ""
+    restores: int | None = None
+
+    @classmethod
+    def by_this_user(cls, what: str, *, data: Path | None = None, restores: int | None = None) -> "PoolChange":
+        """A change that is made now, by the user of this process.
+
+        Args:
+            what: What is changed, for people.
+            data: File or folder that the change is made from.
+            restores: Number of the revision whose pool comes back.
+        """
+        try:
+            who = getpass.getuser()
+        except (OSError, KeyError):  # a container without a name for its user
+            who = "unknown"
+        return cls(
+            what=what,
+            who=who,
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            data="" if data is None else data.name,
+            data_sha256="" if data is None else sha256_of(data),
+            restores=restores,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolRevision:
+    """One state of the pool.
+
+    Attributes:
+        number: 0 for the pool that was saved with the router, one more for each change.
+        pool: The LLMs.
+        change: How it came about.
+        head: SHA-256 of the head that the sums were made with; of no other head they mean anything.
+    """
+
+    number: int
+    pool: LLMPool
+    change: PoolChange
+    head: str
+
+    @classmethod
+    def first(cls, pool: LLMPool, head: str) -> "PoolRevision":
+        """The pool as saved with a router; it names no user and no time, so that equal routers are equal files."""
+        return cls(number=0, pool=pool, change=PoolChange(what="saved with the router"), head=head)
+
+    def followed_by(self, pool: LLMPool, change: PoolChange) -> "PoolRevision":
+        """The next revision, made with the same head."""
+        return PoolRevision(number=self.number + 1, pool=pool, change=change, head=self.head)
+
+    @property
+    def position(self) -> int:
+        """Number of the revision that first held this pool: where undoing goes on from."""
+        return self.number if self.change.restores is None else self.change.restores
+
+
+def latest_number(folder: Path) -> int | None:
+    """Number of the latest revision in a router's folder; none in one that was written before there were revisions."""
+    files = (folder / HISTORY_FOLDER).glob("*.safetensors")
+    return max((int(file.stem) for file in files if re.fullmatch(r"\d{6,}", file.stem)), default=None)
+
+
+def read_revision(folder: Path, number: int, *, head: str | None = None) -> PoolRevision:
+    """Read one revision of a router's folder.
+
+    Args:
+        folder: The router's folder.
+        number: Number of the revision.
+        head: Digest of the head that its sums must have been made with; not checked when not given.
+
+    Raises:
+        ArtifactError: There is none of that number, it is damaged, or it was made with another head.
+    """
+    path = _path(folder, number)
+    remedy = "Remove the file to go back to the revision before it, or copy the router again."
+    try:
+        tensors, notes = load(path.read_bytes()), _notes(path)
+    except FileNotFoundError:
+        latest = latest_number(folder)
+        raise ArtifactError(f"{folder}: no revision {number} of the pool; expected 0 to {latest}.") from None
+    except (SafetensorError, ValueError) as error:
+        raise ArtifactError(f"{path}: damaged ({error}). {remedy}") from None
+    if notes.pop("sha256", None) != _digest(tensors, notes):
+        raise ArtifactError(f"{path}: damaged, its content differs from its checksum. {remedy}")
+    if head is not None and notes["head_sha256"] != head:
+        raise ArtifactError(
+            f"{path}: made with another head than this router's. Load the router again, or copy it whole."
+        )
+    return PoolRevision(
+        number=number,
+        pool=pool_of(tensors, notes["pool"]),
+        change=PoolChange(**notes["change"]),
+        head=notes["head_sha256"],
+    )
+
+
+def write_revision(folder: Path, revision: PoolRevision) -> bool:
+    """Add a revision to a router's folder: whole or not at all, and never in place of another one.
+
+    Returns:
+        Whether it was written; False where there is one of that number.
+    """
+    tensors = _tensors_of(revision.pool)
+    notes: dict[str, Any] = {
+        "pool": _settings_of(revision.pool),
+        "change": asdict(revision.change),
+        "head_sha256": revision.head,
+    }
+    notes["sha256"] = _digest(tensors, notes)
+    content = save(tensors, metadata={_NOTES: json.dumps(notes, ensure_ascii=False)})
+    try:
+        create_atomically(_path(folder, revision.number), content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
+    tensors = {"cost": pool.cost, "error_sum": pool.sums.error, "weight_sum": pool.sums.weight}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _settings_of(pool: LLMPool) -> dict[str, Any]:
+    return {
+        "names": list(pool.names),
+        "disabled": sorted(pool.disabled),
+        "cost_unit": pool.cost_unit,
+        "cost_is_estimate": pool.cost_is_estimate,
+        "reference_cost": pool.reference_cost,
+    }
+
+
+def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
+    """The pool that :func:`tensors_of_pool` and :func:`settings_of_pool` took apart."""
+    return LLMPool(
+        names=tuple(settings["names"]),
+        cost=tensors["cost"],
+        sums=ClusterSums(error=tensors["error_sum"], weight=tensors["weight_sum"]),
+        cost_unit=settings["cost_unit"],
+        cost_is_estimate=settings["cost_is_estimate"],
+        reference_cost=settings["reference_cost"],
+        disabled=frozenset(settings["disabled"]),
+    )
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / HISTORY_FOLDER / f"{number:06}.safetensors"
+
+
+def _notes(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        notes: dict[str, Any] = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
+    return notes
+
+
+def _digest(tensors: dict[str, Tensor], notes: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{digest_of_tensors(tensors)}{json.dumps(notes, sort_keys=True)}".encode()).hexdigest()
