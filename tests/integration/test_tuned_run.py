@@ -92,10 +92,43 @@ def test_stress_with_a_trained_encoder_is_refused(workshop: Path) -> None:
         run_stress(config, num_trials=1, num_workers=1)
 
 
-def test_router_without_a_pool_is_trained_over_a_frozen_encoder(workshop: Path) -> None:
-    tables = ("--data.tables", "[simulated:60x5]", "--encoder_training.mode", "full")
-    with pytest.raises(ConfigError, match=r"^encoder_training.mode: got full, expected frozen"):
-        pretrain(parse_config(miniature(workshop, *tables)))
+@pytest.mark.parametrize("mode", ["last_layers", "lora"])
+def test_router_without_a_pool_brings_its_trained_encoder(mode: str, workshop: Path, tmp_path: Path) -> None:
+    tables = ("--data.tables", "[simulated:240x12]", "--output_dir", str(tmp_path))
+    short = ("--trainer.max_steps", "1", "--trainer.validate_every", "1")  # so that the encoder has something to add
+    config = parse_config(miniature(workshop, *tables, *short, *tuning_arguments(mode)))
+    router = pretrain(config)
+    assert router.about["encoder_step"] > 0
+    loaded = Router.from_pretrained(tmp_path / "router")
+    assert (tmp_path / "router" / "encoder" / "model.safetensors").exists()
+    torch.testing.assert_close(loaded.encoder.embed(PROMPTS), router.encoder.embed(PROMPTS), rtol=0, atol=1e-6)
+    frozen = PromptEncoder.from_pretrained(config.encoder.name)
+    assert not torch.allclose(loaded.encoder.embed(PROMPTS), frozen.embed(PROMPTS), atol=1e-4)
+    frozen_again = replace(config.encoder_training, mode="frozen")
+    start = replace(config.head, start_from=str(tmp_path / "router"))
+    pretrain(replace(config, head=start, encoder_training=frozen_again, output_dir=str(tmp_path / "again")))
+    assert Router.from_pretrained(tmp_path / "again" / "router").encoder.fingerprint() == loaded.encoder.fingerprint()
+    assert (tmp_path / "again" / "router" / "encoder").exists()
+
+
+def test_frozen_encoder_is_referred_to_where_no_step_is_better(workshop: Path, tmp_path: Path) -> None:
+    tables = ("--data.tables", "[simulated:120x8]", "--output_dir", str(tmp_path))
+    gentle = ("--encoder_training.learning_rate", "1e-30", "--optimizer.learning_rate", "1e-30")
+    config = parse_config(miniature(workshop, *tables, *tuning_arguments("full"), *gentle))
+    assert pretrain(config).about["encoder_step"] == 0
+    assert not (tmp_path / "router" / "encoder").exists()
+    assert Router.from_pretrained(tmp_path / "router").encoder.name == config.encoder.name
+
+
+@pytest.mark.parametrize("tuned", ["last_layers"], indirect=True)
+def test_encoder_is_trained_on_other_tables_too(
+    tuned: tuple[TrainConfig, RunResult], workshop: Path, tmp_path: Path
+) -> None:
+    config, alone = tuned
+    tables = replace(config.data, tables=["simulated:120x8"])
+    beside = run(replace(config, data=tables, output_dir=str(tmp_path)))
+    assert beside.router.encoder.fingerprint() != alone.router.encoder.fingerprint()
+    assert beside.router.pool.names == alone.router.pool.names
 
 
 def test_encoder_that_cannot_be_trained_so_ends_before_anything_is_computed(workshop: Path, tmp_path: Path) -> None:

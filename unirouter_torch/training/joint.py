@@ -1,7 +1,6 @@
 """Training of the encoder together with the head, after the head was trained over the frozen encoder."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,17 +10,15 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import Split
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.evaluation.trials import Trial
 from unirouter_torch.modeling.adaptation import check_trainable, make_trainable
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.tensor_cache import cache_folder
-from unirouter_torch.shapes import Embedding
 from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
-from unirouter_torch.training.episodes import Episode, EpisodeDataset
-from unirouter_torch.training.joint_module import JointModule
+from unirouter_torch.training.episodes import Episode, EpisodeDataset, EpisodesOfTables
+from unirouter_torch.training.joint_module import JointModule, ValidationDraw
+from unirouter_torch.training.joint_tables import JointTables
 from unirouter_torch.training.module import DECIDING_LOSS
 from unirouter_torch.training.trainer import build_loggers, build_trainer, quiet_lightning
 from unirouter_torch.training.validation import NUM_VALIDATION_DRAWS
@@ -31,67 +28,46 @@ class TunedEncoder(NamedTuple):
     """What the training leaves.
 
     Attributes:
-        encoder: The encoder with the weights of the least validation loss; ready to be saved.
-        head: The head that goes with it.
-        embedding: Those of all prompts of the table, computed as the saved router will compute them.
+        encoder: The encoder with the weights of the least validation loss, on the device of the training.
+        head: The head that goes with it, on the CPU.
         step: The step whose weights were kept; 0 where no step was better than the frozen encoder.
         losses: Cross-entropy of every episode [nats].
     """
 
     encoder: PromptEncoder
     head: ClusterHead
-    embedding: Embedding
     step: int
     losses: list[float]
 
 
 def train_jointly(
-    config: TrainConfig,
-    encoder: PromptEncoder,
-    head: ClusterHead,
-    texts: Sequence[str],
-    split: Split,
-    trial: Trial,
-    *,
-    log_folder: Path | None,
+    config: TrainConfig, encoder: PromptEncoder, head: ClusterHead, tables: JointTables, *, log_folder: Path | None
 ) -> TunedEncoder:
-    """Train an encoder and a head together on the training prompts and the seen LLMs of a trial.
+    """Train an encoder and a head together.
 
     Args:
         config: The run; ``config.encoder_training.mode`` is not ``frozen``.
         encoder: The frozen encoder; it is left as it is.
         head: The head that was trained over it; it is left as it is.
-        texts: All prompts of the table.
-        split: Which of them train and validate.
-        trial: The outcomes of this split, with the embeddings of the frozen encoder.
+        tables: The outcomes, with the embeddings of the frozen encoder.
         log_folder: Where learning curves go; no logs without it.
 
     Raises:
         ConfigError: The encoder cannot be trained in this way, or the hardware that ``trainer`` asks for is not there.
     """
     check_encoder_training(config, encoder)
-    seed = trial.tuning.seed
     trainable = make_trainable(
         encoder,
-        texts,
+        tables.texts,
         config.encoder_training,
         cache_dir=cache_folder(config.data.cache_dir),
-        seed=seed,
+        seed=tables.seed,
         show_progress=log_folder is not None,
     )
-    module = JointModule(
-        trainable,
-        copy.deepcopy(head).train(),
-        train=trial.train,
-        train_prompts=split.train_prompts,
-        validation=trial.tuning.validation,
-        validation_prompts=split.validation_prompts,
-        config=config,
-    )
-    step = fit_module(module, trial.tuning.num_calibration, seed, log_folder)
-    tuned = trainable.finish()
-    embedding = tuned.to(module.device).embed(texts, show_progress=log_folder is not None)
-    return TunedEncoder(tuned.cpu(), module.head.cpu().eval(), embedding, step, module.losses)
+    module = JointModule(trainable, copy.deepcopy(head).train(), tables, config)
+    step = fit_module(module, tables.num_calibration, tables.seed, log_folder)
+    tuned = trainable.finish().to(module.device)
+    return TunedEncoder(tuned, module.head.cpu().eval(), step, module.losses)
 
 
 def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder: Path | None) -> int:
@@ -148,18 +124,24 @@ def check_encoder_training(config: TrainConfig, encoder: PromptEncoder) -> None:
 
 def _episodes(module: JointModule, seed: int) -> DataLoader[Episode]:
     config, settings = module.config, module.config.encoder_training
-    num_prompts, num_llms = module.error.shape
-    episodes = EpisodeDataset(
-        num_prompts=num_prompts,
-        num_llms=num_llms,
-        num_episodes=settings.max_steps * settings.accumulate,
-        config=replace(config.episodes, num_targets=min(config.episodes.num_targets, settings.num_prompts)),
-        seed=seed,
-    )
-    return DataLoader(episodes, batch_size=None)
+    drawn = replace(config.episodes, num_targets=min(config.episodes.num_targets, settings.num_prompts))
+    episodes = [
+        EpisodeDataset(
+            num_prompts=num_prompts,
+            num_llms=num_llms,
+            num_episodes=settings.max_steps * settings.accumulate,
+            config=drawn,
+            seed=seed,
+        )
+        for num_prompts, num_llms in module.table_sizes
+    ]
+    return DataLoader(EpisodesOfTables(episodes), batch_size=None)
 
 
-def _validation_draws(module: JointModule, num_calibration: int, seed: int) -> DataLoader[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    draws = [torch.randperm(len(module.error), generator=generator) for _ in range(NUM_VALIDATION_DRAWS)]
-    return DataLoader([draw[:num_calibration] for draw in draws], batch_size=None)  # type: ignore[arg-type]
+def _validation_draws(module: JointModule, num_calibration: int, seed: int) -> DataLoader[ValidationDraw]:
+    draws = []
+    for table in range(module.num_deciding):
+        generator, (num_prompts, _) = torch.Generator().manual_seed(seed), module.table_sizes[table]
+        orders = [torch.randperm(num_prompts, generator=generator) for _ in range(NUM_VALIDATION_DRAWS)]
+        draws += [ValidationDraw(table, order[:num_calibration]) for order in orders]
+    return DataLoader(draws, batch_size=None)  # type: ignore[arg-type]

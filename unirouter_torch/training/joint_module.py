@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.episodes import Episode
+from unirouter_torch.training.joint_tables import JointTables
 from unirouter_torch.training.memory_bank import MemoryBank
 from unirouter_torch.training.module import DECIDING_LOSS
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
@@ -46,63 +46,54 @@ def share_out(episode: Episode, num_prompts: int) -> EpisodeParts:
     return EpisodeParts(passing, remembered, episode.target[: num_prompts - num_passing])
 
 
+class ValidationDraw(NamedTuple):
+    """Training prompts that represent the LLMs of a table in one look at the validation loss.
+
+    Attributes:
+        table: Number of the table.
+        calibration: The prompts.
+    """
+
+    table: int
+    calibration: PromptSubset
+
+
 class JointModule(LightningModule):
-    """Trains encoder and head on episodes, with a memory bank of embeddings.
+    """Trains encoder and head on episodes of one table or several, with a memory bank of embeddings for each.
 
     Args:
         encoder: The encoder to train, in place.
         head: The head to train, in place; it was trained over the frozen encoder.
-        train: Training LLMs on training prompts, with the embeddings of the frozen encoder.
-        train_prompts: Rows of the training prompts in the table.
-        validation: Training LLMs on validation prompts.
-        validation_prompts: Rows of the validation prompts in the table.
+        tables: Outcomes; ``encoder`` embeds their prompts by row number.
         config: The run.
     """
 
-    error: Tensor
-    observed: Tensor
-    train_prompts: Tensor
-    validation_error: Tensor
-    validation_observed: Tensor
-    validation_prompts: Tensor
-
-    def __init__(
-        self,
-        encoder: TrainableEncoder,
-        head: ClusterHead,
-        *,
-        train: Outcomes,
-        train_prompts: Int[Tensor, " train"],
-        validation: Outcomes,
-        validation_prompts: Int[Tensor, " validation"],
-        config: TrainConfig,
-    ) -> None:
+    def __init__(self, encoder: TrainableEncoder, head: ClusterHead, tables: JointTables, config: TrainConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.config = config
-        self.bank = MemoryBank(train.embedding)
+        self.banks = nn.ModuleList(MemoryBank(part.outcomes.embedding) for part in tables.train)
+        self.table_sizes = [(part.outcomes.error.shape[0], part.outcomes.error.shape[1]) for part in tables.train]
+        self.num_deciding = len(tables.validation)
         self.losses: list[float] = []
-        self._validation_embedding = validation.embedding
-        for name, tensor in (
-            ("error", train.error),
-            ("observed", train.observed),
-            ("train_prompts", train_prompts),
-            ("validation_error", validation.error),
-            ("validation_observed", validation.observed),
-            ("validation_prompts", validation_prompts),
-        ):
-            self.register_buffer(name, tensor, persistent=False)
+        self._validation_embeddings = [part.outcomes.embedding for part in tables.validation]
+        for kind, parts in (("train", tables.train), ("validation", tables.validation)):
+            for number, (outcomes, rows) in enumerate(parts):
+                for name, tensor in (("error", outcomes.error), ("observed", outcomes.observed), ("rows", rows)):
+                    self.register_buffer(f"{kind}_{name}_{number}", tensor, persistent=False)
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
         """Cross-entropy of one episode."""
+        table = batch.table
         parts = share_out(batch, self.config.encoder_training.num_prompts)
-        embedding = self._pass(torch.cat([parts.passing, parts.target]))
+        embedding = self._pass(table, torch.cat([parts.passing, parts.target]))
         passed, target = embedding[: len(parts.passing)], embedding[len(parts.passing) :]
-        calibration = torch.cat([passed, self.bank.read(parts.remembered)])
+        calibration = torch.cat([passed, self._bank(table).read(parts.remembered)])
+        prompts = torch.cat([parts.passing, parts.remembered])
         episode = EpisodeOutcomes(
-            calibration=self._outcomes(calibration, torch.cat([parts.passing, parts.remembered])).of_llms(batch.llms),
-            target=self._outcomes(target, parts.target).of_llms(batch.llms),
+            calibration=self._outcomes(table, calibration, prompts).of_llms(batch.llms),
+            target=self._outcomes(table, target, parts.target).of_llms(batch.llms),
         )
         loss = self._loss(episode)
         self.losses.append(loss.item())
@@ -112,13 +103,16 @@ class JointModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Embed the validation prompts with the encoder as it is."""
-        self._validation_embedding = self.encoder(self.validation_prompts)
+        rows = (self.get_buffer(f"validation_rows_{table}") for table in range(self.num_deciding))
+        self._validation_embeddings = [self.encoder(part) for part in rows]
 
-    def validation_step(self, batch: PromptSubset, batch_idx: int) -> None:
-        """Log the loss on validation prompts, its mean over the draws of calibration prompts."""
+    def validation_step(self, batch: ValidationDraw, batch_idx: int) -> None:
+        """Log the loss on validation prompts, its mean over tables and draws of calibration prompts."""
+        table, calibration = batch
+        validation = (self.get_buffer(f"validation_{name}_{table}") for name in ("error", "observed"))
         episode = EpisodeOutcomes(
-            calibration=self._outcomes(self._pass(batch), batch),
-            target=Outcomes(self._validation_embedding, self.validation_error, self.validation_observed),
+            calibration=self._outcomes(table, self._pass(table, calibration), calibration),
+            target=Outcomes(self._validation_embeddings[table], *validation),
         )
         self.log(DECIDING_LOSS, self._loss(episode), on_epoch=True, batch_size=1)
 
@@ -128,13 +122,19 @@ class JointModule(LightningModule):
         schedule = build_schedule(optimizer, self.config.optimizer, self.config.encoder_training.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _pass(self, prompts: PromptSubset) -> Embedding:
-        embedding: Embedding = self.encoder(self.train_prompts[prompts])
-        self.bank.refresh(prompts, embedding)
+    def _bank(self, table: int) -> MemoryBank:
+        bank = self.banks[table]
+        assert isinstance(bank, MemoryBank)
+        return bank
+
+    def _pass(self, table: int, prompts: PromptSubset) -> Embedding:
+        embedding: Embedding = self.encoder(self.get_buffer(f"train_rows_{table}")[prompts])
+        self._bank(table).refresh(prompts, embedding)
         return embedding
 
-    def _outcomes(self, embedding: Embedding, prompts: PromptSubset) -> Outcomes:
-        return Outcomes(embedding, self.error.index_select(0, prompts), self.observed.index_select(0, prompts))
+    def _outcomes(self, table: int, embedding: Embedding, prompts: PromptSubset) -> Outcomes:
+        error, observed = (self.get_buffer(f"train_{name}_{table}") for name in ("error", "observed"))
+        return Outcomes(embedding, error.index_select(0, prompts), observed.index_select(0, prompts))
 
     def _loss(self, episode: EpisodeOutcomes) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):

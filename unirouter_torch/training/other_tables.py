@@ -22,6 +22,8 @@ class OtherTable(NamedTuple):
         train: Outcomes to train on.
         validation: Outcomes to validate on.
         cost: Cost of the LLMs.
+        train_texts: Prompts to train on.
+        validation_texts: Prompts to validate on.
     """
 
     name: str
@@ -29,6 +31,8 @@ class OtherTable(NamedTuple):
     train: Outcomes
     validation: Outcomes
     cost: CostVector
+    train_texts: list[str]
+    validation_texts: list[str]
 
     @classmethod
     def of(cls, table: RoutingTable, embedding: Embedding, rows: Int[Tensor, " kept"]) -> "OtherTable":
@@ -42,10 +46,13 @@ class OtherTable(NamedTuple):
         outcomes = Outcomes(embedding, table.error, table.observed)
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
         num_validation = max(1, round(VALIDATION_FRACTION * len(rows)))
+        texts = [table.prompt_texts[row] for row in order.tolist()]
         return cls(
             name=table.name,
             content_hash=table.content_hash,
             train=outcomes.of_prompts(order[num_validation:]),
             validation=outcomes.of_prompts(order[:num_validation]),
             cost=table.cost.value,
+            train_texts=texts[num_validation:],
+            validation_texts=texts[:num_validation],
         )

@@ -8,19 +8,24 @@ import torch
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.training.joint import train_jointly
+from unirouter_torch.training.joint_tables import tables_alone
 from unirouter_torch.training.other_tables import OtherTable
 from unirouter_torch.training.run import embed_other_tables, load_encoder
+from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.travelling import train_travelling_head
 
 
 def pretrain(config: TrainConfig) -> Router:
-    """Train a head on all prompts and LLMs of ``data.tables``, and save it as a router with an empty pool.
+    """Train on all prompts and LLMs of ``data.tables``, and save a router with an empty pool.
 
-    A tenth of the prompts of each table is kept from the steps, to choose one of them. The encoder is written by
-    reference, with its checksum.
+    A tenth of the prompts of each table is kept from the steps, to choose one of them. A frozen encoder is written by
+    reference, with its checksum; a trained one lies in the router's folder. Where no step was better than the frozen
+    encoder, that is kept.
 
     Args:
         config: The run; ``data.path`` plays no part.
@@ -29,30 +34,38 @@ def pretrain(config: TrainConfig) -> Router:
         The router, which ``output_dir/router`` holds.
 
     Raises:
-        ConfigError: ``data.tables`` is empty, or ``encoder_training.mode`` is not ``frozen``.
+        ConfigError: ``data.tables`` is empty.
         UniRouterError: The data, the encoder or the output folder cannot be used.
     """
     if not config.data.tables:
         raise ConfigError("data.tables: got none, expected at least one table. Add --data.tables '[FOLDER, ...]'.")
-    if config.encoder_training.mode != "frozen":
-        raise ConfigError(
-            f"encoder_training.mode: got {config.encoder_training.mode}, expected frozen: a router without a pool is "
-            "trained over a frozen encoder."
-        )
     folder = Path(config.output_dir)
     write_config(config, folder / "config.yaml")
     encoder = load_encoder(config)
     tables = embed_other_tables(config, encoder)
     head, step = train_travelling_head(tables, config, config.seed)
+    steps = {"step": step}
+    if config.encoder_training.mode != "frozen":
+        joint = tables_alone(tables, num_calibration=config.data.num_calibration, seed=config.seed)
+        tuned = train_jointly(config, encoder, head, joint, log_folder=folder / "logs" / "encoder")
+        steps["encoder_step"] = tuned.step
+        if tuned.step > 0:
+            encoder, head = tuned.encoder.cpu(), tuned.head
     router = Router(
         encoder=encoder,
         head=head,
         pool=LLMPool.empty(head.num_clusters),
         calibration=CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, head.num_clusters)),
-        about={"trained_on": {table.name: _describe(table) for table in tables}, "step": step},
+        about={"trained_on": {table.name: _describe(table) for table in tables}, **steps},
     ).eval()
-    router.save_pretrained(folder / "router", with_encoder=False)
+    router.save_pretrained(folder / "router", with_encoder=not _can_be_referred_to(encoder, config))
     return router
+
+
+def _can_be_referred_to(encoder: PromptEncoder, config: TrainConfig) -> bool:
+    """Whether an encoder is found by its name elsewhere: neither trained here, nor part of the router started from."""
+    start = read_starting_router(config)
+    return encoder.folder is not None and (start is None or encoder.folder != start.encoder_folder)
 
 
 def _describe(table: OtherTable) -> dict[str, Any]:

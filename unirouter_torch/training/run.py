@@ -31,6 +31,7 @@ from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.checkpoint import remove_checkpoints
 from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
 from unirouter_torch.training.joint import check_encoder_training, train_jointly
+from unirouter_torch.training.joint_tables import tables_of_trial
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.other_tables import OtherTable
 from unirouter_torch.training.starting_router import load_encoder_to_start_from
@@ -200,12 +201,14 @@ def tune_encoder(
     log_folder: Path | None,
 ) -> TunedTable:
     """Train the encoder with the fitted head, which is replaced by the one that goes with the trained encoder."""
-    table, seed = embedded.table, trial.tuning.seed
-    tuned = train_jointly(config, encoder, end_to_end.head, table.prompt_texts, split, trial, log_folder=log_folder)
+    table = embedded.table
+    tables = tables_of_trial(table.prompt_texts, split, trial, embedded.others)
+    tuned = train_jointly(config, encoder, end_to_end.head, tables, log_folder=log_folder)
     end_to_end.head, end_to_end.encoder_step = tuned.head, tuned.step
-    embedded = EmbeddedTable(table=table, embedding=tuned.embedding)
-    tuned_trial = prepare_trial(config, embedded, split, seed)
-    return TunedTable(encoder=tuned.encoder, embedded=embedded, trial=tuned_trial)
+    embedding = tuned.encoder.embed(table.prompt_texts, show_progress=log_folder is not None)
+    embedded = EmbeddedTable(table=table, embedding=embedding)
+    tuned_trial = prepare_trial(config, embedded, split, trial.tuning.seed)
+    return TunedTable(encoder=tuned.encoder.cpu(), embedded=embedded, trial=tuned_trial)
 
 
 def report_tuned(report: EvaluationReport, end_to_end: EndToEnd, trial: Trial) -> EvaluationReport:

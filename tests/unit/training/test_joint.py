@@ -19,8 +19,9 @@ from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
 from unirouter_torch.modeling.layers import LastLayers
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
-from unirouter_torch.training.joint import check_encoder_training, fit_module
+from unirouter_torch.training.joint import _validation_draws, check_encoder_training, fit_module
 from unirouter_torch.training.joint_module import JointModule, joint_optimizer, share_out
+from unirouter_torch.training.joint_tables import JointPart, JointTables
 from unirouter_torch.training.objective import EpisodeOutcomes
 from unirouter_torch.training.trainer import build_trainer
 
@@ -53,21 +54,26 @@ class Workshop:
         observed = torch.rand(num_prompts, NUM_LLMS, generator=generator) < 0.9
         self.outcomes = Outcomes(self.encoder.embed(self.texts), error, observed)
 
-    def module(self, config: TrainConfig, trainable: TrainableEncoder | None = None, seed: int = 0) -> JointModule:
+    def module(
+        self,
+        config: TrainConfig,
+        trainable: TrainableEncoder | None = None,
+        seed: int = 0,
+        tables: JointTables | None = None,
+    ) -> JointModule:
         settings = config.encoder_training
         trainable = trainable or make_trainable(
             self.encoder, self.texts, settings, cache_dir=self.folder / "cache", seed=seed
         )
         train = self.outcomes.of_prompts(TRAIN)
         centroids = centroids_of(train.embedding, 0)(4)
-        return JointModule(
-            trainable,
-            ClusterHead.from_centroids(centroids, sharpness=10.0, shrinkage=5.0),
-            train=train,
-            train_prompts=TRAIN,
-            validation=self.outcomes.of_prompts(VALIDATION),
-            validation_prompts=VALIDATION,
-            config=config,
+        head = ClusterHead.from_centroids(centroids, sharpness=10.0, shrinkage=5.0)
+        return JointModule(trainable, head, tables or self.tables(), config)
+
+    def tables(self) -> JointTables:
+        validation = self.outcomes.of_prompts(VALIDATION)
+        return JointTables(
+            self.texts, [JointPart(self.outcomes.of_prompts(TRAIN), TRAIN)], [JointPart(validation, VALIDATION)], 100, 0
         )
 
 
@@ -95,8 +101,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @torch.no_grad()
 def validation_loss(module: JointModule) -> float:
     module.on_validation_epoch_start()
-    train = module._outcomes(module.encoder(TRAIN), TRAIN)
-    target = Outcomes(module._validation_embedding, module.validation_error, module.validation_observed)
+    train = module._outcomes(0, module.encoder(TRAIN), TRAIN)
+    error, observed = module.get_buffer("validation_error_0"), module.get_buffer("validation_observed_0")
+    target = Outcomes(module._validation_embeddings[0], error, observed)
     return module._loss(EpisodeOutcomes(train, target)).item()
 
 
@@ -162,9 +169,9 @@ def test_memory_bank_holds_the_latest_pass_of_exactly_the_prompts_that_passed(wo
     module.training_step(episode, 0)
     parts = share_out(episode, 48)
     passed = torch.cat([parts.passing, parts.target])
-    assert torch.equal(module.bank.read(passed), module.encoder(TRAIN[passed]).detach())
+    assert torch.equal(module.banks[0].read(passed), module.encoder(TRAIN[passed]).detach())
     others = torch.tensor(sorted(set(range(NUM_TRAIN)) - set(passed.tolist())))
-    assert torch.equal(module.bank.read(others), workshop.outcomes.embedding[others])
+    assert torch.equal(module.banks[0].read(others), workshop.outcomes.embedding[others])
 
 
 def test_remembered_prompts_count_as_if_they_had_passed(workshop: Workshop) -> None:
@@ -283,3 +290,88 @@ def test_several_devices_are_refused(workshop: Workshop) -> None:
     with pytest.raises(ConfigError, match=r"^trainer.devices: got 2 with encoder_training.mode full, expected 1"):
         check_encoder_training(config, workshop.encoder)
     check_encoder_training(replace(config, encoder_training=EncoderTrainingConfig()), workshop.encoder)
+
+
+def two_tables(workshop: Workshop, num_prompts: int = 40) -> JointTables:
+    """The table of the workshop, and a smaller one of its first prompts with two LLMs and other outcomes."""
+    tables, rows = workshop.tables(), torch.arange(num_prompts)
+    outcomes = workshop.outcomes.of_prompts(rows).of_llms(torch.arange(2))
+    other = JointPart(outcomes._replace(error=1 - outcomes.error), len(workshop.texts) + rows)
+    return tables._replace(texts=workshop.texts + workshop.texts[:num_prompts], train=[*tables.train, other])
+
+
+def module_of(workshop: Workshop, tables: JointTables, config: TrainConfig) -> JointModule:
+    trainable = make_trainable(
+        workshop.encoder, tables.texts, config.encoder_training, cache_dir=workshop.folder / "cache", seed=0
+    )
+    return workshop.module(config, trainable, tables=tables)
+
+
+def test_episode_of_another_table_reads_and_refreshes_that_table_alone(workshop: Workshop) -> None:
+    tables = two_tables(workshop)
+    module = module_of(workshop, tables, recipe())
+    module.trainer = build_trainer(module.config, logger=False)
+    with torch.no_grad():
+        next(module.encoder.parameters()).add_(0.5)
+    episode = Episode(torch.arange(20), torch.arange(20, 40), torch.arange(2), table=1)
+    loss = module.training_step(episode, 0)
+    assert torch.equal(module.banks[0].embedding, tables.train[0].outcomes.embedding)
+    rows = len(workshop.texts) + torch.arange(40)
+    assert torch.equal(module.banks[1].embedding, module.encoder(rows).detach())
+    mirrored = module_of(workshop, tables._replace(train=tables.train[1:]), recipe())
+    mirrored.trainer = module.trainer
+    mirrored.encoder = module.encoder
+    assert loss.item() == pytest.approx(mirrored.training_step(episode._replace(table=0), 0).item(), rel=1e-5)
+
+
+def test_steps_are_drawn_from_both_tables_and_the_first_alone_decides(workshop: Workshop) -> None:
+    config = recipe(max_steps=8, validate_every=4)
+    module, alone = module_of(workshop, two_tables(workshop), config), workshop.module(config)
+    drawn: list[int] = []
+    step = module.training_step
+    module.training_step = lambda batch, batch_idx: (drawn.append(batch.table), step(batch, batch_idx))[-1]
+    draws = _validation_draws(module, 50, 0)
+    assert [draw.table for draw in draws] == [0, 0, 0]
+    expected = [draw.calibration for draw in _validation_draws(alone, 50, 0)]
+    assert all(torch.equal(a.calibration, b) for a, b in zip(draws, expected, strict=True))
+    fit_module(module, 50, 0, None)
+    fit_module(alone, 50, 0, None)
+    assert set(drawn) == {0, 1}
+    first = drawn.index(1)
+    assert module.losses[:first] == alone.losses[:first]
+    assert module.losses[first] != alone.losses[first]
+
+
+def test_one_table_trains_as_if_there_were_no_others(workshop: Workshop) -> None:
+    config = recipe(max_steps=3, validate_every=3)
+    one = module_of(workshop, workshop.tables(), config)
+    fit_module(one, 50, 0, None)
+    plain = EpisodeDataset(
+        num_prompts=NUM_TRAIN,
+        num_llms=NUM_LLMS,
+        num_episodes=3,
+        config=replace(config.episodes, num_targets=48),
+        seed=0,
+    )
+    untouched = workshop.module(config)
+    untouched.trainer = build_trainer(config, logger=False)
+    assert one.losses[0] == pytest.approx(untouched.training_step(plain[0], 0).item(), rel=1e-5)
+
+
+def test_all_tables_decide_where_none_is_served(workshop: Workshop) -> None:
+    tables = two_tables(workshop)
+    rows = len(workshop.texts) + torch.arange(30, 40)
+    outcomes = Outcomes(*(part[30:40] for part in tables.train[1].outcomes))
+    both = tables._replace(validation=[*tables.validation, JointPart(outcomes, rows)])
+    module = module_of(workshop, both, recipe())
+    draws = list(_validation_draws(module, 30, 0))
+    assert [draw.table for draw in draws] == [0, 0, 0, 1, 1, 1]
+    assert all(len(draw.calibration) == 30 for draw in draws)
+    logged: list[float] = []
+    module.log = lambda name, value, **_: logged.append(value.item())
+    with torch.no_grad():
+        module.on_validation_epoch_start()
+        for number, draw in enumerate(draws):
+            module.validation_step(draw, number)
+    assert torch.equal(module._validation_embeddings[1], module.encoder(rows).detach())
+    assert abs(logged[0] - logged[3]) > 0.01

@@ -25,6 +25,8 @@ def other_table(seed: int, num_llms: int = 7) -> OtherTable:
         train=outcomes(seed, 120, num_llms),
         validation=outcomes(seed + 100, 30, num_llms),
         cost=torch.ones(num_llms),
+        train_texts=[f"train {row}" for row in range(120)],
+        validation_texts=[f"validation {row}" for row in range(30)],
     )
 
 
@@ -64,3 +66,5 @@ def test_a_tenth_of_the_prompts_is_kept_for_validation() -> None:
     assert torch.equal(torch.cat([train, validation]).sort().values, rows)
     assert torch.equal(other.train.error, table.error[train])
     assert torch.equal(other.validation.observed, table.observed[validation])
+    assert other.train_texts == [table.prompt_texts[row] for row in train.tolist()]
+    assert other.validation_texts == [table.prompt_texts[row] for row in validation.tolist()]
