@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.errors import DataError, PoolError
+from unirouter_torch.routing.envelope import lower_envelope
 from unirouter_torch.shapes import CostVector, ErrorMatrix, ObservedMatrix
 
 PROMPTS_AT_ONCE = 4096
@@ -88,28 +88,13 @@ class _Moves(NamedTuple):
 
 
 def _trace_choices(estimated: ErrorMatrix, cost: CostVector, error: ErrorMatrix) -> _Moves:
-    """Find the lower envelope of each prompt: the LLMs that it moves along, from its best to its cheapest.
+    """Follow each prompt along its LLMs, from its best to its cheapest.
 
     Columns are in order of cost; an estimate is infinite where the LLM is not available.
     """
-    # only an LLM that is better than all cheaper ones can be chosen
-    least_of_cheaper = functional.pad(estimated.cummin(-1).values[:, :-1], (1, 0), value=math.inf)
-    prompt, llm = (estimated < least_of_cheaper).nonzero(as_tuple=True)
-    estimate, cost = estimated[prompt, llm].double(), cost[llm]
-    while True:
-        is_dearest = prompt != prompt.roll(-1)
-        is_dearest[-1:] = True
-        # cost weight at which the choice moves here from the next dearer LLM, and on to the next cheaper one
-        arrival = ((estimate - estimate.roll(-1)) / (cost.roll(-1) - cost)).masked_fill(is_dearest, 0.0)
-        departure = arrival.roll(1).masked_fill(is_dearest.roll(1), math.inf)
-        # where departure comes first, the line of the LLM passes above the crossing of its neighbours' lines
-        kept = (arrival < departure).nonzero().squeeze(-1)
-        if len(kept) == len(prompt):
-            break
-        prompt, llm, estimate, cost = (part.index_select(0, kept) for part in (prompt, llm, estimate, cost))
-    chosen_error = error[prompt, llm].double()
-    changes = (part - part.roll(-1).masked_fill(is_dearest, 0.0) for part in (cost, chosen_error))
-    return _Moves(arrival, *changes)
+    prompt, llm, cost_weight, is_best = lower_envelope(estimated, cost)
+    changes = (part - part.roll(-1).masked_fill(is_best, 0.0) for part in (cost[llm], error[prompt, llm].double()))
+    return _Moves(cost_weight, *changes)
 
 
 def _add_up(moves: _Moves, num_prompts: int) -> DeferralCurve:

@@ -1,7 +1,7 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
 import math
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,7 +28,12 @@ The order in which a device adds up an estimate moves it by less. So equal LLMs 
 PAIRS_AT_ONCE = 2**20
 """Pairs of prompt and LLM whose sums are held together: few enough to stay in the cache of a CPU."""
 
-PROMPTS_PER_LLM_TO_PRUNE = 4
+NO_LLM = "available: a prompt has no LLM to choose from. Leave it out, or make an LLM available."
+
+RUNS_TOGETHER = 32
+"""Runs of LLMs side by side come in this number, which the vector units of a CPU take at once."""
+
+PROMPTS_PER_LLM_TO_PRUNE = 64
 """With fewer prompts for each LLM, looking for dominated LLMs costs more than it saves."""
 
 
@@ -61,7 +66,7 @@ def choose_llms(
 
     Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
     """
-    _check(cost, cost_weight)
+    check_costs(cost, cost_weight)
     dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
     by_cost = order_by_cost(cost)
     added = (cost_weight * beyond_cheapest(cost))[by_cost].to(device, dtype)
@@ -81,7 +86,7 @@ def choose_llms(
         probability = cluster_probability[prompts].to(dtype)
         tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
         if available is not None:
-            tile.masked_fill_(~available[prompts].index_select(1, llm), math.inf)
+            _close(tile, available[prompts], llm)
         torch.index_select(by_cost, 0, _first_least(tile.view(len(tile), deck.length, -1)), out=chosen[prompts])
     return chosen
 
@@ -106,10 +111,10 @@ def choose_llm(
     Raises:
         PoolError: As in :func:`choose_llms`.
     """
-    _check(cost, cost_weight)
+    check_costs(cost, cost_weight)
     if available is not None:
         if not available.any(-1).all():
-            raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")
+            raise PoolError(NO_LLM)
         estimated_error = estimated_error.masked_fill(~available, math.inf)
     return smallest_total(estimated_error, cost, cost_weight, order_by_cost(cost))
 
@@ -130,6 +135,33 @@ def smallest_total(
     is_least = total <= total.amin(-1, keepdim=True) + tie_tolerance(dtype)
     # argmax returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
     return by_cost[is_least.to(torch.int32).argmax(-1)]
+
+
+def check_costs(cost: CostVector, *cost_weights: float) -> None:
+    """Check costs and cost weights.
+
+    Raises:
+        PoolError: There is no LLM, a cost weight is negative or not finite, or a cost is not finite.
+    """
+    for weight in cost_weights:
+        if not 0 <= weight < math.inf:
+            raise PoolError(f"cost_weight: expected a finite number of at least 0, got {weight}.")
+    if len(cost) == 0:
+        raise PoolError("pool: empty, there is nothing to choose. Add an LLM first.")
+    if not torch.isfinite(cost).all():
+        raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
+
+
+def check_estimates(least: Float[Tensor, "..."]) -> None:
+    """Check the least sums of some prompts.
+
+    Raises:
+        PoolError: One is not a number, or out of reach.
+    """
+    if least.isnan().any():
+        raise PoolError("cluster_probability, cluster_error: expected finite numbers, got NaN. Mend the estimates.")
+    if not (least < torch.finfo(least.dtype).max).all():
+        raise PoolError(NO_LLM)
 
 
 def beyond_cheapest(cost: CostVector) -> CostVector:
@@ -168,31 +200,28 @@ class _Deck(NamedTuple):
 
 
 def _deal(num_llms: int, device: torch.device) -> _Deck:
-    length = math.isqrt(num_llms)
-    num_runs = math.ceil(num_llms / length)
+    # a run of one LLM each where there are few, so that none is blank; otherwise about as many runs as LLMs of a run
+    multiple = max(1, round(math.sqrt(num_llms) / RUNS_TOGETHER))
+    num_runs = num_llms if num_llms <= 2 * RUNS_TOGETHER else RUNS_TOGETHER * multiple
+    length = math.ceil(num_llms / num_runs)
     place = torch.arange(length * num_runs, device=device).view(num_runs, length).T.flatten()
     return _Deck(place=place.clamp(max=num_llms - 1), is_blank=place >= num_llms, length=length)
+
+
+def _close(total: ErrorMatrix, available: Bool[Tensor, "prompt all_llms"], llm: LLMSubset) -> None:
+    """Put the sums of LLMs that may not be chosen out of reach."""
+    closed = ~available.gather(1, llm.expand(len(available), -1))
+    # several times as fast as masked_fill_
+    total.add_(closed.view(torch.uint8).to(total.dtype), alpha=torch.finfo(total.dtype).max)
 
 
 def _first_least(total: Float[Tensor, "prompt length run"]) -> LLMIndex:
     """Place in order of cost of the first least sum of each prompt."""
     least_of_run = total.amin(1)
-    limit = least_of_run.amin(1, keepdim=True) + tie_tolerance(total.dtype)
-    if not torch.isfinite(limit).all():
-        _explain(limit)
+    least = least_of_run.amin(1, keepdim=True)
+    check_estimates(least)
+    limit = least + tie_tolerance(total.dtype)
+    # several times as fast as argmin
     run = (least_of_run <= limit).to(torch.uint8).argmax(1)
     within = total[torch.arange(len(total), device=total.device), :, run] <= limit
     return run * total.shape[1] + within.to(torch.uint8).argmax(1)
-
-
-def _check(cost: CostVector, cost_weight: float) -> None:
-    if not (math.isfinite(cost_weight) and cost_weight >= 0):
-        raise PoolError(f"cost_weight: expected a finite number of at least 0, got {cost_weight}.")
-    if not torch.isfinite(cost).all():
-        raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
-
-
-def _explain(least: Float[Tensor, "prompt 1"]) -> NoReturn:
-    if least.isnan().any():
-        raise PoolError("cluster_probability, cluster_error: expected finite numbers, got NaN. Mend the estimates.")
-    raise PoolError("available: a prompt has no LLM to choose from. Leave it out, or make an LLM available.")

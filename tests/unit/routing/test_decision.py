@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tied_pools import dyadic_weights, enumerate_choices, tied_pools
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing import decision
@@ -91,30 +92,6 @@ def test_prompt_without_any_llm_is_refused() -> None:
         choose_llm(torch.zeros(1, 2), torch.ones(2), 0.1, torch.zeros(1, 2, dtype=torch.bool))
 
 
-@st.composite
-def tied_pools(draw):
-    """Prompts and LLMs on coarse dyadic grids, so that all sums are exact and many are equal."""
-    num_prompts, num_llms, num_clusters = draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 4))
-    generator = torch.Generator().manual_seed(draw(seeds))
-    ends = torch.randint(9, (num_prompts, num_clusters - 1), generator=generator).sort(1).values
-    probability = torch.nn.functional.pad(ends, (0, 1), value=8).diff(dim=1, prepend=ends.new_zeros(num_prompts, 1)) / 8
-    cluster_error = torch.randint(5, (num_llms, num_clusters), generator=generator) / 4
-    return probability, cluster_error, torch.randint(5, (num_llms,), generator=generator) / 4
-
-
-def enumerate_choices(probability, cluster_error, cost, weight, available=None) -> list[int]:
-    """The rule, pair by pair, in exact arithmetic."""
-    total = probability.double() @ cluster_error.double().T + weight * cost.double()
-    is_open = torch.ones_like(total, dtype=torch.bool) if available is None else available
-    return [
-        min((sums[llm], float(cost[llm]), llm) for llm in range(len(cost)) if may[llm])[2]
-        for sums, may in zip(total.tolist(), is_open.tolist(), strict=True)
-    ]
-
-
-dyadic_weights = st.sampled_from([0.0, 0.125, 0.5, 1.0, 4.0])
-
-
 @given(tied_pools(), dyadic_weights, st.sampled_from([torch.bfloat16, torch.float32, torch.float64]))
 def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, weight: float, dtype) -> None:
     probability, cluster_error, cost = pool
@@ -122,20 +99,22 @@ def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, w
     assert chosen.tolist() == enumerate_choices(*pool, weight)
 
 
-@given(tied_pools(), dyadic_weights, st.integers(1, 40))
-def test_prompts_at_once_change_no_choice(pool, weight: float, pairs: int) -> None:
+@given(tied_pools(), dyadic_weights, st.integers(1, 40), st.sampled_from([1, 2, 32]))
+def test_prompts_and_runs_at_once_change_no_choice(pool, weight: float, pairs: int, runs: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
+        patch.setattr(decision, "RUNS_TOGETHER", runs)
         assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
 
 
-@given(tied_pools(), dyadic_weights, seeds)
-def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed: int) -> None:
+@given(tied_pools(), dyadic_weights, seeds, st.sampled_from([1, 2, 32]))
+def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed: int, runs: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     available = torch.rand(len(pool[0]), len(pool[2]), generator=generator) < 0.4
     available[:, seed % len(pool[2])] |= ~available.any(-1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decision, "PAIRS_AT_ONCE", 8)
+        patch.setattr(decision, "RUNS_TOGETHER", runs)
         chosen = choose_llms(*pool, weight, available)
     assert chosen.tolist() == enumerate_choices(*pool, weight, available)
 
@@ -164,6 +143,11 @@ def test_llms_that_rounding_alone_parts_are_a_tie() -> None:
     assert choose_llm(error, torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [1]
     assert choose_llms(torch.ones(1, 1), error.T, torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [1]
     assert choose_llm(error.double(), torch.tensor([2.0, 1.0, 0.0]), 0.0).tolist() == [0]
+
+
+def test_empty_pool_is_refused() -> None:
+    with pytest.raises(PoolError, match="empty"):
+        choose_llms(torch.ones(1, 1), torch.zeros(0, 1), torch.zeros(0), 0.1)
 
 
 def test_no_prompts_give_no_choices() -> None:

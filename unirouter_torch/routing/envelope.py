@@ -1,0 +1,115 @@
+"""Choices for all cost weights at once: each prompt moves along the lower envelope of one line for each LLM."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from unirouter_torch.routing.decision import PAIRS_AT_ONCE, check_costs, check_estimates, order_by_cost, tie_tolerance
+from unirouter_torch.routing.pruning import undominated_llms
+from unirouter_torch.shapes import ClusterError, ClusterProbability, CostVector, ErrorMatrix, ObservedMatrix
+
+
+class Envelope(NamedTuple):
+    """The LLMs that each prompt moves along as the cost weight falls, prompt by prompt, from its cheapest to its best.
+
+    Attributes:
+        prompt: Row of the prompt.
+        llm: Column of the LLM.
+        cost_weight: From where on the prompt goes to this LLM, up to where it goes to the one before; 0 for its best.
+        is_best: Whether it is the last LLM of its prompt, where the cost weight is 0.
+    """
+
+    prompt: Int[Tensor, " line"]
+    llm: Int[Tensor, " line"]
+    cost_weight: Float[Tensor, " line"]
+    is_best: Bool[Tensor, " line"]
+
+
+def lower_envelope(estimated_error: ErrorMatrix, cost: CostVector, tolerance: float = 0.0) -> Envelope:
+    """Find the LLMs that win for some cost weight, and from which cost weight on.
+
+    Args:
+        estimated_error: Columns in order of cost; infinite where an LLM is not available.
+        cost: Ascending.
+        tolerance: Largest difference of two sums that counts as none: the cheaper LLM wins.
+
+    Returns:
+        The envelope in float64; prompts without an available LLM have no part in it.
+    """
+    # only an LLM that is better than all cheaper ones can be chosen
+    least_of_cheaper = functional.pad(estimated_error.cummin(-1).values[:, :-1], (1, 0), value=math.inf)
+    prompt, llm = (estimated_error < least_of_cheaper - tolerance).nonzero(as_tuple=True)
+    estimate, cost = estimated_error[prompt, llm].double(), cost[llm].double()
+    while True:
+        is_best = prompt != prompt.roll(-1)
+        is_best[-1:] = True
+        # cost weight at which the choice moves here from the next dearer LLM, and on to the next cheaper one
+        arrival = ((estimate - estimate.roll(-1) - tolerance) / (cost.roll(-1) - cost)).masked_fill(is_best, 0.0)
+        departure = arrival.roll(1).masked_fill(is_best.roll(1), math.inf)
+        # where departure comes first, the line of the LLM passes above the crossing of its neighbours' lines
+        kept = (arrival < departure).nonzero().squeeze(-1)
+        if len(kept) == len(prompt):
+            return Envelope(prompt=prompt, llm=llm, cost_weight=arrival, is_best=is_best)
+        prompt, llm, estimate, cost = (part.index_select(0, kept) for part in (prompt, llm, estimate, cost))
+
+
+@torch.no_grad()
+def choose_for_weights(
+    cluster_probability: ClusterProbability,
+    cluster_error: ClusterError,
+    cost: CostVector,
+    cost_weight: Float[Tensor, " weight"],
+    available: ObservedMatrix | None = None,
+) -> Int[Tensor, "prompt weight"]:
+    """The choices of :func:`~unirouter_torch.routing.decision.choose_llms` for many cost weights, in one pass.
+
+    The estimates of a few prompts are held at a time, and each prompt's choices are read off its breakpoints, so a
+    further cost weight costs little more than its column of the result.
+
+    Args:
+        cluster_probability: Soft assignment of the prompts; rows sum to one.
+        cluster_error: Cluster errors of the LLMs.
+        cost: Cost of one prompt relative to a reference cost [1].
+        cost_weight: Errors accepted to save one reference cost [1], in any order.
+        available: Which LLMs may be chosen for which prompt; all by default.
+
+    Returns:
+        Column of the chosen LLM for each prompt and cost weight. Equal sums go to the cheaper LLM, then to the lower
+        column. Three LLMs whose sums nearly tie may fall to another of the three than there.
+
+    Raises:
+        PoolError: As in ``choose_llms``.
+    """
+    check_costs(cost, *cost_weight.tolist())
+    dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
+    by_cost = order_by_cost(cost).to(device)
+    cluster_error = cluster_error.to(device, dtype)[by_cost]
+    if available is None:
+        # whoever is no worse anywhere and stands earlier, so is no dearer, wins at every cost weight
+        kept = undominated_llms(cluster_error, torch.zeros_like(cluster_error[:, 0]), math.inf)
+        by_cost, cluster_error = by_cost[kept], cluster_error[kept]
+    cost, (weight, order) = cost.to(device)[by_cost], cost_weight.to(device).double().sort()
+    chosen = torch.empty(len(cluster_probability), len(weight), dtype=torch.long, device=device)
+    num_prompts = max(1, PAIRS_AT_ONCE // len(by_cost))
+    for start in range(0, len(chosen), num_prompts):
+        prompts = slice(start, start + num_prompts)
+        estimated = cluster_probability[prompts].to(dtype) @ cluster_error.T
+        if available is not None:
+            estimated.masked_fill_(~available[prompts].index_select(1, by_cost), math.inf)
+        check_estimates(estimated.amin(1))
+        envelope = lower_envelope(estimated, cost, tie_tolerance(dtype))
+        chosen[prompts, order] = by_cost[_read_off(envelope, weight)]
+    return chosen
+
+
+def _read_off(envelope: Envelope, weight: Float[Tensor, " weight"]) -> Int[Tensor, "prompt weight"]:
+    """Column of each prompt at ascending cost weights."""
+    first = torch.searchsorted(weight, envelope.cost_weight)
+    end = first.roll(1).masked_fill(envelope.is_best.roll(1), len(weight))
+    # a prompt's LLMs stand from its cheapest to its best, so backwards in order of the cost weight
+    llm = envelope.llm.flip(0).repeat_interleave((end - first).flip(0))
+    return llm.view(-1, len(weight)).flip(0)
