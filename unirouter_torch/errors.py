@@ -29,5 +29,17 @@ class ArtifactError(UniRouterError):
     """A saved router or encoder is missing, damaged, or of another format."""
 
 
+class JournalError(UniRouterError):
+    """A calibration journal is damaged or in use."""
+
+
+class EndpointError(UniRouterError):
+    """An endpoint cannot be used: a wrong key, address or name, or answers that break its promises."""
+
+
+class MeasurementError(UniRouterError):
+    """Too little is known of an LLM after its calibration; what was paid for is kept in the journal."""
+
+
 class TerminatedError(Exception):
     """The process was asked to end (SIGTERM); what it needs to go on is saved."""

@@ -9,7 +9,7 @@ from small_router import PROMPTS, SCORES, small_router
 
 from unirouter_torch import Router
 from unirouter_torch.cli import main
-from unirouter_torch.cli.pool import _change
+from unirouter_torch.cli.pool import change_router
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) ->
     def change() -> None:
         router.pool = router.pool.with_cost("small", 0.2)
 
-    _change(router, change, "reprice small")
+    change_router(router, change, "reprice small")
     pool = Router.from_pretrained(folder).pool
     assert pool.cost.tolist() == [0.2, 3.0, 0.5]
 

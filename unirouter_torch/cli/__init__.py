@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from unirouter_torch.cli.adopt import add_adopt
+from unirouter_torch.cli.calibrate import add_calibrate
 from unirouter_torch.cli.data import add_data
 from unirouter_torch.cli.evaluate import add_evaluate
 from unirouter_torch.cli.evaluate import train as train_router
@@ -39,6 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unirouter", description="Route prompts over a pool of LLMs.")
     parser.set_defaults(takes_settings=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add_command in (add_route, add_evaluate, add_stress, add_data, add_pretrain, add_adopt, add_pool):
+    for add_command in (
+        add_route,
+        add_evaluate,
+        add_stress,
+        add_data,
+        add_pretrain,
+        add_adopt,
+        add_pool,
+        add_calibrate,
+    ):
         add_command(commands)
     return parser

@@ -83,7 +83,7 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     for line in found.report.lines():
         _say(line)
     what = f"add {options.llm} at cost {options.cost:g} by {len(found.scores)} outcomes"
-    _change(router, lambda: router.add_llm(options.llm, found.scores, options.cost), what, data=path)
+    change_router(router, lambda: router.add_llm(options.llm, found.scores, options.cost), what, data=path)
 
 
 def remove(options: argparse.Namespace, _: list[str]) -> None:
@@ -160,11 +160,11 @@ def _change_pool(options: argparse.Namespace, change: Callable[["LLMPool"], "LLM
     def change_pool() -> None:
         router.pool = change(router.pool)
 
-    _change(router, change_pool, what)
+    change_router(router, change_pool, what)
 
 
-def _change(router: "Router", change: Callable[[], None], what: str, data: Path | None = None) -> None:
-    """Make a change and save it; where somebody else was quicker, make it again on top of theirs."""
+def change_router(router: "Router", change: Callable[[], None], what: str, data: Path | None = None) -> None:
+    """Make a change, save it and say so; where somebody else was quicker, make it again on top of theirs."""
     while True:
         change()
         try:

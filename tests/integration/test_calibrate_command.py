@@ -1,0 +1,121 @@
+"""From the command line to an LLM in the pool, against an endpoint on loopback."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny_encoder
+import torch
+from misbehaving_endpoint import ANSWER_TOKENS, PROMPT_TOKENS, Endpoint, endpoint_on_loopback
+
+from unirouter_torch import Router
+from unirouter_torch.calibration.endpoint import KEY_VARIABLE
+from unirouter_torch.cli import main
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.router_files import CalibrationPrompts
+from unirouter_torch.routing.pool import LLMPool
+
+PROMPTS = {f"id {number}": f"prompt {number}" for number in range(12)}
+COST = (PROMPT_TOKENS * 1000 + ANSWER_TOKENS * 2000) / 1e6
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-made-up")
+    with endpoint_on_loopback() as endpoint:
+        endpoint.answer = lambda message: f"The answer is {message.split()[1]}"
+        yield endpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    saved = tiny_encoder.save_bert(tmp_path / "bert", pooling={"pooling_mode_mean_tokens": True})
+    encoder, head = PromptEncoder.from_pretrained(str(saved)), ClusterHead(tiny_encoder.DIM, 3)
+    texts = tuple(PROMPTS.values())
+    with torch.no_grad():
+        probability = head(encoder.embed(texts))
+    calibration = CalibrationPrompts(prompt_ids=tuple(PROMPTS), texts=texts, cluster_probability=probability)
+    router = Router(encoder=encoder, head=head, pool=LLMPool.empty(3), calibration=calibration, about={})
+    router.add_llm("old", dict.fromkeys(PROMPTS, 0.5), 1.0)
+    router.save_pretrained(tmp_path / "router")
+    return tmp_path / "router"
+
+
+@pytest.fixture
+def command(folder: Path, server: Endpoint, tmp_path: Path) -> list[str]:
+    with (tmp_path / "references.csv").open("w", newline="") as file:
+        rows = [(prompt_id, "0" if number < 3 else str(number)) for number, prompt_id in enumerate(PROMPTS)]
+        csv.writer(file).writerows([("prompt_id", "reference"), *rows, ("another prompt", "1")])
+    command = ["calibrate", "--router", str(folder), "--llm", "new/one", "--base-url", server.url]
+    command += ["--references", str(tmp_path / "references.csv"), "--grader", "number", "--backoff", "0.001"]
+    return [*command, "--price-in", "1000", "--price-out", "2000", "--max-tokens", "50", "--budget", "10"]
+
+
+def test_llm_joins_with_its_scores_and_the_mean_cost_of_its_answers(
+    command: list[str], folder: Path, server: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = {"prompt 5": ["429", "broken_json"], "prompt 6": ["content_filter"]}
+    assert main(command) == 0
+    router = Router.from_pretrained(folder)
+    scores = {prompt_id: float(number == 0 or number >= 3) for number, prompt_id in enumerate(PROMPTS)}
+    del scores["id 6"]
+    expected = Router.from_pretrained(folder)
+    expected.add_llm("expected", scores, COST)
+    assert router.pool.names == ("old", "new/one")
+    for sums in expected.pool.sums:
+        torch.testing.assert_close(sums[1], sums[2])
+    assert router.pool.cost[1].item() == pytest.approx(COST)
+    printed = capsys.readouterr().out
+    assert "12 prompts, at most 2.066 US dollars; budget 10" in printed
+    assert "11 of 12 prompts" in printed and "0.182 (95% interval 0.051 to 0.477)" in printed
+    assert "content filter (1)" in printed and "10 of the prompt and 5 of the answer" in printed
+    assert (folder.parent / "calibrate_new_one.jsonl").exists()
+
+
+def test_too_few_answers_end_with_a_message_and_the_same_command_goes_on(
+    command: list[str], folder: Path, server: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = {prompt: ["500"] * 6 for prompt in list(PROMPTS.values())[:7]}
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "only 5 of 12 prompts have a score" in said and "status 500 (7)" in said
+    assert Router.from_pretrained(folder).pool.names == ("old",)
+    assert main(command) == 0
+    assert Router.from_pretrained(folder).pool.names == ("old", "new/one")
+    assert set(server.billed.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--llm", "old"], "'old' is in it already"),
+        (["--grader", "wrong"], "--grader: cannot load 'wrong'"),
+        (["--extra", "[]"], "--extra: got '[]'"),
+        (["--grader", "judge", "--judge-model", "j"], "--judge-price-in"),
+        (["--references", "gone.csv"], "gone.csv: no such file"),
+        (["--concurrency", "0"], "--concurrency: got 0"),
+    ],
+)
+def test_mistake_costs_nothing(
+    command: list[str], server: Endpoint, change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, *change]) == 2
+    assert message in capsys.readouterr().err
+    assert not server.requests
+
+
+def test_references_of_other_prompts_and_other_units_are_refused(
+    command: list[str], folder: Path, server: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "others.csv").write_text("prompt_id,reference\nx,1\n")
+    assert main([*command, "--references", str(tmp_path / "others.csv")]) == 2
+    assert "none of its 1 prompt ids" in capsys.readouterr().err
+    router = Router.from_pretrained(folder)
+    router.pool = LLMPool.empty(3, cost_unit="billion parameters")
+    router.save_pretrained(folder)
+    assert main(command) == 2
+    assert "Give --cost" in capsys.readouterr().err and not server.requests
+    assert main([*command, "--cost", "7"]) == 0
+    assert Router.from_pretrained(folder).pool.cost.tolist() == [7.0]
