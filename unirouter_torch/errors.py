@@ -42,4 +42,14 @@ class MeasurementError(UniRouterError):
 
 
 class TerminatedError(Exception):
-    """The process was asked to end (SIGTERM); what it needs to go on is saved."""
+    """The process was asked to end (SIGTERM); what it needs to go on is saved.
+
+    Args:
+        message: What happened, and what goes on from where.
+    """
+
+    def __init__(
+        self,
+        message: str = "asked to end (SIGTERM); what was finished is kept, the same command goes on from there",
+    ) -> None:
+        super().__init__(message)

@@ -28,6 +28,8 @@ def train(arguments: Sequence[str]) -> None:
 
     config = parse_config(arguments, program="train.py")
     result = run(config)
+    if result is None:
+        return  # the first worker reports
     console = Console()
     console.print(Markdown(result.report.to_markdown()))
     folder = Path(config.output_dir)

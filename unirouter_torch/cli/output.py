@@ -55,7 +55,7 @@ def _heeding_sigterm() -> Iterator[None]:
     """SIGTERM ends the command as an interrupt does; a training takes the signal over, to save before it ends."""
 
     def end(*_: Any) -> None:
-        raise TerminatedError("asked to end (SIGTERM); what was finished is kept, the same command goes on from there")
+        raise TerminatedError
 
     before = signal.signal(signal.SIGTERM, end)
     try:

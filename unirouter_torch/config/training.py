@@ -115,15 +115,28 @@ class TrainerConfig:
     accelerator: str = "cpu"
     """Lightning's name of the hardware: ``cpu``, ``gpu``, ``auto``."""
     devices: int = 1
-    """Number of devices, at least 1."""
-    strategy: str = "auto"
-    """Lightning's name of the strategy."""
+    """Number of devices of each node, at least 1; every episode is shared out over all of them."""
+    num_nodes: int = 1
+    """Number of machines, at least 1; torchrun or SLURM starts the workers of several."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How several devices share the work: ``ddp`` keeps all weights on each; ``auto`` is ``ddp`` where there are
+    several."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least("trainer.max_steps", self.max_steps, 1)
         at_least("trainer.validate_every", self.validate_every, 1)
         at_least("trainer.devices", self.devices, 1)
+        at_least("trainer.num_nodes", self.num_nodes, 1)
+        if self.strategy != "auto" and self.num_workers == 1:
+            raise ConfigError(
+                f"trainer.strategy: got {self.strategy} with one device, expected auto; or set trainer.devices."
+            )
+
+    @property
+    def num_workers(self) -> int:
+        """Number of devices of all nodes, with one process each."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True, kw_only=True)

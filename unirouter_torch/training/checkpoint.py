@@ -18,6 +18,7 @@ from torch import Tensor
 from unirouter_torch import __version__
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
 from unirouter_torch.storage import atomic_file, digest_of_tensors
+from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import EpisodesInOrder
 
 CHECKPOINT_NAME = "training.ckpt"
@@ -150,7 +151,7 @@ class KeepCheckpoint(Callback):
             signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_asked_to_end", True))
 
     def _end_if_asked(self, trainer: Trainer, *, is_saved: bool = False) -> None:
-        if not self._asked_to_end:
+        if not DeviceGroup.current().any(self._asked_to_end):
             return
         if not is_saved:
             trainer.save_checkpoint(self.path)

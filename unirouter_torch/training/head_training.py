@@ -94,7 +94,7 @@ def train_head(
 def _fingerprint(
     tables: Sequence[Outcomes], validation: Sequence[ValidationSet], config: TrainConfig, seed: int
 ) -> str:
-    hardware = {"accelerator", "devices", "strategy"}
+    hardware = {"accelerator", "devices", "num_nodes", "strategy"}
     settings = {name: value for name, value in asdict(config.trainer).items() if name not in hardware}
     parts = [*tables, *(part.episodes[0].target for part in validation)]
     facts = [asdict(part) for part in (config.encoder, config.head, config.episodes, config.optimizer)]

@@ -6,12 +6,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.evaluation.metrics import deferral_metrics
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 from unirouter_torch.training.optimizer import build_optimizer, build_schedule
@@ -54,15 +55,20 @@ class RouterModule(LightningModule):
             for part in validation
             if with_curves
         )
+        for metric in self.metrics.modules():
+            if isinstance(metric, Metric):
+                metric.sync_on_compute = False  # every worker has all validation prompts
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
-        """Cross-entropy of one episode."""
+        """Cross-entropy of one episode, of which this worker takes its share of the prompts."""
+        workers = DeviceGroup.current()
         outcomes = Outcomes(*(self.get_buffer(f"{name}_{batch.table}") for name in Outcomes._fields))
         episode = EpisodeOutcomes(
-            calibration=outcomes.of_prompts(batch.calibration).of_llms(batch.llms),
-            target=outcomes.of_prompts(batch.target).of_llms(batch.llms),
+            calibration=outcomes.of_prompts(workers.part(batch.calibration)).of_llms(batch.llms),
+            target=outcomes.of_prompts(workers.part(batch.target)).of_llms(batch.llms),
         )
-        loss = cross_entropy(estimate_targets(self.head, episode), episode.target.error, episode.target.observed)
+        estimated, target = estimate_targets(self.head, episode, workers), episode.target
+        loss = cross_entropy(estimated, target.error, target.observed, workers)
         if self.trainer.loggers:
             self.log_dict({"train/loss": loss, "train/shrinkage": self.head.shrinkage})
         return loss
@@ -83,7 +89,8 @@ class RouterModule(LightningModule):
             self.log(f"{DECIDING_LOSS}_{part.name}", loss)
             if part.decides:
                 deciding.append(loss)
-        self.log(DECIDING_LOSS, torch.stack(deciding).mean())
+        # workers may round differently, and must decide alike
+        self.log(DECIDING_LOSS, torch.stack(deciding).mean(), sync_dist=True)
         for number in range(len(self.metrics)):
             metrics = self._metrics_of(number)
             self.log_dict(metrics.compute())

@@ -1,8 +1,9 @@
 """One run from a config to a saved, evaluated router, in the order in which a reader would explain it."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.checkpoint import remove_checkpoints
+from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
 from unirouter_torch.training.joint import check_encoder_training, train_jointly
 from unirouter_torch.training.joint_tables import tables_of_trial
+from unirouter_torch.training.launch import on_all_devices
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.other_tables import OtherTable
 from unirouter_torch.training.starting_router import load_encoder_to_start_from
+from unirouter_torch.training.travelling import Travelling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,33 +67,56 @@ class TunedTable:
     trial: Trial
 
 
-def run(config: TrainConfig) -> RunResult:
+def run(config: TrainConfig) -> RunResult | None:
     """Train a router end to end, evaluate it beside the other methods on unseen LLMs, and save everything.
+
+    Several devices train together; their first worker does the rest.
 
     Args:
         config: The run.
 
     Returns:
         The report and the router; ``config.output_dir`` holds ``config.yaml``, ``results.json``, ``results.md``,
-        ``curves.png``, ``router/`` and ``logs/``.
+        ``curves.png``, ``router/`` and ``logs/``. None in a worker of torchrun or SLURM that is not the first.
 
     Raises:
-        UniRouterError: The config, the data, the encoder or the output folder cannot be used.
+        UniRouterError: The config, the data, the encoder or the output folder cannot be used, or a worker was killed.
+        TerminatedError: The process was asked to end.
     """
-    folder = Path(config.output_dir)
-    write_config(config, folder / "config.yaml")
-    encoder = load_encoder(config)
-    embedded = embed_table(config, encoder)
+    if config.trainer.num_workers == 1:
+        return _run(config)
+    report = on_all_devices(_run_and_report, config)
+    if report is None:
+        return None
+    return RunResult(report=report, router=Router.from_pretrained(Path(config.output_dir) / "router"))
+
+
+def _run_and_report(config: TrainConfig) -> EvaluationReport | None:
+    result = _run(config)
+    return None if result is None else result.report
+
+
+def _run(config: TrainConfig) -> RunResult | None:
+    folder, workers = Path(config.output_dir), DeviceGroup.current()
+    if workers.is_first:
+        write_config(config, folder / "config.yaml")
+    with workers.first_then_others():
+        encoder = load_encoder(config)
+        embedded = embed_table(config, encoder)
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, config.seed)
 
     end_to_end = EndToEnd(config, folder / "logs", embedded.others)
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
+    tune = partial(
+        tune_encoder, config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder"
+    )
+    if not workers.is_first:
+        _train_beside_the_first(config, methods, trial, tune)
+        return None
     report = build_report(config, embedded.table, split, trial, methods)
     if config.encoder_training.mode != "frozen":
-        tuned = tune_encoder(
-            config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder"
-        )
+        tuned = tune()
         encoder, embedded = tuned.encoder, tuned.embedded
         report = report_tuned(report, end_to_end, tuned.trial)
     report.write(folder)
@@ -98,6 +125,17 @@ def run(config: TrainConfig) -> RunResult:
     router.save_pretrained(folder / "router")
     remove_checkpoints(folder / "logs")
     return RunResult(report=report, router=router)
+
+
+def _train_beside_the_first(
+    config: TrainConfig, methods: Sequence[RoutingMethod[Any]], trial: Trial, tune: Callable[[], TunedTable]
+) -> None:
+    """The trainings of a run in their order, without the evaluation between them."""
+    for method in methods:
+        if isinstance(method, (EndToEnd, Travelling)):
+            method.fit(trial.train, trial.tuning)
+    if config.encoder_training.mode != "frozen":
+        tune()
 
 
 def load_encoder(config: TrainConfig) -> PromptEncoder:

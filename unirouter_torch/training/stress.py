@@ -12,6 +12,7 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.stress_report import StressReport
 from unirouter_torch.evaluation.stress_summary import StressTrial, summarise_stress
 from unirouter_torch.storage import write_json
+from unirouter_torch.training.launch import require_one_device
 from unirouter_torch.training.run import EmbeddedTable, embed_table
 from unirouter_torch.training.stress_tests import STRESS_TESTS, Bench
 from unirouter_torch.training.trial_jobs import digest_of, fingerprint_of, read_kept, settings_of
@@ -48,6 +49,7 @@ def run_stress(
     """
     at_least("--trials", num_trials, 1)
     at_least("--workers", num_workers, 1)
+    require_one_device(config, "trials run beside one another, as --workers says")
     names = _chosen(only)
     if config.encoder_training.mode != "frozen":
         raise ConfigError(

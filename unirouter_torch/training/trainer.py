@@ -4,12 +4,15 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
 from unirouter_torch.config.files import to_plain
@@ -17,6 +20,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.training.callbacks import TrainingProgress
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, LOG_EVERY, CheckpointFile, KeepCheckpoint
+from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import Episode, EpisodesInOrder
 
 
@@ -51,6 +55,7 @@ def fit(
     order = EpisodesInOrder(len(episodes))  # type: ignore[arg-type]
     loader = DataLoader(episodes, batch_size=None, sampler=order)
     path = None if log_folder is None else log_folder / CHECKPOINT_NAME
+    found = path if path is not None and DeviceGroup.current().any(path.exists()) else None
     beside = [] if path is None else [TrainingProgress(), KeepCheckpoint(path, order)]
     with quiet_lightning():
         trainer = build_trainer(
@@ -61,7 +66,7 @@ def fit(
             **settings,
         )
         try:
-            trainer.fit(module, loader, validation, ckpt_path=path if path is not None and path.exists() else None)
+            trainer.fit(module, loader, validation, ckpt_path=found)
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
@@ -84,7 +89,10 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
         return Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
-            strategy=hardware.strategy,
+            num_nodes=hardware.num_nodes,
+            strategy=_strategy(config),
+            # an episode is shared out, not the episodes
+            use_distributed_sampler=False,
             check_val_every_n_epoch=None,
             log_every_n_steps=LOG_EVERY,
             enable_checkpointing=False,
@@ -95,9 +103,19 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(
             f"trainer: {error} Got trainer.accelerator={hardware.accelerator}, trainer.devices={hardware.devices}, "
-            f"trainer.strategy={hardware.strategy}. A CPU always works: --trainer.accelerator cpu "
-            "--trainer.devices 1 --trainer.strategy auto."
+            f"trainer.num_nodes={hardware.num_nodes}, trainer.strategy={hardware.strategy}. A CPU always works: "
+            "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto."
         ) from None
+
+
+def _strategy(config: TrainConfig) -> str | DDPStrategy:
+    """DDP for several devices, with gloo beside NCCL for what lies in main memory."""
+    if config.trainer.num_workers == 1:
+        return "auto"
+    has_gpus = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
+    # nobody waits in vain: whoever started the workers ends all of them when one fails
+    return DDPStrategy(process_group_backend=backend, timeout=timedelta(days=7), broadcast_buffers=False)
 
 
 def build_loggers(config: TrainConfig, log_folder: Path | None) -> list[Logger]:
@@ -115,12 +133,14 @@ def build_loggers(config: TrainConfig, log_folder: Path | None) -> list[Logger]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice on loaders and hardware, which does not apply to episodes held in memory."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -16,6 +16,7 @@ from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_swe
 from unirouter_torch.evaluation.trials_report import Sweep, SweepPoint, TrialsReport
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.storage import write_atomically, write_json
+from unirouter_torch.training.launch import require_one_device
 from unirouter_torch.training.run import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.trial_jobs import (
     TrialJob,
@@ -58,6 +59,7 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     """
     at_least("--trials", num_trials, 1)
     at_least("--workers", num_workers, 1)
+    require_one_device(config, "trials run beside one another, as --workers says")
     encoder = load_encoder(config)
     embedded = embed_table(config, encoder)
     fingerprint = fingerprint_of(config, embedded)

@@ -1,0 +1,118 @@
+"""Whole runs on several devices, which are processes on this machine here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from miniature import ROOT, miniature
+
+from unirouter_torch import Router
+from unirouter_torch.cli import main, train
+from unirouter_torch.config.files import parse_config
+from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
+from unirouter_torch.training.run import RunResult, run
+
+SECONDS_TO_WAIT = 300
+TWO = ["--trainer.devices", "2"]
+LONG = ["--trainer.max_steps", "300", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
+
+
+def test_two_devices_train_the_router_of_one(workshop: Path, tmp_path: Path, result: RunResult) -> None:
+    folders = ("--output_dir", str(tmp_path / "run"), "--data.cache_dir", str(tmp_path / "cache"))
+    found = run(parse_config(miniature(workshop, *folders, *TWO)))
+    assert found is not None
+    for name, scores in result.report.methods.items():
+        assert found.report.methods[name].figures() == pytest.approx(scores.figures(), abs=1e-5, nan_ok=True)
+    assert list(found.report.methods) == list(result.report.methods)
+    for one, other in zip(found.router.head.parameters(), result.router.head.parameters(), strict=True):
+        assert one.detach().numpy() == pytest.approx(other.detach().numpy(), abs=1e-5)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len([file for file in files if file.startswith("cache/")]) == 1
+    assert {file for file in files if not file.startswith(("cache/", "run/router/"))} == {
+        f"run/{name}" for name in ("config.yaml", "results.json", "results.md", "curves.png", "logs/metrics.csv")
+    }
+    curves = (tmp_path / "run" / "logs" / "metrics.csv").read_text().splitlines()
+    assert len(curves) == 5
+
+
+def workers_of(parent: int) -> list[int]:
+    """The workers in the order in which they were started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found by /proc")
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGKILL, 2, "worker 1 of 2 was ended by SIGKILL"),
+        (signal.SIGTERM, 143, "the same command goes on from there"),
+    ],
+)
+def test_ended_workers_leave_a_message_and_a_whole_checkpoint(
+    number: signal.Signals, code: int, message: str, workshop: Path, tmp_path: Path
+) -> None:
+    arguments = miniature(workshop, "--output_dir", str(tmp_path), *LONG)
+    checkpoint = tmp_path / "logs" / CHECKPOINT_NAME
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, *TWO]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        while not checkpoint.exists():
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.005)
+        workers = workers_of(process.pid)
+        os.kill(workers[1] if number == signal.SIGKILL else process.pid, number)
+        _, said = process.communicate(timeout=SECONDS_TO_WAIT)
+    assert process.returncode == code, said
+    assert message in said
+    assert "Traceback" not in said
+    assert len(workers) == 2
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not (tmp_path / "router").exists()
+
+    assert train(arguments) == 0
+    assert not checkpoint.exists()
+    Router.from_pretrained(tmp_path / "router")
+    assert json.loads((tmp_path / "results.json").read_text())["methods"]["end_to_end"]["area"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer.strategy", "ddp"], "trainer.strategy: got ddp with one device"),
+        (["--trainer.num_nodes", "2"], "trainer.num_nodes: got 2, but nobody has started the workers"),
+        ([*TWO, "--trainer.accelerator", "abacus"], "--trainer.accelerator cpu"),
+    ],
+)
+def test_hardware_that_cannot_work_gives_one_message(
+    arguments: list[str], message: str, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(miniature(workshop, "--output_dir", str(tmp_path), *arguments)) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistake_that_the_workers_find_gives_one_message(
+    workshop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--output_dir", str(tmp_path), "--encoder.name", "no/such encoder", *TWO)
+    assert train(miniature(workshop, *arguments)) == 2
+    said = capfd.readouterr().err
+    assert "no/such encoder" in said
+    assert "Traceback" not in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "stress"])
+def test_trials_refuse_several_devices(
+    command: str, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = miniature(workshop, "--output_dir", str(tmp_path), *TWO)
+    assert main([command, "--trials", "1", *arguments]) == 2
+    assert "trainer.devices: got 2 on 1 nodes, expected one device" in capsys.readouterr().err
