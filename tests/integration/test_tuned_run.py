@@ -15,8 +15,9 @@ from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.training.embedded_table import embed_table
 from unirouter_torch.training.pretrain import pretrain
-from unirouter_torch.training.run import RunResult, embed_table, run
+from unirouter_torch.training.run import RunResult, run
 from unirouter_torch.training.stress import run_stress
 from unirouter_torch.training.trial_jobs import settings_of
 

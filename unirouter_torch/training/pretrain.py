@@ -12,10 +12,10 @@ from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.training.embedded_table import embed_other_tables, load_encoder
 from unirouter_torch.training.joint import train_jointly
 from unirouter_torch.training.joint_tables import tables_alone
 from unirouter_torch.training.other_tables import OtherTable
-from unirouter_torch.training.run import embed_other_tables, load_encoder
 from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.travelling import train_travelling_head
 

@@ -7,47 +7,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import METHODS_OF_A_RUN, TrainConfig
-from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
-from unirouter_torch.errors import DataError
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.modeling.embedding_cache import embed_with_cache
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
-from unirouter_torch.modeling.tensor_cache import cache_folder
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import Embedding, PromptSubset
+from unirouter_torch.shapes import PromptSubset
 from unirouter_torch.training.checkpoint import remove_checkpoints
 from unirouter_torch.training.device_group import DeviceGroup
-from unirouter_torch.training.end_to_end import FEWEST_PROMPTS, EndToEnd
-from unirouter_torch.training.joint import check_encoder_training, train_jointly
+from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
+from unirouter_torch.training.end_to_end import EndToEnd
+from unirouter_torch.training.joint import train_jointly
 from unirouter_torch.training.joint_tables import tables_of_trial
 from unirouter_torch.training.launch import on_all_devices
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.other_tables import OtherTable
-from unirouter_torch.training.starting_router import load_encoder_to_start_from
 from unirouter_torch.training.travelling import Travelling
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedTable:
-    """A routing table with one embedding for each prompt, and the other tables to train on."""
-
-    table: RoutingTable
-    embedding: Embedding
-    others: tuple[OtherTable, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,66 +120,6 @@ def _train_beside_the_first(
             method.fit(trial.train, trial.tuning)
     if config.encoder_training.mode != "frozen":
         tune()
-
-
-def load_encoder(config: TrainConfig) -> PromptEncoder:
-    """The prompt encoder of the config, or that of the router to start from where it brings one.
-
-    Raises:
-        ArtifactError: It is not found, damaged, or of a kind that is not supported.
-        ConfigError: It cannot be read or trained as the config asks, or does not fit the router to start from.
-    """
-    encoder = load_encoder_to_start_from(config)
-    check_encoder_training(config, encoder)
-    return encoder
-
-
-def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> EmbeddedTable:
-    """Load the table and the others to train on, and embed every prompt, from the cache where it can.
-
-    Args:
-        config: The run.
-        encoder: That of the config; loaded here when not given.
-
-    Raises:
-        DataError: A table is malformed, or nothing is left of ``data.tables`` beside ``data.path``.
-    """
-    data, encoder = config.data, encoder or load_encoder(config)
-    table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
-    embedding = embed_texts(config, encoder, table.prompt_texts)
-    others = embed_other_tables(config, encoder, besides=table.prompt_texts)
-    if data.tables and not others:
-        raise DataError("data.tables: nothing is left beside the prompts of data.path. Name other tables.")
-    return EmbeddedTable(table=table, embedding=embedding, others=others)
-
-
-def embed_other_tables(
-    config: TrainConfig, encoder: PromptEncoder, besides: Sequence[str] = ()
-) -> tuple[OtherTable, ...]:
-    """The tables of ``data.tables`` with their embeddings.
-
-    Args:
-        config: The run.
-        encoder: Embeds the prompts.
-        besides: Prompts that are left out of them, and with them the very table that these come from.
-    """
-    left_out = set(besides)
-    others = []
-    for path in config.data.tables:
-        table = load_table(path, cost_rule="equal")
-        embedding = embed_texts(config, encoder, table.prompt_texts)
-        rows = torch.tensor([row for row, text in enumerate(table.prompt_texts) if text not in left_out])
-        if len(rows) >= FEWEST_PROMPTS:
-            others.append(OtherTable.of(table, embedding, rows))
-    return tuple(others)
-
-
-def embed_texts(
-    config: TrainConfig, encoder: PromptEncoder, texts: Sequence[str], *, show_progress: bool = True
-) -> Embedding:
-    """Embeddings of some prompts, from the cache of the config where it can."""
-    folder = cache_folder(config.data.cache_dir)
-    return embed_with_cache(encoder, texts, cache_dir=folder, show_progress=show_progress)
 
 
 def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:

@@ -12,8 +12,8 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.stress_report import StressReport
 from unirouter_torch.evaluation.stress_summary import StressTrial, summarise_stress
 from unirouter_torch.storage import write_json
+from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table
 from unirouter_torch.training.launch import require_one_device
-from unirouter_torch.training.run import EmbeddedTable, embed_table
 from unirouter_torch.training.stress_tests import STRESS_TESTS, Bench
 from unirouter_torch.training.trial_jobs import digest_of, fingerprint_of, read_kept, settings_of
 from unirouter_torch.training.workers import run_in_workers

@@ -19,9 +19,10 @@ from unirouter_torch.evaluation.trials import Trial
 from unirouter_torch.methods.clustering import assign_to_nearest
 from unirouter_torch.routing.method import Outcomes, RoutingMethod
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, PromptSubset
+from unirouter_torch.training.embedded_table import EmbeddedTable, embed_texts, load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import EmbeddedTable, embed_texts, load_encoder, prepare_trial
+from unirouter_torch.training.run import prepare_trial
 
 FLIPPED = (0.05, 0.1, 0.2, 0.4)
 MISSING = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -18,9 +18,10 @@ from unirouter_torch.evaluation.metrics import score_method
 from unirouter_torch.evaluation.stages import StageCost, measure
 from unirouter_torch.evaluation.trials import Trial, apply_method, run_method
 from unirouter_torch.storage import read_json, write_json
+from unirouter_torch.training.embedded_table import EmbeddedTable, load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import EmbeddedTable, load_encoder, prepare_trial, tune_encoder
+from unirouter_torch.training.run import prepare_trial, tune_encoder
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")

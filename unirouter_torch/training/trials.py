@@ -16,8 +16,8 @@ from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_swe
 from unirouter_torch.evaluation.trials_report import Sweep, SweepPoint, TrialsReport
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.storage import write_atomically, write_json
+from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.launch import require_one_device
-from unirouter_torch.training.run import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.trial_jobs import (
     TrialJob,
     TrialTask,

@@ -16,8 +16,8 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.training.embedded_table import load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.run import load_encoder
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 PROMPTS = ["the otter sings", "why does the clock sing"]

@@ -14,7 +14,7 @@ from unirouter_torch.evaluation.stress import GREETING, THANKS
 from unirouter_torch.methods.clustering import assign_to_nearest
 from unirouter_torch.shapes import PromptSubset
 from unirouter_torch.training import stress_tests
-from unirouter_torch.training.run import EmbeddedTable, embed_table, load_encoder
+from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.stress_tests import Bench, Case
 
 SEED = 1
