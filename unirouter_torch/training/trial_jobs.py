@@ -82,7 +82,7 @@ def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) 
     if name not in TRAINED:
         return ""
     parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
-    del parts[0]["start_from"]
+    del parts[0]["start_from"], parts[3]["num_nodes"]
     parts += [[other.content_hash for other in embedded.others]]
     if start := digest_of_start(config):
         parts.append(start)
