@@ -1,5 +1,6 @@
 """A router over a tiny encoder, with a pool and calibration prompts of its own."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import tiny_encoder
@@ -22,9 +23,14 @@ SCORES = {
 COST = {"small": 0.1, "large": 2.0, "other": 0.5}
 
 
-def small_router(folder: Path, num_clusters: int = 3) -> Router:
-    """A router in memory; its encoder lies in ``folder``."""
-    tiny_encoder.save_bert(folder / "bert", pooling={"pooling_mode_mean_tokens": True})
+def small_router(
+    folder: Path,
+    num_clusters: int = 3,
+    save_encoder: Callable[..., Path] = tiny_encoder.save_bert,
+    pooling: str = "pooling_mode_mean_tokens",
+) -> Router:
+    """A router in memory; its encoder lies in ``folder``, written by ``save_encoder`` with the given pooling."""
+    save_encoder(folder / "encoder", pooling={pooling: True})
     head = ClusterHead(tiny_encoder.DIM, num_clusters)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -33,7 +39,7 @@ def small_router(folder: Path, num_clusters: int = 3) -> Router:
         head.difficulty.normal_(generator=generator)
     nothing = CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, num_clusters))
     router = Router(
-        encoder=PromptEncoder.from_pretrained(str(folder / "bert")),
+        encoder=PromptEncoder.from_pretrained(str(folder / "encoder")),
         head=head,
         pool=LLMPool.empty(num_clusters),
         calibration=nothing,

@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_encoder
 import torch
 import yaml
+from small_router import small_router
 
 from unirouter_torch import __version__
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.router_files import CalibrationPrompts
-from unirouter_torch.routing.cluster_error import sum_by_cluster
-from unirouter_torch.routing.pool import LLMPool
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -97,30 +92,7 @@ def test_citation_names_this_version() -> None:
 
 @pytest.fixture
 def saved_router(tmp_path: Path) -> Path:
-    folder = tiny_encoder.save_bert(tmp_path / "bert", pooling={"pooling_mode_mean_tokens": True})
-    encoder, head = PromptEncoder.from_pretrained(str(folder)), ClusterHead(tiny_encoder.DIM, 3)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        head.linear.weight.normal_(generator=generator)
-        head.log_shrinkage.fill_(0.4)
-    texts = ("seven kites", "why the clock", "a")
-    probability = head(encoder.embed(texts)).detach()
-    error = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.2, 0.0], [0.0, 1.0, 0.9]])
-    observed = torch.tensor([[True, True, False], [True, True, True], [True, False, True]])
-    Router(
-        encoder=encoder,
-        head=head,
-        pool=LLMPool(
-            names=("heron", "wren", "teal"),
-            cost=torch.tensor([1.0, 0.2, 4.0], dtype=torch.float64),
-            sums=sum_by_cluster(probability, error, observed),
-            cost_unit="US dollars per prompt",
-            cost_is_estimate=False,
-            reference_cost=5.0,
-        ),
-        calibration=CalibrationPrompts(prompt_ids=("p", "q", "r"), texts=texts, cluster_probability=probability),
-        about={},
-    ).save_pretrained(tmp_path / "router")
+    small_router(tmp_path).save_pretrained(tmp_path / "router")
     return tmp_path / "router"
 
 

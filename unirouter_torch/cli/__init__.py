@@ -8,10 +8,12 @@ from unirouter_torch.cli.calibrate import add_calibrate
 from unirouter_torch.cli.data import add_data
 from unirouter_torch.cli.evaluate import add_evaluate
 from unirouter_torch.cli.evaluate import train as train_router
+from unirouter_torch.cli.export import add_export
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.cli.pool import add_pool
 from unirouter_torch.cli.pretrain import add_pretrain
 from unirouter_torch.cli.route import add_route
+from unirouter_torch.cli.score import add_score
 from unirouter_torch.cli.stress import add_stress
 
 
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         add_adopt,
         add_pool,
         add_calibrate,
+        add_export,
+        add_score,
     ):
         add_command(commands)
     return parser

@@ -120,14 +120,14 @@ def choose_llm(
 
 
 def smallest_total(
-    estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, ""], by_cost: LLMSubset
+    estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, "prompt 1"], by_cost: LLMSubset
 ) -> LLMIndex:
     """The rule of :func:`choose_llm` alone, without its checks, as a graph can hold it that another program runs.
 
     Args:
         estimated_error: As there.
         cost: As there.
-        cost_weight: As there, or one number as a tensor.
+        cost_weight: As there, or one for each prompt.
         by_cost: What :func:`order_by_cost` gives.
     """
     dtype = torch.promote_types(estimated_error.dtype, torch.float32)

@@ -58,11 +58,12 @@ def test_dominated_llm_is_never_chosen(seed: int, weight: float) -> None:
     assert torch.equal(choose_llm(worse, dearer, weight), choose_llm(error, cost, weight))
 
 
-@given(seeds, weights)
-def test_rule_without_checks_is_the_same_rule(seed: int, weight: float) -> None:
-    error, cost = (part.float() for part in instance(seed))
-    chosen = smallest_total(error, cost, torch.tensor(weight), order_by_cost(cost))
-    assert torch.equal(chosen, choose_llm(error, cost, weight))
+@given(seeds, weights, weights)
+def test_rule_alone_takes_a_cost_weight_for_each_prompt(seed: int, first: float, second: float) -> None:
+    error, cost = (part.float() for part in instance(seed, num_prompts=2))
+    weight = torch.tensor([[first], [second]])
+    expected = [int(choose_llm(error[row : row + 1], cost, float(weight[row]))) for row in range(2)]
+    assert smallest_total(error, cost, weight, order_by_cost(cost)).tolist() == expected
 
 
 def test_equal_scores_go_to_the_cheaper_llm_then_to_the_lower_column() -> None:

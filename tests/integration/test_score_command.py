@@ -1,0 +1,76 @@
+"""The score command on a small archive, killed and resumed."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unirouter_torch.cli import main
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.training.run import RunResult
+
+NUM_SHARDS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(config: TrainConfig, result: RunResult) -> Path:
+    assert result.router.pool.names
+    return Path(config.output_dir) / "router"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("logs")
+    for shard in range(NUM_SHARDS):
+        prompts = [f"otter {shard} {number}" for number in range(300)]
+        pq.write_table(pa.table({"text": prompts}), place / f"{shard}.parquet")
+    return str(place / "*.parquet")
+
+
+def arguments(folder: Path, archive: str, output: Path) -> list[str]:
+    places = ["--router", str(folder), "--input", archive, "--output", str(output)]
+    return ["score", *places, "--column", "text", "--cost-weight", "0.2"]
+
+
+def test_killed_run_goes_on_where_it_was_and_ends_the_same(
+    folder: Path, archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-m", "unirouter_torch.cli", *arguments(folder, archive, tmp_path / "killed")]
+    with subprocess.Popen([*command, "--batch-size", "1"], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "killed" / "0.parquet").exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    written = {path.name for path in (tmp_path / "killed").glob("*.parquet")}
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= len(written) < NUM_SHARDS
+    assert main(arguments(folder, archive, tmp_path / "killed")) == 0
+    assert f"{len(written)} shards were there already" in capsys.readouterr().out
+    assert main(arguments(folder, archive, tmp_path / "whole")) == 0
+    for shard in range(NUM_SHARDS):
+        resumed, whole = (pq.read_table(tmp_path / run / f"{shard}.parquet") for run in ("killed", "whole"))
+        assert resumed.drop_columns("estimated_error").equals(whole.drop_columns("estimated_error"))
+        assert resumed["estimated_error"].to_pylist() == pytest.approx(whole["estimated_error"].to_pylist(), abs=1e-6)
+    assert not list((tmp_path / "killed").glob(".*"))
+
+
+def test_mistakes_give_one_message_and_code_2(
+    folder: Path, archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(folder, archive, tmp_path / "out")
+    mistakes = {
+        "no file matches": ["--input", str(tmp_path / "*.parquet")],
+        "it has text": ["--column", "prompt"],
+        "expected a finite number": ["--cost-weight", "nan"],
+        "unirouter adopt": ["--router", "unirouter-minilm"],
+    }
+    for message, change in mistakes.items():
+        assert main([*given, *change]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

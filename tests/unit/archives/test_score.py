@@ -1,0 +1,149 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_router import SCORES, small_router
+from tiny_encoder import PROMPTS
+
+from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, fingerprint, score_archive
+from unirouter_torch.errors import ConfigError, DataError, PoolError
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.pool import LLMPool
+
+SETTINGS = ScoreSettings(cost_weight=0.3, batch_size=2)
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Router:
+    return small_router(tmp_path)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    (tmp_path / "logs").mkdir()
+    for number in range(5):
+        prompts = [f"{prompt} {number}" for prompt in PROMPTS[: number + 1]]
+        pq.write_table(pa.table({"prompt": prompts}), tmp_path / "logs" / f"{number}.parquet")
+    return str(tmp_path / "logs" / "*.parquet")
+
+
+def contents(folder: Path) -> dict[str, pa.Table]:
+    return {path.name: pq.read_table(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_every_prompt_gets_the_llm_of_the_router(router: Router, archive: str, tmp_path: Path) -> None:
+    done = score_archive(router, archive, tmp_path / "out", dataclasses.replace(SETTINGS, all_estimates=True))
+    assert done == Scored(num_prompts=15, num_shards=5, num_kept=0)
+    for table in contents(tmp_path / "out").values():
+        routes = router.route(table["prompt"].to_pylist(), cost_weight=0.3)
+        assert table["llm"].to_pylist() == [route.llm for route in routes]
+        errors = [route.estimated_error[route.llm] for route in routes]
+        assert table["estimated_error"].to_pylist() == pytest.approx(errors, abs=1e-5)
+        assert table["estimated_errors"].to_pylist() == [
+            pytest.approx(list(route.estimated_error.values()), abs=1e-5) for route in routes
+        ]
+    assert json.loads((tmp_path / "out" / "score.json").read_text())["llms"] == list(SCORES)
+
+
+def test_equal_prompts_of_a_batch_are_embedded_once(
+    router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+    embed = router.encoder.embed
+    monkeypatch.setattr(router.encoder, "embed", lambda texts: (embedded.extend(texts), embed(texts))[1])
+    pq.write_table(pa.table({"prompt": ["b", "a", "b", "b", "a", "c"]}), tmp_path / "log.parquet")
+    score_archive(router, str(tmp_path / "log.parquet"), tmp_path / "out", dataclasses.replace(SETTINGS, batch_size=5))
+    assert embedded == ["b", "a", "c"]
+    (table,) = contents(tmp_path / "out").values()
+    assert table["llm"].to_pylist() == router.choose(table["prompt"].to_pylist(), cost_weight=0.3)
+
+
+def test_second_run_keeps_what_is_there(router: Router, archive: str, tmp_path: Path) -> None:
+    score_archive(router, archive, tmp_path / "out", SETTINGS)
+    (tmp_path / "out" / "3.parquet").unlink()
+    (tmp_path / "out" / ".3.parquet.part").write_text("what a killed run left")
+    kept = (tmp_path / "out" / "2.parquet").stat().st_mtime_ns
+    done = score_archive(router, archive, tmp_path / "out", SETTINGS)
+    assert done == Scored(num_prompts=4, num_shards=1, num_kept=4)
+    assert (tmp_path / "out" / "2.parquet").stat().st_mtime_ns == kept
+    score_archive(router, archive, tmp_path / "again", SETTINGS)
+    assert contents(tmp_path / "out") == contents(tmp_path / "again")
+    assert not list((tmp_path / "out").glob(".*"))
+    assert score_archive(router, archive, tmp_path / "out", dataclasses.replace(SETTINGS, batch_size=3)).num_kept == 5
+
+
+def test_workers_share_the_shards(router: Router, archive: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert score_archive(router, archive, tmp_path / "out", SETTINGS).num_shards == 2
+    assert list(contents(tmp_path / "out")) == ["1.parquet", "3.parquet"]
+    done = score_archive(router, archive, tmp_path / "out", SETTINGS, Worker(number=0, count=2))
+    assert done == Scored(num_prompts=9, num_shards=3, num_kept=0)
+    score_archive(router, archive, tmp_path / "alone", SETTINGS, Worker(number=0, count=1))
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_shards_of_another_router_or_setting_are_not_mixed(router: Router, archive: str, tmp_path: Path) -> None:
+    score_archive(router, archive, tmp_path / "out", SETTINGS)
+    with pytest.raises(ConfigError, match=r"another cost_weight \(score\.json\)"):
+        score_archive(router, archive, tmp_path / "out", dataclasses.replace(SETTINGS, cost_weight=0.2))
+    router.add_llm("new", {"p0": 1.0}, 0.1)
+    with pytest.raises(ConfigError, match="another router and llms"):
+        score_archive(router, archive, tmp_path / "out", SETTINGS)
+
+
+def test_fingerprint_follows_all_that_decides_a_choice(router: Router, tmp_path: Path) -> None:
+    first = fingerprint(router)
+    router.save_pretrained(tmp_path / "saved")
+    assert fingerprint(Router.from_pretrained(tmp_path / "saved")) == first
+    pool = router.pool
+    router.pool = dataclasses.replace(pool, reference_cost=3.0)
+    assert fingerprint(router) != first
+    router.pool = dataclasses.replace(pool, names=("a", "b", "c"))
+    assert fingerprint(router) != first
+    router.pool = pool
+    router.head.difficulty.data += 1
+    assert fingerprint(router) != first
+    router.head.difficulty.data -= 1
+    next(router.encoder.parameters()).data[0] += 1
+    assert fingerprint(router) != first
+
+
+def test_shard_that_has_changed_since_is_refused(router: Router, archive: str, tmp_path: Path) -> None:
+    score_archive(router, archive, tmp_path / "out", SETTINGS)
+    pq.write_table(pa.table({"prompt": ["one", "two"]}), tmp_path / "logs" / "0.parquet")
+    with pytest.raises(DataError, match=r"0\.parquet: made from 1 prompts, but its shard has 2 now"):
+        score_archive(router, archive, tmp_path / "out", SETTINGS)
+
+
+def test_folder_of_something_else_is_left_alone(router: Router, archive: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds files, but no score\.json"):
+        score_archive(router, archive, tmp_path / "out", SETTINGS)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (dataclasses.replace(SETTINGS, batch_size=0), ConfigError, "--batch-size"),
+        (dataclasses.replace(SETTINGS, cost_weight=-1.0), PoolError, "cost_weight"),
+        (dataclasses.replace(SETTINGS, column="text"), DataError, "no column 'text'"),
+    ],
+)
+def test_mistakes_show_before_anything_is_written(
+    router: Router, archive: str, tmp_path: Path, settings: ScoreSettings, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        score_archive(router, archive, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_router_without_llms_is_refused(router: Router, archive: str, tmp_path: Path) -> None:
+    router.pool = LLMPool.empty(3)
+    with pytest.raises(PoolError, match="unirouter adopt"):
+        score_archive(router, archive, tmp_path / "out", SETTINGS)

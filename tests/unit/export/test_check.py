@@ -1,0 +1,77 @@
+import dataclasses
+
+import pytest
+import torch
+from small_router import small_router
+
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.export.check import EXACT, ROUNDED, compare
+from unirouter_torch.export.graph import RoutingGraph
+from unirouter_torch.modeling.router import Router
+
+
+@pytest.fixture
+def router(tmp_path) -> Router:
+    router = small_router(tmp_path)
+    texts = tuple(f"{word} {number}" for word in ("kites", "otter", "clock") for number in range(20))
+    probability = torch.full((len(texts), 3), 1 / 3)
+    router.calibration = dataclasses.replace(
+        router.calibration, prompt_ids=texts, texts=texts, cluster_probability=probability
+    )
+    return router
+
+
+def tokens_of(router: Router):
+    return lambda texts: tuple(router.encoder.tokenize(texts).values())
+
+
+def test_router_beside_its_own_graph_does_not_differ(router: Router) -> None:
+    found = compare(router, tokens_of(router), RoutingGraph(router))
+    assert found.num_prompts == 60
+    assert found.largest_difference < 1e-6
+    assert found.changed_choices == 0
+    found.check(EXACT)
+
+
+def test_wrong_estimates_are_refused(router: Router) -> None:
+    graph = RoutingGraph(router)
+
+    def shifted(*inputs: torch.Tensor):
+        estimated, choice = graph(*inputs)
+        return estimated + torch.tensor([0.0, 0.002, 0.0]), choice
+
+    found = compare(router, tokens_of(router), shifted)
+    assert found.largest_difference == pytest.approx(0.002, abs=1e-5)
+    with pytest.raises(ArtifactError, match=r"by up to 0\.002"):
+        found.check(EXACT)
+    found.check(ROUNDED)
+
+
+@pytest.mark.parametrize("tolerance", [EXACT, ROUNDED])
+def test_wrong_choices_are_refused_where_the_estimates_are_right(router: Router, tolerance) -> None:
+    graph = RoutingGraph(router)
+
+    def the_dearest(*inputs: torch.Tensor):
+        estimated, choice = graph(*inputs)
+        return estimated, torch.where(inputs[2] > 0, router.pool.names.index("large"), choice)
+
+    found = compare(router, tokens_of(router), the_dearest)
+    assert 0.1 < found.changed_choices < 0.7
+    assert found.mean_added_total > 0
+    with pytest.raises(ArtifactError, match="another LLM chosen"):
+        found.check(tolerance)
+
+
+def test_another_llm_of_the_same_total_is_no_other_choice(router: Router) -> None:
+    router.pool = dataclasses.replace(
+        router.pool.select(["small", "large"]), cost=torch.ones(2, dtype=torch.float64), names=("one", "other")
+    )
+    sums = [part[:1].expand(2, -1).clone() for part in router.pool.sums]
+    router.pool = dataclasses.replace(router.pool, sums=type(router.pool.sums)(*sums))
+    graph = RoutingGraph(router)
+
+    def other(*inputs: torch.Tensor):
+        estimated, choice = graph(*inputs)
+        return estimated, 1 - choice
+
+    assert compare(router, tokens_of(router), other).changed_choices == 0

@@ -1,0 +1,1 @@
+"""Routers over archives: logged prompts in many shards."""

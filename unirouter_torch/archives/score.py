@@ -1,0 +1,184 @@
+"""``unirouter score``: an archive of logged prompts through a router, shard by shard."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.data.shards import (
+    ADDED_COLUMNS,
+    Answers,
+    answer_shard,
+    count_prompts,
+    find_shards,
+    refuse_same_place,
+)
+from unirouter_torch.errors import ConfigError, DataError, PoolError
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.progress import ProgressBar
+from unirouter_torch.routing.decision import choose_llm
+from unirouter_torch.storage import digest_of_tensors, read_json, write_json
+
+SETTINGS_FILE = "score.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """How an archive is scored.
+
+    Attributes:
+        column: The prompts' column.
+        cost_weight: Error accepted to save one reference cost [1].
+        all_estimates: Whether the estimated errors of all LLMs are written, too.
+        batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
+    """
+
+    column: str = "prompt"
+    cost_weight: float = DEFAULT_COST_WEIGHT
+    all_estimates: bool = False
+    batch_size: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What one process did.
+
+    Attributes:
+        num_prompts: Prompts routed.
+        num_shards: Shards written.
+        num_kept: Shards that an earlier run had finished.
+    """
+
+    num_prompts: int
+    num_shards: int
+    num_kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Which part of the shards a process takes: every ``count``-th, from its own number on."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def from_environment(cls) -> "Worker":
+        """As ``torchrun`` says it by RANK and WORLD_SIZE; without them the only one."""
+        return cls(number=int(os.environ.get("RANK", "0")), count=int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def score_archive(
+    router: Router, pattern: str, folder: Path, settings: ScoreSettings, worker: Worker | None = None
+) -> Scored:
+    """Write every shard of an archive again, with the chosen LLM and its estimated error beside each prompt.
+
+    A shard appears whole or not at all, and is kept by a later run with the same router and settings.
+
+    Args:
+        router: On the device that is to do the work.
+        pattern: As :func:`unirouter_torch.data.shards.find_shards` takes it.
+        folder: Where to write: shards of the same names, and ``score.json``.
+        settings: How to score.
+        worker: Which shards are this process's; as the environment says where not given.
+
+    Raises:
+        PoolError: The router has no LLM yet, or the cost weight is negative or not finite.
+        ConfigError: The batch size is below 1, or the folder holds something else: other settings, another router.
+        DataError: No shard matches, or a shard is not what was expected; the others stay.
+    """
+    at_least("--batch-size", settings.batch_size, 1)
+    answer = _answer_by(router, settings)
+    shards = find_shards(pattern)
+    refuse_same_place(shards, folder)
+    added = ADDED_COLUMNS if settings.all_estimates else ADDED_COLUMNS[:2]
+    sizes = {shard: count_prompts(shard, settings.column, added) for shard in shards}
+    _claim(folder, router, settings)
+    worker = worker or Worker.from_environment()
+    mine = shards[worker.number :: worker.count]
+    missing = [shard for shard in mine if not _is_finished(folder / shard.name, settings.column, sizes[shard])]
+    bar = ProgressBar("Scoring", sum(-(-sizes[shard] // settings.batch_size) for shard in missing))
+
+    def counted(prompts: list[str]) -> Answers:
+        answers = answer(prompts)
+        if prompts:
+            bar.advance()
+        return answers
+
+    try:
+        for shard in missing:
+            answer_shard(shard, folder / shard.name, settings.column, settings.batch_size, counted)
+    finally:
+        bar.close()
+    num_prompts = sum(sizes[shard] for shard in missing)
+    return Scored(num_prompts=num_prompts, num_shards=len(missing), num_kept=len(mine) - len(missing))
+
+
+def fingerprint(router: Router) -> str:
+    """Hexadecimal SHA-256 of all that decides a choice."""
+    pool = router.pool
+    tensors = {
+        "cost": pool.relative_cost,
+        "error": pool.sums.error,
+        "weight": pool.sums.weight,
+        f"{router.encoder.fingerprint()} {pool.names}": torch.zeros(0),
+    }
+    return digest_of_tensors(router.head.state_dict() | tensors)
+
+
+def _answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], Answers]:
+    if not router.pool.names:
+        raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
+    names, cost = router.pool.names, router.pool.relative_cost
+    # a bad cost weight shows before anything is read
+    choose_llm(torch.zeros(1, len(names)), cost, settings.cost_weight)
+
+    def answer(prompts: list[str]) -> Answers:
+        # logs repeat themselves: each text passes through the encoder once a batch
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(prompts))}
+        estimated = router.estimate_error(list(row_of))
+        chosen = choose_llm(estimated, cost, settings.cost_weight)
+        rows = torch.tensor([row_of[text] for text in prompts], dtype=torch.long)
+        column = chosen[rows]
+        return Answers(
+            llm=[names[number] for number in column.tolist()],
+            estimated_error=estimated[rows, column],
+            estimated_errors=estimated[rows] if settings.all_estimates else None,
+        )
+
+    return answer
+
+
+def _claim(folder: Path, router: Router, settings: ScoreSettings) -> None:
+    """Write down whose shards the folder holds, or refuse a folder of something else."""
+    facts: dict[str, Any] = asdict(settings) | {"router": fingerprint(router), "llms": list(router.pool.names)}
+    del facts["batch_size"]
+    path = folder / SETTINGS_FILE
+    # looked at first: another worker writes its settings before its shards
+    others = [item.name for item in folder.glob("[!.]*") if item.name != SETTINGS_FILE]
+    if path.exists():
+        found = read_json(path)
+        other = [key for key, value in facts.items() if not isinstance(found, dict) or found.get(key) != value]
+        if other:
+            raise ConfigError(
+                f"--output: the shards in {folder} were made with another {' and '.join(other)} ({SETTINGS_FILE}). "
+                "Choose another folder, or remove this one."
+            )
+    elif others:
+        raise ConfigError(f"--output: {folder} holds files, but no {SETTINGS_FILE}. Choose an empty folder.")
+    write_json(path, facts)
+
+
+def _is_finished(target: Path, column: str, num_prompts: int) -> bool:
+    if not target.exists():
+        return False
+    found = count_prompts(target, column)
+    if found != num_prompts:
+        raise DataError(
+            f"{target}: made from {found} prompts, but its shard has {num_prompts} now. Remove it to score it again."
+        )
+    return True

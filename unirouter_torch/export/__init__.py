@@ -1,0 +1,1 @@
+"""Routers in formats that run without this package: ONNX, torch.export, sentence-transformers."""

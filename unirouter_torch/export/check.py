@@ -1,0 +1,123 @@
+"""Whether an export does what its router does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.export.tokenizer_file import Tokenize
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.modeling.token_rows import batches_by_length
+from unirouter_torch.progress import progress
+from unirouter_torch.routing.decision import choose_llm
+from unirouter_torch.shapes import ErrorMatrix, LLMIndex, TokenMask
+
+ROUNDING = 1e-4
+"""Largest difference of estimates between two programs for the same float32 arithmetic [error]."""
+
+COST_WEIGHTS = (0.0, DEFAULT_COST_WEIGHT, 1.0)
+"""What the prompts are checked at, in turn [1]."""
+
+_BATCH_SIZE = 32
+
+Run = Callable[
+    [Int[Tensor, "prompt token"], TokenMask, Float[Tensor, " prompt"]],
+    tuple[Float[Tensor, "prompt llm"], Int[Tensor, " prompt"]],
+]
+"""An export as a function from tokens, mask and cost weights to estimated errors and choices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far an export may be from its router.
+
+    Attributes:
+        difference: Largest difference of an estimated error, in [0, 1].
+        changed: Share of prompts for which another LLM may be chosen, in [0, 1].
+    """
+
+    difference: float
+    changed: float
+
+
+EXACT = Tolerance(difference=ROUNDING, changed=0.0)
+"""For exports that compute in float32."""
+
+ROUNDED = Tolerance(difference=1.0, changed=0.1)
+"""For 8-bit weights: only the choices count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An export beside its router on the router's calibration prompts.
+
+    Attributes:
+        num_prompts: Number of prompts compared, each at one of ``COST_WEIGHTS``.
+        largest_difference: Largest difference of an estimated error, in [0, 1].
+        changed_choices: Share of prompts for which the export chose an LLM that the router holds for worse, by more
+            than twice ``ROUNDING``, in [0, 1].
+        mean_added_total: How much worse, as the router holds it, the export's choices are: mean over all prompts of
+            the difference in estimated error plus weighted cost [error].
+    """
+
+    num_prompts: int
+    largest_difference: float
+    changed_choices: float
+    mean_added_total: float
+
+    def check(self, tolerance: Tolerance) -> None:
+        """Refuse an export that does something else than its router.
+
+        Raises:
+            ArtifactError: A difference is above its tolerance.
+        """
+        if self.largest_difference <= tolerance.difference and self.changed_choices <= tolerance.changed:
+            return
+        raise ArtifactError(
+            f"export: differs from the router on its {self.num_prompts} calibration prompts: estimated errors by up to "
+            f"{self.largest_difference:.2g} (allowed {tolerance.difference:.2g}), another LLM chosen for "
+            f"{self.changed_choices:.1%} (allowed {tolerance.changed:.1%}). Nothing was written. Choose another format."
+        )
+
+
+def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
+    """Send the router's calibration prompts through the router and through an export of it.
+
+    Args:
+        router: The router.
+        tokenize: The tokenizer of the export.
+        run: The export.
+    """
+    texts = router.calibration.texts
+    cost_weight = torch.tensor([COST_WEIGHTS[row % len(COST_WEIGHTS)] for row in range(len(texts))])
+    difference, added = 0.0, torch.zeros(len(texts))
+    batches = batches_by_length([len(text) for text in texts], _BATCH_SIZE)
+    for rows in progress(batches, "Comparing with the router"):
+        batch = [texts[row] for row in rows]
+        with torch.inference_mode():
+            estimated, choice = run(*tokenize(batch), cost_weight[rows])
+        expected = router.estimate_error(batch)
+        difference = max(difference, (estimated - expected).abs().max().item())
+        added[rows] = _added_total(expected, choice, router, cost_weight[rows].tolist())
+    return Comparison(
+        num_prompts=len(texts),
+        largest_difference=difference,
+        changed_choices=(added > 2 * ROUNDING).float().mean().item(),
+        mean_added_total=added.mean().item(),
+    )
+
+
+def _added_total(
+    expected: ErrorMatrix, choice: LLMIndex, router: Router, cost_weight: Sequence[float]
+) -> Float[Tensor, " prompt"]:
+    """Estimated error plus weighted cost of the given choices above that of the router's own."""
+    added = torch.zeros(len(choice))
+    cost = router.pool.relative_cost
+    for row, weight in enumerate(cost_weight):
+        total = expected[row] + weight * cost
+        added[row] = total[choice[row]] - total[choose_llm(expected[row : row + 1], cost, weight)]
+    return added

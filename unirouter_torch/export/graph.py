@@ -1,0 +1,83 @@
+"""The whole way from tokens to a choice as one graph of tensors."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
+from unirouter_torch.routing.decision import order_by_cost, smallest_total
+from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMIndex, LLMSubset, TokenMask
+
+INPUTS = ("input_ids", "attention_mask", "cost_weight")
+OUTPUTS = ("estimated_error", "choice")
+
+_WHERE_TRACED = ("stack_trace", "source_fn_stack", "from_node")
+
+
+class RoutingGraph(nn.Module):
+    """Encoder, head, cluster errors and routing rule of a router, without checks, names and files.
+
+    Cluster errors and relative costs are constants of the graph: a pool that changes is exported again.
+
+    Args:
+        router: On the CPU, with at least one LLM in its pool. Its weights are shared, not copied.
+    """
+
+    cluster_error: ClusterError
+    relative_cost: CostVector
+    by_cost: LLMSubset
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self.encoder = router.encoder
+        self.head = router.head
+        pool = router.pool
+        # copies: what was calibrated in this process are tensors of inference mode, which cannot be traced
+        sums = ClusterSums(pool.sums.error.clone(), pool.sums.weight.clone())
+        self.register_buffer("cluster_error", router.head.cluster_error(sums).detach())
+        self.register_buffer("relative_cost", pool.relative_cost.clone())
+        self.register_buffer("by_cost", order_by_cost(self.relative_cost))
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "prompt token"],
+        attention_mask: TokenMask,
+        cost_weight: Float[Tensor, " prompt"],
+    ) -> tuple[ErrorMatrix, LLMIndex]:
+        """Estimated error of every LLM in [0, 1], and the column of the chosen one; equal totals as in the router.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: 1 for a token of the prompt, 0 for padding.
+            cost_weight: Error accepted to save one reference cost, for each prompt [1].
+        """
+        estimated = estimate_error(self.head(self.encoder(input_ids, attention_mask)), self.cluster_error)
+        return estimated, smallest_total(estimated, self.relative_cost, cost_weight.unsqueeze(-1), self.by_cost)
+
+
+def trace(router: Router) -> ExportedProgram:
+    """The router's graph as a ``torch.export`` program for any number of prompts and of tokens.
+
+    Args:
+        router: As :class:`RoutingGraph` takes it.
+    """
+    # a size of 0 or 1 would be taken for a constant
+    shape = (2, 8)
+    example = (torch.ones(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64), torch.zeros(2))
+    graph = RoutingGraph(router).eval()
+    with torch.no_grad():
+        program = torch.export.export(graph, example, dynamic_shapes=shapes_of(router), strict=False)
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            # where the code lay on this machine is nobody's business
+            for key in _WHERE_TRACED:
+                node.meta.pop(key, None)
+    return program
+
+
+def shapes_of(router: Router) -> dict[str, dict[int, Dim]]:
+    """Which axes of the inputs vary, and how far."""
+    prompt, token = Dim("prompt"), Dim("token", max=router.encoder.max_length)
+    return {"input_ids": {0: prompt, 1: token}, "attention_mask": {0: prompt, 1: token}, "cost_weight": {0: prompt}}

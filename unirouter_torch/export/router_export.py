@@ -1,0 +1,141 @@
+"""``unirouter export``: one folder that runs without this package."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.errors import ConfigError, PoolError
+from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
+from unirouter_torch.export.graph import RoutingGraph, trace
+from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
+from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
+from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.storage import atomic_folder, write_json
+
+ExportFormat = Literal["onnx", "torch", "sentence-transformers"]
+"""What a router can be exported as."""
+
+FORMAT_VERSION = 1
+PROGRAM_FILE = "router.pt2"
+SETTINGS_FILE = "export.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        comparison: The export beside its router.
+        num_bytes: Size of all files.
+    """
+
+    comparison: Comparison
+    num_bytes: int
+
+
+def export_router(router: Router, export_format: ExportFormat, folder: Path, *, int8: bool = False) -> Export:
+    """Write a router in another format, after a check that it does the same.
+
+    Args:
+        router: On the CPU.
+        export_format: ``"onnx"`` and ``"torch"``: the whole router as one graph, with its pool as it is now;
+            ``"sentence-transformers"``: the encoder alone.
+        folder: Where to write; an earlier export is replaced.
+        int8: Whether the encoder's weights are rounded to 8 bits; ONNX alone.
+
+    Returns:
+        How the export compares with the router.
+
+    Raises:
+        ConfigError: The format is unknown, its packages are missing, or it has no int8.
+        PoolError: The router has no LLM yet.
+        ArtifactError: The export does something else than the router, or the folder holds something else. Nothing is
+            written.
+    """
+    _refuse_what_cannot_be(router, export_format, int8)
+    with atomic_folder(folder, "export", FORMAT_VERSION) as target:
+        tokenize, run = _write(target, router, export_format, int8=int8)
+        comparison = compare(router, tokenize, run)
+        comparison.check(ROUNDED if int8 else EXACT)
+        if export_format != "sentence-transformers":
+            write_json(target / SETTINGS_FILE, _settings(router, export_format, comparison, int8=int8))
+        num_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    return Export(comparison=comparison, num_bytes=num_bytes)
+
+
+def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> None:
+    if export_format not in get_args(ExportFormat):
+        raise ConfigError(f"--format: got {export_format!r}, expected one of {', '.join(get_args(ExportFormat))}.")
+    if int8 and export_format != "onnx":
+        raise ConfigError(f"--int8: only onnx has 8-bit weights, got the format {export_format}. Leave --int8 out.")
+    if export_format == "onnx":
+        require_onnx()
+    if not router.pool.names:
+        raise PoolError(
+            "export: this router has no LLM yet, so there is nothing to choose. Give it your LLMs first, by "
+            "`unirouter adopt` or router.calibrate, and export what that saves."
+        )
+
+
+def _write(folder: Path, router: Router, export_format: ExportFormat, *, int8: bool) -> tuple[Tokenize, Run]:
+    """Write the format's own files; comes back with what reads and runs them."""
+    if export_format == "sentence-transformers":
+        router.encoder.save_pretrained(folder)
+        return _open_encoder(folder, router)
+    write_tokenizer(folder, router.encoder)
+    recipe = router.encoder.recipe
+    tokenize = read_tokenizer(folder, prefix=recipe.prefix, lower_case=recipe.lower_case)
+    if export_format == "onnx":
+        write_onnx(folder, router, int8=int8)
+        return tokenize, open_onnx(folder)
+    torch.export.save(trace(router), folder / PROGRAM_FILE)
+    return tokenize, torch.export.load(folder / PROGRAM_FILE).module()
+
+
+def _open_encoder(folder: Path, router: Router) -> tuple[Tokenize, Run]:
+    encoder = PromptEncoder.from_pretrained(str(folder))
+    graph = RoutingGraph(router)
+    graph.encoder = encoder
+
+    def tokenize(texts: Any) -> Any:
+        return tuple(encoder.tokenize(texts).values())
+
+    return tokenize, graph
+
+
+def _settings(router: Router, export_format: str, comparison: Comparison, *, int8: bool) -> dict[str, Any]:
+    """The content of ``export.json``: all that a program needs to use the graph."""
+    pool, recipe = router.pool, router.encoder.recipe
+    return {
+        "format": export_format,
+        "int8": int8,
+        "use": [
+            f"Write `prefix` before every prompt, in lower case if `lower_case` says so; {TOKENIZER_FILE}, read by the "
+            "package tokenizers, makes tokens of it, cut and padded.",
+            f"Run {ONNX_FILE if export_format == 'onnx' else PROGRAM_FILE} on the inputs.",
+            "`choice` is a position in `llms`; equal sums of estimated error and weighted cost go to the cheaper LLM.",
+        ],
+        "inputs": {
+            "input_ids": "int64 [prompt token], at least one token",
+            "attention_mask": "int64 [prompt token], 1 for a token of the prompt, 0 for padding",
+            "cost_weight": "float32 [prompt], error accepted to save one reference cost; 0 asks for quality alone",
+        },
+        "outputs": {
+            "estimated_error": "float32 [prompt llm], in [0, 1]",
+            "choice": "int64 [prompt]",
+        },
+        "default_cost_weight": DEFAULT_COST_WEIGHT,
+        "prefix": recipe.prefix,
+        "lower_case": recipe.lower_case,
+        "max_length": router.encoder.max_length,
+        "llms": list(pool.names),
+        "cost": pool.cost.tolist(),
+        "cost_unit": pool.cost_unit,
+        "cost_is_estimate": pool.cost_is_estimate,
+        "reference_cost": pool.reference_cost,
+        "check": asdict(comparison),
+    }
