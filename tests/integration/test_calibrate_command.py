@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from unirouter_torch.cli import main
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.router_files import CalibrationPrompts
+from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.prompt_selection import OutcomeAdjustment
 
 PROMPTS = {f"id {number}": f"prompt {number}" for number in range(12)}
 COST = (PROMPT_TOKENS * 1000 + ANSWER_TOKENS * 2000) / 1e6
@@ -119,3 +122,19 @@ def test_references_of_other_prompts_and_other_units_are_refused(
     assert "Give --cost" in capsys.readouterr().err and not server.requests
     assert main([*command, "--cost", "7"]) == 0
     assert Router.from_pretrained(folder).pool.cost.tolist() == [7.0]
+
+
+def test_chosen_prompts_are_asked_in_their_order_and_count_as_prompts_in_general(
+    command: list[str], folder: Path, server: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = Router.from_pretrained(folder)
+    adjustment = OutcomeAdjustment(offset=torch.full((12,), 0.1), slope=torch.full((12,), 0.5))
+    router.calibration = replace(router.calibration, adjustment=adjustment)
+    router.save_pretrained(folder)
+    assert main([*command, "--concurrency", "1"]) == 0
+    assert [request["messages"][0]["content"] for request in server.requests] == list(PROMPTS.values())
+    assert "0.183 (95% interval 0.123 to 0.324)" in capsys.readouterr().out
+    pool = Router.from_pretrained(folder).pool
+    assert overall_error(pool.sums)[1].item() == pytest.approx(0.1 + 0.5 * 2 / 12)
+    assert main([*command, "--llm", "quick", "--concurrency", "1", "--until-interval", "0.16"]) == 0
+    assert len(server.requests) == 12 + 6

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from unirouter_torch.modeling.router import Router
 
 DOLLARS = "US dollars per prompt"
+MOST_HALF_WIDTH = 0.49
 
 
 def add_calibrate(commands: Commands) -> None:
@@ -89,12 +91,14 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     router = Router.from_pretrained(options.router)
     _check_pool(router, options)
     questions = _questions(router, options.references, plan)
+    if plan.until_half_width is not None:
+        plan = replace(plan, until_half_width=min(plan.until_half_width / _error_scale(router), MOST_HALF_WIDTH))
     console = Console(highlight=False, soft_wrap=True)
     dollars = worst_case(questions, plan)
     console.print(f"{len(questions)} prompts, at most {dollars:.4g} US dollars; budget {plan.budget:g}")
     found = run_plan(questions, plan)
     found.check()
-    _print_findings(console, found, plan)
+    _print_findings(console, found, plan, router)
     cost = found.mean_dollars if options.cost is None else options.cost
     what = f"calibrate {options.llm} at cost {cost:.4g} by {len(found.scores)} outcomes"
     router.reload_pool()
@@ -204,11 +208,18 @@ def _questions(router: "Router", references: str | None, plan: "CalibrationPlan"
             f"{references}: none of its {len(known)} prompt ids is a calibration prompt of this router. Its prompts "
             "and their ids are in calibration_prompts.json."
         )
-    return in_random_order(questions)
+    return questions if router.calibration.adjustment is not None else in_random_order(questions)
 
 
-def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPlan") -> None:
-    error, low, high = found.error
+def _error_scale(router: "Router") -> float:
+    """What an error on the calibration prompts counts; 1 where they were drawn at random."""
+    calibration = router.calibration
+    none, all_wrong = (calibration.typical_error(calibration.prompt_ids, error) for error in (0.0, 1.0))
+    return all_wrong - none
+
+
+def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPlan", router: "Router") -> None:
+    error, low, high = (router.calibration.typical_error(list(found.scores), value) for value in found.error)
     asked = len(found.scores) + len(found.left_out)
     tokens = [(a.prompt_tokens, a.answer_tokens) for a in found.answers.values()]
     counted = [(sent, got) for sent, got in tokens if sent is not None and got is not None]

@@ -48,6 +48,8 @@ class DataConfig:
     """Share of the LLMs kept from training, in [0, 1); 0 routes among the training LLMs."""
     num_calibration: int = 400
     """How many prompts represent an LLM, at least 1; all validation prompts where there are fewer."""
+    calibration: Literal["random", "selected"] = "random"
+    """Which: validation prompts at random, or those training and validation prompts that tell most about an LLM."""
     cache_dir: str | None = None
     """Folder for embeddings; the user's cache folder when not given."""
 

@@ -36,6 +36,7 @@ DISPLAY_NAMES = {
     "item_response": "Item response",
     "end_to_end": "End-to-end",
     "end_to_end_frozen": "End-to-end, frozen encoder",
+    "end_to_end_random": "End-to-end, calibration prompts at random",
     "travelling": "Travelling",
     "clairvoyant_mlp": "MLP, clairvoyant",
     "clairvoyant_matrix_factorization": "Matrix factorisation, clairvoyant",

@@ -12,7 +12,8 @@ from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import digest_of_weights
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.pool_history import PoolRevision, latest_number, pool_of, read_revision
-from unirouter_torch.routing.cluster_error import ClusterSums, sum_by_cluster
+from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
 from unirouter_torch.shapes import ClusterProbability
 from unirouter_torch.storage import digest_of_tensors, write_json, write_tensors
 
@@ -28,11 +29,20 @@ class CalibrationPrompts:
         prompt_ids: One distinct identifier for each prompt.
         texts: The prompts.
         cluster_probability: Their cluster probabilities.
+        adjustment: What an error on each of them counts, where they were chosen and not drawn.
     """
 
     prompt_ids: tuple[str, ...]
     texts: tuple[str, ...]
     cluster_probability: ClusterProbability
+    adjustment: OutcomeAdjustment | None = None
+
+    def typical_error(self, prompt_ids: Sequence[str], error: float) -> float:
+        """What a mean error on some of these prompts says of prompts in general: the same where they were drawn."""
+        if self.adjustment is None:
+            return error
+        rows = [self.prompt_ids.index(prompt_id) for prompt_id in prompt_ids]
+        return float(self.adjustment.offset[rows].mean() + self.adjustment.slope[rows].mean() * error)
 
 
 def find_router(name: str | Path) -> Path:
@@ -94,6 +104,8 @@ def write_parts(
     """
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors["calibration.cluster_probability"] = calibration.cluster_probability
+    if calibration.adjustment is not None:
+        tensors |= {f"calibration.{name}": part for name, part in calibration.adjustment._asdict().items()}
     write_tensors(folder / "router.safetensors", tensors)
     reference = {} if encoder is None else {"encoder": dict(encoder)}
     write_json(folder / "router.json", reference | {"about": dict(about)})
@@ -143,6 +155,9 @@ def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapp
         prompt_ids=tuple(entry["prompt_id"] for entry in prompts),
         texts=tuple(entry["prompt"] for entry in prompts),
         cluster_probability=tensors["calibration.cluster_probability"],
+        adjustment=OutcomeAdjustment(tensors["calibration.offset"], tensors["calibration.slope"])
+        if "calibration.offset" in tensors
+        else None,
     )
 
 
@@ -167,4 +182,4 @@ def sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, 
             raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
         error[row_of[prompt_id]] = 1 - score
         observed[row_of[prompt_id]] = True
-    return sum_by_cluster(calibration.cluster_probability, error, observed)
+    return sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)

@@ -19,11 +19,16 @@ from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
-from unirouter_torch.routing.cluster_error import sum_by_cluster
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import PromptSubset
+from unirouter_torch.routing.prompt_selection import sum_adjusted
 from unirouter_torch.training.checkpoint import remove_checkpoints
+from unirouter_torch.training.chosen_prompts import (
+    CalibrationChoice,
+    choose_calibration,
+    estimate_by_choice,
+    report_chosen,
+)
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
@@ -103,9 +108,14 @@ def _run(config: TrainConfig) -> RunResult | None:
         tuned = tune()
         encoder, embedded = tuned.encoder, tuned.embedded
         report = report_tuned(report, end_to_end, tuned.trial)
+    choice = CalibrationChoice(trial.calibration_prompts, None)
+    if config.data.calibration == "selected":
+        where = (end_to_end.head, embedded.embedding, embedded.table, split)
+        choice = choose_calibration(*where, config.data.num_calibration)
+        report = report_chosen(report, estimate_by_choice(*where, choice), trial)
     report.write(folder)
 
-    router = build_router(encoder, embedded, end_to_end, trial.calibration_prompts, report)
+    router = build_router(encoder, embedded, end_to_end, choice, report)
     router.save_pretrained(folder / "router")
     remove_checkpoints(folder / "logs")
     return RunResult(report=report, router=router)
@@ -187,7 +197,7 @@ def build_router(
     encoder: PromptEncoder,
     embedded: EmbeddedTable,
     end_to_end: EndToEnd,
-    calibration_prompts: PromptSubset,
+    choice: CalibrationChoice,
     report: EvaluationReport,
 ) -> Router:
     """The trained head with its encoder and a pool of all LLMs of the table, seen and unseen alike.
@@ -196,13 +206,13 @@ def build_router(
     none there is left out with a warning.
     """
     table, head = embedded.table, end_to_end.head
-    probability = head(embedded.embedding[calibration_prompts]).detach()
-    rows = calibration_prompts.tolist()
-    observed = table.observed[calibration_prompts]
+    probability = head(embedded.embedding[choice.prompts]).detach()
+    rows = choice.prompts.tolist()
+    error, observed = table.error[choice.prompts], table.observed[choice.prompts]
     pool = LLMPool(
         names=tuple(table.llm_names),
         cost=table.cost.value,
-        sums=sum_by_cluster(probability, table.error[calibration_prompts], observed),
+        sums=sum_adjusted(probability, error, observed, choice.adjustment),
         cost_unit=table.cost.unit,
         cost_is_estimate=table.cost.is_estimate,
         reference_cost=table.cost.value.max().item(),
@@ -215,6 +225,7 @@ def build_router(
             prompt_ids=tuple(table.prompt_ids[row] for row in rows),
             texts=tuple(table.prompt_texts[row] for row in rows),
             cluster_probability=probability,
+            adjustment=choice.adjustment,
         ),
         about={"table": report.table, "split": report.split, "unseen_llms": report.to_json()["methods"]["end_to_end"]},
     ).eval()

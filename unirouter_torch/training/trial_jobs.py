@@ -18,10 +18,11 @@ from unirouter_torch.evaluation.metrics import score_method
 from unirouter_torch.evaluation.stages import StageCost, measure
 from unirouter_torch.evaluation.trials import Trial, apply_method, run_method
 from unirouter_torch.storage import read_json, write_json
+from unirouter_torch.training.chosen_prompts import choose_calibration, estimate_by_choice
 from unirouter_torch.training.embedded_table import EmbeddedTable, load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import prepare_trial, tune_encoder
+from unirouter_torch.training.run import TunedTable, prepare_trial, tune_encoder
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")
@@ -71,7 +72,7 @@ def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
 def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
     """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
     data, encoder = asdict(config.data), asdict(config.encoder)
-    del data["path"], data["cache_dir"], data["tables"]
+    del data["path"], data["cache_dir"], data["tables"], data["calibration"]
     facts = [__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash]
     start = read_starting_router(config)
     return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
@@ -84,6 +85,8 @@ def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) 
     parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
     del parts[0]["start_from"], parts[3]["num_nodes"]
     parts += [[other.content_hash for other in embedded.others]]
+    if name == "end_to_end" and config.data.calibration == "selected":
+        parts += ["selected"]
     if start := digest_of_start(config):
         parts.append(start)
     trains_encoder = name == "end_to_end" and config.encoder_training.mode != "frozen"
@@ -174,8 +177,12 @@ def _add_method(
     method = build_method(name, EndToEnd(config, None, embedded.others), trial, num_clusters)
     estimated, stages = run_method(method, trial)
     if isinstance(method, EndToEnd) and config.encoder_training.mode != "frozen":
-        trial, stages["fit"] = _tune(config, embedded, split, trial, method, stages["fit"])
+        tuned, stages["fit"] = _tune(config, embedded, split, trial, method, stages["fit"])
+        embedded, trial = tuned.embedded, tuned.trial
         estimated = apply_method(method, trial)
+    if isinstance(method, EndToEnd) and config.data.calibration == "selected":
+        where = (method.head, embedded.embedding, embedded.table, split)
+        estimated = estimate_by_choice(*where, choose_calibration(*where, config.data.num_calibration))
     test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
     scores = score_method(estimated, cost, test.error, test.observed, convention)
     diagnostics = diagnose(
@@ -203,13 +210,13 @@ def _add_method(
 
 def _tune(
     config: TrainConfig, embedded: EmbeddedTable, split: Split, trial: Trial, method: EndToEnd, fit: StageCost
-) -> tuple[Trial, StageCost]:
-    """The trial with the embeddings of the trained encoder, and what the whole fit took."""
+) -> tuple[TunedTable, StageCost]:
+    """The table and the trial with the embeddings of the trained encoder, and what the whole fit took."""
     encoder = load_encoder(config)
     tuned, cost = measure(lambda: tune_encoder(config, encoder, embedded, split, trial, method, log_folder=None))
     peaks = [peak for peak in (fit.peak_bytes, cost.peak_bytes) if peak is not None]
     wall, cpu = fit.wall_seconds + cost.wall_seconds, fit.cpu_seconds + cost.cpu_seconds
-    return tuned.trial, StageCost(wall, cpu, max(peaks, default=None))
+    return tuned, StageCost(wall, cpu, max(peaks, default=None))
 
 
 def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:

@@ -12,7 +12,17 @@ CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 
 DOTTED_KEYS = {
     "": ["seed", "output_dir", "logger"],
-    "data.": ["path", "tables", "cost", "group_column", "same_llm", "unseen_fraction", "num_calibration", "cache_dir"],
+    "data.": [
+        "path",
+        "tables",
+        "cost",
+        "group_column",
+        "same_llm",
+        "unseen_fraction",
+        "num_calibration",
+        "calibration",
+        "cache_dir",
+    ],
     "encoder.": ["name", "revision", "max_length"],
     "head.": ["num_clusters", "sharpness", "initial_shrinkage", "start_from"],
     "episodes.": ["num_targets", "min_calibration", "max_calibration", "llm_fraction", "held_out_fraction"],
