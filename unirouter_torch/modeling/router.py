@@ -1,5 +1,6 @@
 """The router: encoder, cluster head and pool, saved and loaded as one folder."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.card import router_card
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.hub import push_folder
 from unirouter_torch.modeling.pool_history import PoolChange, PoolRevision, write_revision
 from unirouter_torch.modeling.router_files import (
     CalibrationPrompts,
@@ -250,6 +252,31 @@ class Router(nn.Module):
             write_atomically(target / "README.md", router_card(self.pool, self.about).encode("utf-8"))
         self.saved = SavedPool(folder, revision)
 
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None, message: str = "Add the router"
+    ) -> str:
+        """Put the router on the Hugging Face hub, as :meth:`save_pretrained` writes it; replaces what is there.
+
+        Args:
+            repo_id: ``owner/name``; made where missing.
+            private: Whether a new repository is private; as the owner's settings say where not given.
+            token: A token that may write; the one of `hf auth login` when not given.
+            message: Of the commit.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            ArtifactError: The name is no hub id, the hub cannot be reached, or the token does not allow it.
+        """
+        saved = self.saved
+        try:
+            with tempfile.TemporaryDirectory() as place:
+                self.save_pretrained(Path(place) / "router")
+                return push_folder(Path(place) / "router", repo_id, private=private, token=token, message=message)
+        finally:
+            self.saved = saved
+
     def save_pool(self, what: str, *, data: Path | None = None) -> None:
         """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
 
@@ -299,31 +326,33 @@ class Router(nn.Module):
         return self.saved
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> "Router":
-        """Load a router that :meth:`save_pretrained` wrote, or one that comes with the package.
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":
+        """Load a router that :meth:`save_pretrained` wrote, one that comes with the package, or one from the hub.
 
         Args:
-            name: The router's folder, or the name of a bundled router: ``unirouter-minilm``.
+            name: The router's folder, the name of a bundled router: ``unirouter-minilm``, or a hub id: ``owner/name``.
+            revision: Branch, tag or commit on the hub; the hub's default when not given.
 
         Raises:
-            ArtifactError: The folder is missing, damaged, no router, or of a newer format, or the encoder that it
-                refers to is another one.
+            ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it
+                refers to is another one, or the hub does not have it or cannot be reached.
         """
-        folder = find_router(name)
+        folder = find_router(name, revision)
         check_folder(folder, "router", FORMAT_VERSION)
         tensors = read_tensors(folder / "router.safetensors")
         settings = read_json(folder / "router.json")
         try:
             head = read_head(tensors)
-            revision = read_pool(folder, digest_of_head(head), tensors, settings)
+            latest = read_pool(folder, digest_of_head(head), tensors, settings)
             router = cls(
                 encoder=load_encoder(folder, settings),
                 head=head,
-                pool=revision.pool,
+                pool=latest.pool,
                 calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
                 about=settings["about"],
             ).eval()
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
-        router.saved = SavedPool(folder, revision)
+        # neither the package nor the hub's cache is a place to write to
+        router.saved = SavedPool(folder, latest) if Path(name).exists() else None
         return router

@@ -11,6 +11,7 @@ from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import digest_of_weights
 from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.modeling.hub import download_router, is_hub_id
 from unirouter_torch.modeling.pool_history import PoolRevision, latest_number, pool_of, read_revision
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
@@ -45,14 +46,22 @@ class CalibrationPrompts:
         return float(self.adjustment.offset[rows].mean() + self.adjustment.slope[rows].mean() * error)
 
 
-def find_router(name: str | Path) -> Path:
-    """The folder of a saved router: a local one, else one that comes with the package.
+def find_router(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a saved router: a local one, else one that comes with the package, else one from the hub.
 
     Args:
-        name: A folder, or the name of a bundled router such as ``unirouter-minilm``.
+        name: A folder, the name of a bundled router such as ``unirouter-minilm``, or a hub id ``owner/name``.
+        revision: Branch, tag or commit on the hub; plays no part where the router is found on this machine.
+
+    Raises:
+        ArtifactError: A hub id that is to be had neither here nor there.
     """
+    if Path(name).exists():
+        return Path(name)
     bundled = BUNDLED_FOLDER / name
-    return bundled if not Path(name).exists() and bundled.parent == BUNDLED_FOLDER and bundled.is_dir() else Path(name)
+    if bundled.parent == BUNDLED_FOLDER and bundled.is_dir():
+        return bundled
+    return download_router(name, revision) if isinstance(name, str) and is_hub_id(name) else Path(name)
 
 
 def describe_encoder(encoder: PromptEncoder) -> dict[str, str]:
