@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_router import PROMPTS, SCORES, small_router
+from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch import Router
 from unirouter_torch.cli import main
@@ -96,6 +96,19 @@ def test_show_tells_clusters_relatives_and_traffic(folder: Path, capsys: pytest.
     assert facts["error"] == pytest.approx(0.125) and len(facts["clusters"]) == 3
 
 
+def test_long_prompts_leave_room_for_the_numbers_of_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    router = small_router(tmp_path)
+    prompts = {prompt_id: f"{text}, " + "and sings again " * 20 for prompt_id, text in PROMPTS.items()}
+    router.calibrate(prompts, SCORES, COST)
+    router.save_pretrained(tmp_path / "router")
+    run("show", "large", "--router", tmp_path / "router")
+    text = capsys.readouterr().out
+    assert "90 % interval" in text and " to " in text and max(map(len, text.splitlines())) <= 80
+
+
 def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("disable", "other", "--router", folder)
     run("list", "--router", folder)
@@ -127,6 +140,7 @@ def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) ->
         (["undo"], "nothing is left to undo"),
         (["undo", "--to", "7"], "no revision 7"),
         (["show", "nobody"], "no LLM named 'nobody'"),
+        (["undo", "--to", "9"], "no revision 9 of the pool; expected 0 to 0"),
     ],
 )
 def test_mistake_ends_with_code_2_one_line_and_no_change(

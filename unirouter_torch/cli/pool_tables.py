@@ -16,7 +16,7 @@ _NUM_CLUSTERS = 4
 
 def describe_pool(pool: LLMPool) -> dict[str, Any]:
     """The LLMs of a pool as JSON values, in the order of the pool."""
-    errors, counts = overall_error(pool.sums).tolist(), pool.sums.weight.sum(-1).tolist()
+    errors, counts = overall_error(pool.sums).tolist(), [round(count) for count in pool.sums.weight.sum(-1).tolist()]
     facts = zip(pool.names, counts, errors, pool.cost.tolist(), pool.available.tolist(), strict=True)
     keys = ("llm", "outcomes", "error", "cost", "is_available")
     return {
@@ -75,7 +75,10 @@ def history_table(revisions: Sequence[PoolRevision]) -> Table:
 
 def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
     table = _table(title, ("cluster", "prompts", "error", "90 % interval", "pool"), "")
-    table.add_column("prompts of this kind", no_wrap=True, overflow="ellipsis")
+    for column in table.columns:
+        column.no_wrap = True
+    table.expand = True
+    table.add_column("prompts of this kind", no_wrap=True, overflow="ellipsis", ratio=1)
     table.caption = "clusters where it is ahead of the mean of the pool the most, and the least"
     shown = list(clusters)
     if len(clusters) > 2 * _NUM_CLUSTERS:

@@ -120,7 +120,7 @@ def read_revision(folder: Path, number: int, *, head: str | None = None) -> Pool
     try:
         tensors, notes = load(path.read_bytes()), _notes(path)
     except FileNotFoundError:
-        latest = latest_number(folder)
+        latest = latest_number(folder) or 0
         raise ArtifactError(f"{folder}: no revision {number} of the pool; expected 0 to {latest}.") from None
     except (SafetensorError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged ({error}). {remedy}") from None

@@ -1,5 +1,6 @@
 """The LLMs that a router chooses from."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.shapes import CostVector
+
+_NUM_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +98,10 @@ class LLMPool:
         try:
             return self.names.index(name)
         except ValueError:
-            raise PoolError(f"pool: no LLM named {name!r}; it holds {', '.join(self.names)}.") from None
+            like = difflib.get_close_matches(name, self.names, n=_NUM_NAMED) or self.names[:_NUM_NAMED]
+            more = len(self.names) - len(like)
+            held = ", ".join(like) + (f" and {more} more" if more else "")
+            raise PoolError(f"pool: no LLM named {name!r}; it holds {held}.") from None
 
     def with_llm(self, name: str, cost: float, sums: ClusterSums) -> "LLMPool":
         """This pool and one LLM more, as the last one.

@@ -89,3 +89,11 @@ def test_disabled_llm_is_not_available_and_leaves_no_trace_when_removed() -> Non
 def test_a_change_that_makes_no_sense_is_refused(change, message: str) -> None:
     with pytest.raises(PoolError, match=message):
         change()
+
+
+def test_unknown_name_of_a_large_pool_is_answered_by_the_names_most_like_it() -> None:
+    pool = LLMPool.empty(1)
+    for number in range(30):
+        pool = pool.with_llm(f"llm-{number}", 1.0, ClusterSums(torch.zeros(1, 1), torch.ones(1, 1)))
+    with pytest.raises(PoolError, match=r"it holds llm-17, .* and 25 more\.$"):
+        pool.find("llm-17b")
