@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import outcome_files
 import pytest
 from small_router import COST, PROMPTS, SCORES, small_router
 
@@ -160,3 +161,45 @@ def test_last_llm_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["pool", "disable", "large", "--router", str(folder)]) == 2
     assert "last LLM" in capsys.readouterr().err
     assert list(SCORES) != list(listed(folder, capsys)) == ["large"]
+
+
+def test_feedback_is_added_by_one_command_as_in_python(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand = Router.from_pretrained(folder)
+    prompts, scores = ["the red otter", "a kite"], [0.0, 1.0]
+    by_hand.observe("large", prompts, scores, half_life=9.0)
+    log = tmp_path / "log.csv"
+    log.write_text("prompt,score\n" + "\n".join(f"{p},{s}" for p, s in zip(prompts, scores, strict=True)))
+    run("observe", "large", "--router", folder, "--outcomes", log, "--half-life", "9")
+    assert "no drift after 2 outcomes" in capsys.readouterr().out
+    assert Router.from_pretrained(folder).route(prompts) == by_hand.route(prompts)
+    log.write_text("prompt,score\n" + "the otter,0\n" * 200)
+    run("observe", "large", "--router", folder, "--outcomes", log)
+    assert "drift: large makes more errors than estimated" in capsys.readouterr().out
+    log.write_text("prompt_id,score\np0,1\n")
+    assert main(["pool", "observe", "large", "--router", str(folder), "--outcomes", str(log)]) == 2
+
+
+@pytest.mark.parametrize(("said", "rate"), [("0.2", 0.2), ("estimate", None)])
+def test_wrong_labels_are_corrected_by_the_command(folder: Path, scores: Path, said: str, rate: float | None) -> None:
+    by_hand = Router.from_pretrained(folder)
+    by_hand.add_llm("new", {"p0": 1.0, "p1": 0.5, "p4": 1.0}, 0.3, flip_rate=rate)
+    run("add", "new", "--router", folder, "--scores", scores, "--cost", "0.3", "--flip-rate", said)
+    prompts = list(PROMPTS.values())
+    assert Router.from_pretrained(folder).route(prompts) == by_hand.route(prompts)
+
+
+def test_answers_of_a_batch_are_graded_as_they_are_read(folder: Path, tmp_path: Path) -> None:
+    by_hand = Router.from_pretrained(folder)
+    by_hand.add_llm("new", {"p0": 1.0, "p1": 0.0}, 0.3)
+    answers = {"p0": "It is 42.", "p1": "41", "p2": "7"}
+    lines = [outcome_files.batch_line(prompt_id, answer) for prompt_id, answer in answers.items()]
+    batch = outcome_files.write_lines(tmp_path / "batch.jsonl", lines)
+    references = tmp_path / "references.csv"
+    references.write_text("prompt_id,reference\np0,42\np1,42\np2,no number\n")
+    command = ["add", "new", "--router", folder, "--scores", batch, "--cost", "0.3", "--grader", "number"]
+    assert main(["pool", *map(str, command)]) == 2
+    run(*command, "--references", references)
+    prompts = list(PROMPTS.values())
+    assert Router.from_pretrained(folder).route(prompts) == by_hand.route(prompts)

@@ -66,3 +66,26 @@ def test_example_runs_as_it_stands() -> None:
     assert len(printed) == 1 + 3 + 6
     assert all(0 <= value <= 1 for value in quality)
     assert cost == sorted(cost, reverse=True)
+
+
+def script(name: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_imperfect_calibration_is_measured_and_kept(workshop: Path, tmp_path: Path) -> None:
+    settings = ("--output", "kept", "--trials", "1", *miniature(workshop))
+    result = script("imperfect_calibration.py", tmp_path, *settings)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "kept" / "seed_0.json").read_text())
+    assert found["flip rate estimated from flipped labels"] > found["flip rate estimated from true labels"]
+    assert all(f"| {name} |" in result.stdout for name in found)
+
+
+def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
+    settings = miniature(workshop, table="simulated:1200x6")
+    result = script("feedback_stream.py", tmp_path, "--trials", "1", *settings)
+    assert result.returncode == 0, result.stderr
+    rows = dict(line.strip("| ").split(" | ", 1) for line in result.stdout.splitlines() if line.startswith("| "))
+    assert rows["stationary, half-life inf: alarm"].split(" | ")[1] == "0.0000"
+    assert "flipped, half-life 200: squared error" in rows

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 
 from unirouter_torch.cli.output import Commands
-from unirouter_torch.errors import PoolConflictError
+from unirouter_torch.errors import ConfigError, PoolConflictError
 
 if TYPE_CHECKING:
+    from unirouter_torch.data.outcomes import Grading
     from unirouter_torch.modeling.router import Router
     from unirouter_torch.routing.pool import LLMPool
 
+FLIP_HELP = "share of the scores that are wrong, in [0, 0.5), or estimate (default: %(default)s)"
+HALF_LIFE_HELP = "after how many further outcomes one counts half (default: nothing is forgotten)"
 COST_HELP = "cost of one prompt, in the unit of the pool"
 
 
@@ -34,6 +38,11 @@ def add_pool(commands: Commands) -> None:
     action = _declare(actions, "add", add, "add an LLM by its scores on calibration prompts", of_llm=True)
     _declare_outcomes(action)
     action.add_argument("--cost", required=True, type=float, metavar="C", help=COST_HELP)
+    action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
+    action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
+    action.add_argument("--outcomes", required=True, metavar="FILE", help="log with prompt and score, oldest row first")
+    action.add_argument("--llm", dest="llm_in_file", metavar="NAME", help="its name in a log of several LLMs")
+    action.add_argument("--half-life", type=float, default=math.inf, metavar="N", help=HALF_LIFE_HELP)
     _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
     action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
     action.add_argument("new_name", metavar="NEW_NAME", help="a name that the pool does not hold yet")
@@ -61,6 +70,10 @@ def _declare(
     return action
 
 
+def _flip_rate(text: str) -> float | None:
+    return None if text == "estimate" else float(text)
+
+
 def _declare_outcomes(action: argparse.ArgumentParser) -> None:
     action.add_argument("--scores", required=True, metavar="FILE", help="its outcomes on calibration prompts")
     formats = "auto, log, lm_eval, inspect, helm or openai_batch"
@@ -68,6 +81,9 @@ def _declare_outcomes(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--llm", dest="llm_in_file", metavar="NAME", help="its name in a file that tells of several LLMs"
     )
+    graders = "exact, number, choice, pattern or json"
+    action.add_argument("--grader", metavar="NAME", help=f"grades the answers of openai_batch: {graders}")
+    action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
     action.add_argument("--metric", metavar="M", help="which metric of the file is the score, where it has several")
 
 
@@ -78,12 +94,63 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     path, router = Path(options.scores), _load(options)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
-        path, calibration=prompts, format=options.format, llm=options.llm_in_file, metric=options.metric
+        path,
+        calibration=prompts,
+        format=options.format,
+        llm=options.llm_in_file,
+        metric=options.metric,
+        grading=_grading(options),
     )
     for line in found.report.lines():
         _say(line)
     what = f"add {options.llm} at cost {options.cost:g} by {len(found.scores)} outcomes"
-    change_router(router, lambda: router.add_llm(options.llm, found.scores, options.cost), what, data=path)
+    change_router(
+        router,
+        lambda: router.add_llm(options.llm, found.scores, options.cost, flip_rate=options.flip_rate),
+        what,
+        data=path,
+    )
+
+
+def _grading(options: argparse.Namespace) -> "Grading | None":
+    if options.grader is None and options.references is None:
+        return None
+    from unirouter_torch.calibration.graders import GRADERS, UngradedError
+    from unirouter_torch.calibration.references import read_references
+    from unirouter_torch.data.outcomes import Grading
+
+    if options.grader not in GRADERS or options.references is None:
+        raise ConfigError(f"--grader and --references: expected both, and one of {', '.join(GRADERS)}. Give them.")
+
+    def grade(answer: str, reference: str) -> float | None:
+        try:
+            return GRADERS[options.grader](answer, reference)
+        except UngradedError:
+            return None
+
+    return Grading(grader=grade, references=read_references(options.references))
+
+
+def observe(options: argparse.Namespace, _: list[str]) -> None:
+    """Add outcomes of prompts in use, and say whether the LLM drifts."""
+    from unirouter_torch.data.outcomes.read import read_feedback
+    from unirouter_torch.routing.drift import FALSE_ALARM_RATE
+
+    path, router = Path(options.outcomes), _load(options)
+    feedback = read_feedback(path, llm=options.llm_in_file)
+    what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
+
+    def add_feedback() -> None:
+        router.observe(options.llm, feedback.prompts, feedback.scores, half_life=options.half_life)
+
+    change_router(router, add_feedback, what, data=path)
+    test = router.pool.drift[options.llm]
+    if test.has_drifted:
+        more = "more" if test.is_worse else "fewer"
+        _say(f"drift: {options.llm} makes {more} errors than estimated. Remove it and add it again from new outcomes.")
+    else:
+        alarm = f"most evidence {test.most_evidence:.3g}, alarm at {1 / FALSE_ALARM_RATE:g}"
+        _say(f"no drift after {test.num_prompts} outcomes ({alarm})")
 
 
 def remove(options: argparse.Namespace, _: list[str]) -> None:

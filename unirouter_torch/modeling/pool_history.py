@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.storage import create_atomically, digest_of_tensors, sha256_of
 
@@ -161,6 +163,11 @@ def write_revision(folder: Path, revision: PoolRevision) -> bool:
 
 def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
     tensors = {"cost": pool.cost, "error_sum": pool.sums.error, "weight_sum": pool.sums.weight}
+    if pool.drift:
+        tests = pool.drift.values()
+        tensors["drift.wealth"] = torch.stack([test.wealth for test in tests])
+        tensors["drift.error_sum"] = torch.cat([test.reference.error for test in tests])
+        tensors["drift.weight_sum"] = torch.cat([test.reference.weight for test in tests])
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -168,6 +175,10 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
     return {
         "names": list(pool.names),
         "disabled": sorted(pool.disabled),
+        "drift": [
+            {"llm": name, "num_prompts": test.num_prompts, "most_evidence": test.most_evidence}
+            for name, test in pool.drift.items()
+        ],
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,
@@ -184,6 +195,15 @@ def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
         cost_is_estimate=settings["cost_is_estimate"],
         reference_cost=settings["reference_cost"],
         disabled=frozenset(settings["disabled"]),
+        drift={
+            entry["llm"]: DriftTest(
+                reference=ClusterSums(tensors["drift.error_sum"][[row]], tensors["drift.weight_sum"][[row]]),
+                wealth=tensors["drift.wealth"][row],
+                num_prompts=entry["num_prompts"],
+                most_evidence=entry["most_evidence"],
+            )
+            for row, entry in enumerate(settings.get("drift", []))
+        },
     )
 
 

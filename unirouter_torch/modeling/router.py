@@ -1,8 +1,9 @@
 """The router: encoder, cluster head and pool, saved and loaded as one folder."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from unirouter_torch.modeling.card import router_card
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.hub import push_folder
+from unirouter_torch.modeling.observation import cluster_prompts, observe
 from unirouter_torch.modeling.pool_history import PoolChange, PoolRevision, write_revision
 from unirouter_torch.modeling.router_files import (
     CalibrationPrompts,
     describe_encoder,
     digest_of_head,
+    errors_of,
     find_router,
     load_encoder,
     read_calibration,
@@ -31,6 +34,8 @@ from unirouter_torch.modeling.router_files import (
 from unirouter_torch.modeling.saved_pool import FORMAT_VERSION, SavedPool
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import choose_llms
+from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 from unirouter_torch.storage import (
@@ -166,7 +171,7 @@ class Router(nn.Module):
         device = self.head.log_shrinkage.device
         return self.head.cluster_error(ClusterSums(*(sums.to(device) for sums in pool.sums)))
 
-    def add_llm(self, name: str, scores: Mapping[str, float], cost: float) -> None:
+    def add_llm(self, name: str, scores: Mapping[str, float], cost: float, *, flip_rate: float | None = 0.0) -> None:
         """Let a new LLM join the pool from its outcomes on calibration prompts; nothing is trained.
 
         Other changes are those of :class:`LLMPool`: ``router.pool = router.pool.without_llm(name)``.
@@ -175,12 +180,37 @@ class Router(nn.Module):
             name: A name that the pool does not hold yet.
             scores: Quality in [0, 1] of its answer to calibration prompts, by prompt id; some may be left out.
             cost: Cost of one prompt, in ``pool.cost_unit``.
+            flip_rate: Share of the scores that say the opposite of the truth, in [0, 0.5); None to estimate it.
 
         Raises:
             PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
-                [0, 1], the name is taken, or the cost is negative or not finite.
+                [0, 1], the name is taken, the cost is negative or not finite, or the flip rate cannot be used.
         """
-        self.pool = self.pool.with_llm(name, cost, sum_scores(self.calibration, name, scores))
+        self.pool = self.pool.with_llm(name, cost, sum_scores(self.calibration, name, scores, flip_rate))
+
+    def observe(
+        self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
+    ) -> DriftTest:
+        """Add outcomes of prompts that an LLM of the pool answered in use, and test whether it still errs as estimated.
+
+        Without forgetting, the order of outcomes is of no matter, also over replicas.
+
+        Args:
+            name: The LLM.
+            prompts: What it answered, in order.
+            scores: Quality of each answer, in [0, 1].
+            half_life: After how many further outcomes of it one counts half [prompts]; infinite to forget nothing.
+
+        Returns:
+            The test with all outcomes since the LLM joined; it compares with the errors estimated before the first.
+
+        Raises:
+            PoolError: The pool has no such LLM, there are not as many scores as prompts, a score is outside [0, 1], or
+                the half-life is not positive. The pool stays as it was.
+        """
+        probability = cluster_prompts(self.head, self.encoder, prompts)
+        self.pool = observe(self.head, self.pool, name, probability, scores, half_life)
+        return self.pool.drift[name]
 
     @torch.inference_mode()
     def calibrate(
@@ -213,8 +243,11 @@ class Router(nn.Module):
         if missing:
             raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
         texts = tuple(prompts.values())
-        probability = self.head(self.encoder.embed(texts).to(self.head.log_shrinkage.device)).cpu()
+        probability = cluster_prompts(self.head, self.encoder, texts)
         calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
+        outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
+        error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))
+        calibration = replace(calibration, difficulty=fit_difficulty(error, observed))
         reference = max(cost[name] for name in scores) or 1.0
         pool = LLMPool.empty(
             self.head.num_clusters, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate, reference_cost=reference

@@ -14,8 +14,9 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.hub import download_router, is_hub_id
 from unirouter_torch.modeling.pool_history import PoolRevision, latest_number, pool_of, read_revision
 from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
-from unirouter_torch.shapes import ClusterProbability
+from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
 from unirouter_torch.storage import digest_of_tensors, write_json, write_tensors
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "pretrained"
@@ -31,12 +32,14 @@ class CalibrationPrompts:
         texts: The prompts.
         cluster_probability: Their cluster probabilities.
         adjustment: What an error on each of them counts, where they were chosen and not drawn.
+        difficulty: How hard they are, by which wrong labels of a new LLM are told; None where that is not known.
     """
 
     prompt_ids: tuple[str, ...]
     texts: tuple[str, ...]
     cluster_probability: ClusterProbability
     adjustment: OutcomeAdjustment | None = None
+    difficulty: PromptDifficulty | None = None
 
     def typical_error(self, prompt_ids: Sequence[str], error: float) -> float:
         """What a mean error on some of these prompts says of prompts in general: the same where they were drawn."""
@@ -115,6 +118,8 @@ def write_parts(
     tensors["calibration.cluster_probability"] = calibration.cluster_probability
     if calibration.adjustment is not None:
         tensors |= {f"calibration.{name}": part for name, part in calibration.adjustment._asdict().items()}
+    if calibration.difficulty is not None:
+        tensors["calibration.difficulty"], tensors["calibration.ability_spread"] = calibration.difficulty
     write_tensors(folder / "router.safetensors", tensors)
     reference = {} if encoder is None else {"encoder": dict(encoder)}
     write_json(folder / "router.json", reference | {"about": dict(about)})
@@ -160,6 +165,7 @@ def read_pool(
 
 def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapping[str, str]]) -> CalibrationPrompts:
     """The calibration prompts in ``router.safetensors`` and ``calibration_prompts.json``."""
+    names = ("calibration.difficulty", "calibration.ability_spread")
     return CalibrationPrompts(
         prompt_ids=tuple(entry["prompt_id"] for entry in prompts),
         texts=tuple(entry["prompt"] for entry in prompts),
@@ -167,11 +173,41 @@ def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapp
         adjustment=OutcomeAdjustment(tensors["calibration.offset"], tensors["calibration.slope"])
         if "calibration.offset" in tensors
         else None,
+        difficulty=PromptDifficulty(*(tensors[name] for name in names)) if names[0] in tensors else None,
     )
 
 
-def sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]) -> ClusterSums:
+def sum_scores(
+    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float], flip_rate: float | None = 0.0
+) -> ClusterSums:
     """Sums of one LLM from its scores by prompt id.
+
+    Args:
+        calibration: The prompts.
+        name: Of the LLM, for messages.
+        scores: Quality in [0, 1] by prompt id.
+        flip_rate: Share of the scores that are wrong, in [0, 0.5); None to estimate it.
+
+    Raises:
+        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1]; the flip rate is out of
+            range, or is given to a router that does not know how hard its calibration prompts are.
+    """
+    error, observed = errors_of(calibration, name, scores)
+    if flip_rate != 0:
+        if calibration.difficulty is None:
+            raise PoolError(
+                "flip_rate: this router does not know how hard its calibration prompts are. Train or adopt it again, "
+                "or set the flip rate to 0."
+            )
+        rate = float(estimate_flip_rate(error, observed, calibration.difficulty)) if flip_rate is None else flip_rate
+        error = correct_flips(error, observed, calibration.difficulty, rate)
+    return sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)
+
+
+def errors_of(
+    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]
+) -> tuple[ErrorMatrix, ObservedMatrix]:
+    """Errors of one LLM on the calibration prompts, and which of them were observed, from its scores by prompt id.
 
     Raises:
         PoolError: There are no scores, one is of another prompt, or one is outside [0, 1].
@@ -191,4 +227,4 @@ def sum_scores(calibration: CalibrationPrompts, name: str, scores: Mapping[str, 
             raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
         error[row_of[prompt_id]] = 1 - score
         observed[row_of[prompt_id]] = True
-    return sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)
+    return error, observed

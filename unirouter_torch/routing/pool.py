@@ -1,8 +1,8 @@
 """The LLMs that a router chooses from."""
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.shapes import CostVector
 
 _NUM_NAMED = 5
@@ -28,6 +29,7 @@ class LLMPool:
         reference_cost: The cost that a cost weight refers to, in ``cost_unit``; it stays when LLMs come and go, so that
             a cost weight keeps its meaning.
         disabled: Names of LLMs that keep their place and their sums but are not chosen.
+        drift: Test for drift of each LLM of which outcomes came in use, by name.
 
     Raises:
         PoolError: A name is empty or stands twice, a cost is negative or not finite, the reference cost is not
@@ -41,6 +43,7 @@ class LLMPool:
     cost_is_estimate: bool
     reference_cost: float
     disabled: frozenset[str] = frozenset()
+    drift: Mapping[str, DriftTest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not all(name.strip() for name in self.names):
@@ -135,6 +138,7 @@ class LLMPool:
             cost=self.cost[rows],
             sums=ClusterSums(self.sums.error[rows], self.sums.weight[rows]),
             disabled=self.disabled.intersection(names),
+            drift={name: test for name, test in self.drift.items() if name in names},
         )
 
     def without_llm(self, name: str) -> "LLMPool":
@@ -156,7 +160,22 @@ class LLMPool:
         """
         self.find(name)
         new = {other: new_name if other == name else other for other in self.names}
-        return replace(self, names=tuple(new.values()), disabled=frozenset(new[other] for other in self.disabled))
+        return replace(
+            self,
+            names=tuple(new.values()),
+            disabled=frozenset(new[other] for other in self.disabled),
+            drift={new[other]: test for other, test in self.drift.items()},
+        )
+
+    def with_outcomes(self, name: str, sums: ClusterSums, drift: DriftTest) -> "LLMPool":
+        """This pool with other sums of one LLM, one row, and its test for drift.
+
+        Raises:
+            PoolError: The pool has no LLM of that name.
+        """
+        row, changed = self.find(name), ClusterSums(self.sums.error.clone(), self.sums.weight.clone())
+        changed.error[row], changed.weight[row] = sums.error[0], sums.weight[0]
+        return replace(self, sums=changed, drift={**self.drift, name: drift})
 
     def with_cost(self, name: str, cost: float) -> "LLMPool":
         """This pool with another cost of one LLM, in ``cost_unit``; the reference cost stays.

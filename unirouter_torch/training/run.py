@@ -19,6 +19,7 @@ from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.router_files import CalibrationPrompts
+from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.prompt_selection import sum_adjusted
@@ -226,6 +227,7 @@ def build_router(
             texts=tuple(table.prompt_texts[row] for row in rows),
             cluster_probability=probability,
             adjustment=choice.adjustment,
+            difficulty=fit_difficulty(error, observed),
         ),
         about={"table": report.table, "split": report.split, "unseen_llms": report.to_json()["methods"]["end_to_end"]},
     ).eval()

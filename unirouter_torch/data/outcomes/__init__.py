@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Grader: TypeAlias = Callable[[str, str], float]
-"""From an answer and the reference for its prompt to the quality of the answer, in [0, 1]."""
+Grader: TypeAlias = Callable[[str, str], float | None]
+"""From an answer and the reference for its prompt to the quality of the answer, in [0, 1]; None if it cannot tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,15 +17,15 @@ from unirouter_torch.errors import DataError
 def read_openai_batch(path: Path, pick: Pick) -> list[OutcomeRow]:
     """Rows of the output of a batch whose ``custom_id`` is the prompt id.
 
-    Requests may have gone to chat completions, responses or completions. One that failed, or whose prompt has no
-    reference, is not graded.
+    Requests may have gone to chat completions, responses or completions. One that failed, whose prompt has
+    no reference, or that the grader cannot tell, is not graded.
 
     Raises:
         DataError: The file is missing or malformed, no way of grading is given, no prompt of it has a reference, or a
             grade is outside [0, 1].
     """
     if pick.grading is None:
-        raise DataError(f"{path}: answers without scores. Say how to grade them, and give the references.")
+        raise DataError(f"{path}: answers without scores. Grade them with --grader and --references.")
     lines = list(read_json_lines(path))
     rows = [_row(place, line, pick) for place, line in lines]
     if not any(row.prompt_ids[0] in pick.grading.references for row in rows):
@@ -42,7 +42,7 @@ def _row(place: str, line: JSONObject, pick: Pick) -> OutcomeRow:
     body = {} if failed else response.get("body") or {}
     answer, usage, score = _answer(body), body.get("usage") or {}, None
     if grading is not None and answer is not None and prompt_id in grading.references:
-        score = check_score(float(grading.grader(answer, grading.references[prompt_id])), place, "the grade")
+        score = check_score(grading.grader(answer, grading.references[prompt_id]), place, "the grade")
     return OutcomeRow(
         place=place,
         prompt_ids=(prompt_id,),

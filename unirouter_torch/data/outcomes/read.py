@@ -1,6 +1,7 @@
 """Outcomes of one LLM on calibration prompts, from a file of any form that we know."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -58,6 +59,32 @@ def read_outcomes(
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise DataError(f"{place}: not of the form {kind!r} ({error}). Name the form of the file.") from error
     return match_outcomes(rows, calibration, str(place))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedPrompts:
+    """Prompts that an LLM answered in use, and the quality of each answer, in [0, 1]; in order."""
+
+    prompts: list[str]
+    scores: list[float]
+
+
+def read_feedback(path: Path, *, llm: str | None = None) -> UsedPrompts:
+    """Read outcomes of one LLM on prompts of any kind, from a log in our form, oldest row first.
+
+    Args:
+        path: A log with ``prompt`` and ``score``.
+        llm: Name of the LLM in the file; needed where it tells of several.
+
+    Raises:
+        DataError: The file cannot be read, or a row has no prompt.
+    """
+    rows = read_own_log(path, Pick(llm=llm))
+    for row in rows:
+        if not row.texts:
+            raise DataError(f"{row.place}: no 'prompt', expected its text. Feedback goes by text, not by prompt id.")
+    scores = [row.score for row in rows if row.score is not None]
+    return UsedPrompts(prompts=[row.texts[0] for row in rows], scores=scores)
 
 
 def detect_format(path: Path) -> OutcomesFormat:
