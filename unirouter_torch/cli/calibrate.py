@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,7 @@ def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPl
         "tokens": _mean_tokens(counted),
         "left out": ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common()),
         "cut off": f"{cut} answers at {plan.endpoint.max_tokens} tokens; --max-tokens allows more" if cut else "",
-        "journal": str(plan.journal),
+        "journal": os.path.relpath(plan.journal),
     }
     for name, fact in facts.items():
         if fact:
