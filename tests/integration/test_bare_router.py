@@ -82,6 +82,18 @@ print(main(["route", "--router", sys.argv[2], "--json", *sys.argv[3:]]))
     assert "new" in Router.from_pretrained(tmp_path / "grown").pool.names
 
 
+def test_command_that_needs_more_says_what(folder: Path, tmp_path: Path) -> None:
+    program = """
+from unirouter_torch.cli import main
+
+sys.stderr = sys.stdout
+print(main(["score", "--router", sys.argv[1], "--input", "*.parquet", "--output", sys.argv[2]]))
+"""
+    message, code = run(program, str(folder), str(tmp_path / "out"))
+    assert "needs the package pyarrow" in message and "pip install 'unirouter_torch[train,eval]'" in message
+    assert code == "2"
+
+
 def test_router_goes_to_the_hub_and_comes_back(folder: Path, tmp_path: Path) -> None:
     program = """
 from unirouter_torch import Router

@@ -38,6 +38,15 @@ def guarded(command: Callable[[], None]) -> int:
         console.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
         console.print(str(error), markup=False)
         return EXIT_USER_ERROR
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "unirouter_torch"):
+            raise
+        console.print(
+            f"[bold red]error:[/] this command needs the package {package}, which the plain installation leaves out. "
+            r"Run `pip install 'unirouter_torch\[train,eval]'`."
+        )
+        return EXIT_USER_ERROR
     except OSError as error:
         console.print(f"[bold red]error:[/] {error.strerror or error}: {error.filename or ''}", markup=True)
         return EXIT_USER_ERROR
