@@ -24,7 +24,8 @@ from unirouter_torch.progress import ProgressBar
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 
-SETTINGS_FILE = "score.json"
+SETTINGS_FILE = "_score.json"
+"""Named so that readers of a folder of Parquet files pass over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def score_archive(
     Args:
         router: On the device that is to do the work.
         pattern: As :func:`unirouter_torch.data.shards.find_shards` takes it.
-        folder: Where to write: shards of the same names, and ``score.json``.
+        folder: Where to write: shards of the same names, and ``_score.json``.
         settings: How to score.
         worker: Which shards are this process's; as the environment says where not given.
 

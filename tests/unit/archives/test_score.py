@@ -45,7 +45,8 @@ def test_every_prompt_gets_the_llm_of_the_router(router: Router, archive: str, t
         assert table["estimated_errors"].to_pylist() == [
             pytest.approx(list(route.estimated_error.values()), abs=1e-5) for route in routes
         ]
-    assert json.loads((tmp_path / "out" / "score.json").read_text())["llms"] == list(SCORES)
+    assert json.loads((tmp_path / "out" / "_score.json").read_text())["llms"] == list(SCORES)
+    assert pq.read_table(tmp_path / "out").num_rows == 15
 
 
 def test_equal_prompts_of_a_batch_are_embedded_once(
@@ -88,7 +89,7 @@ def test_workers_share_the_shards(router: Router, archive: str, tmp_path: Path, 
 
 def test_shards_of_another_router_or_setting_are_not_mixed(router: Router, archive: str, tmp_path: Path) -> None:
     score_archive(router, archive, tmp_path / "out", SETTINGS)
-    with pytest.raises(ConfigError, match=r"another cost_weight \(score\.json\)"):
+    with pytest.raises(ConfigError, match=r"another cost_weight \(_score\.json\)"):
         score_archive(router, archive, tmp_path / "out", dataclasses.replace(SETTINGS, cost_weight=0.2))
     router.add_llm("new", {"p0": 1.0}, 0.1)
     with pytest.raises(ConfigError, match="another router and llms"):
@@ -122,7 +123,7 @@ def test_shard_that_has_changed_since_is_refused(router: Router, archive: str, t
 def test_folder_of_something_else_is_left_alone(router: Router, archive: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "letter.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds files, but no score\.json"):
+    with pytest.raises(ConfigError, match=r"holds files, but no _score\.json"):
         score_archive(router, archive, tmp_path / "out", SETTINGS)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["letter.txt"]
 
