@@ -64,6 +64,9 @@ def test_every_change_shows_in_the_list_and_can_be_undone(
         "outcomes": pytest.approx(3),
         "error": pytest.approx(1 / 6),
         "cost": 0.3,
+        "cost_of_call": 0.3,
+        "price_in": None,
+        "price_out": None,
         "is_available": True,
     }
     assert states[2]["new"]["cost"] == 0.4
@@ -127,6 +130,27 @@ def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) ->
     change_router(router, change, "reprice small")
     pool = Router.from_pretrained(folder).pool
     assert pool.cost.tolist() == [0.2, 3.0, 0.5]
+
+
+def test_llm_paid_by_the_token_costs_what_its_answers_are_long(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt_id": prompt_id, "score": 1.0, "output_tokens": 100.0} for prompt_id in PROMPTS]
+    (tmp_path / "new.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    scores = ("--scores", tmp_path / "new.jsonl")
+    run("add", "new", "--router", folder, *scores, "--price-in", "4", "--price-out", "2e4")
+    lengths = [len(text) / 4 for text in PROMPTS.values()]
+    assert listed(folder, capsys)["new"]["cost"] == pytest.approx(2.0 + 4e-6 * sum(lengths) / 5)
+    long = "sings " * 1000
+    (route,) = Router.from_pretrained(folder).route([long])
+    assert route.cost["new"] == pytest.approx(2.0 + 4e-6 * len(long) / 4) and route.cost["small"] == 0.1
+    run("reprice", "new", "--router", folder, "--price-out", "1e4", "--cost", "3")
+    found = listed(folder, capsys)["new"]
+    assert (found["cost_of_call"], found["price_in"], found["price_out"]) == (3.0, 4e-6, 0.01)
+    assert main(["pool", "add", "more", "--router", str(folder), *map(str, scores)]) == 2
+    assert "Give --cost, or --price-in" in capsys.readouterr().err
+    assert main(["pool", "reprice", "small", "--price-in", "1", "--router", str(folder)]) == 2
+    assert "no price by the token" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

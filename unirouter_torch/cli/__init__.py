@@ -15,6 +15,7 @@ from unirouter_torch.cli.pretrain import add_pretrain
 from unirouter_torch.cli.route import add_route
 from unirouter_torch.cli.score import add_score
 from unirouter_torch.cli.stress import add_stress
+from unirouter_torch.cli.tune import add_tune
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         add_pretrain,
         add_adopt,
         add_pool,
+        add_tune,
         add_calibrate,
         add_export,
         add_score,

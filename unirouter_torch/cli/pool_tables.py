@@ -12,13 +12,18 @@ from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.pool import LLMPool
 
 _NUM_CLUSTERS = 4
+_PRICES = ("price_in", "price_out")
 
 
-def describe_pool(pool: LLMPool) -> dict[str, Any]:
-    """The LLMs of a pool as JSON values, in the order of the pool."""
+def describe_pool(router: Router) -> dict[str, Any]:
+    """The LLMs of a router as JSON values, in the order of the pool; costs are means over the calibration prompts."""
+    pool = router.pool
     errors, counts = overall_error(pool.sums).tolist(), [round(count) for count in pool.sums.weight.sum(-1).tolist()]
-    facts = zip(pool.names, counts, errors, pool.cost.tolist(), pool.available.tolist(), strict=True)
-    keys = ("llm", "outcomes", "error", "cost", "is_available")
+    costs, calls = router.prompt_cost(pool).typical.tolist(), pool.cost.tolist()
+    prices = [pool.token_costs.get(name) for name in pool.names]
+    price_in, price_out = ([None if one is None else getattr(one, name) for one in prices] for name in _PRICES)
+    facts = zip(pool.names, counts, errors, costs, calls, price_in, price_out, pool.available.tolist(), strict=True)
+    keys = ("llm", "outcomes", "error", "cost", "cost_of_call", *_PRICES, "is_available")
     return {
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
@@ -35,7 +40,7 @@ def pool_table(router: Router, most: int | None = None) -> Table:
         most: How many LLMs to show; all by default.
     """
     pool = router.pool
-    llms = sorted(describe_pool(pool)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
+    llms = sorted(describe_pool(router)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
     caption = f"{len(router.calibration.texts)} calibration prompts; cost in {_unit(pool)}"
     table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost"), caption)
     for llm in llms[:most]:
@@ -47,16 +52,16 @@ def pool_table(router: Router, most: int | None = None) -> Table:
     return table
 
 
-def profile_tables(profile: LLMProfile, pool: LLMPool) -> list[Table]:
+def profile_tables(profile: LLMProfile, router: Router) -> list[Table]:
     """What a router knows of one LLM: its clusters, its relatives, its traffic."""
     state = "" if profile.is_available else ", disabled"
     title = (
         f"{profile.name}{state}\nerror {profile.error:.3f} over {profile.outcomes:.0f} calibration prompts, "
-        f"cost {profile.cost:.4g} {_unit(pool)}"
+        f"cost {profile.cost:.4g} {_unit(router.pool)}"
     )
     return [
         _clusters_table(title, profile.clusters),
-        _relatives_table(profile, pool),
+        _relatives_table(profile, router),
         _traffic_table(profile),
     ]
 
@@ -97,10 +102,11 @@ def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
     return table
 
 
-def _relatives_table(profile: LLMProfile, pool: LLMPool) -> Table:
+def _relatives_table(profile: LLMProfile, router: Router) -> Table:
+    costs = dict(zip(router.pool.names, router.prompt_cost(router.pool).typical.tolist(), strict=True))
     table = _table("nearest relatives", ("LLM", "distance of cluster errors", "cost"), "")
     for name, distance in profile.relatives.items():
-        table.add_row(name, f"{distance:.3f}", f"{float(pool.cost[pool.find(name)]):.4g}")
+        table.add_row(name, f"{distance:.3f}", f"{costs[name]:.4g}")
     return table
 
 

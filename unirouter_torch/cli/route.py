@@ -13,11 +13,11 @@ from rich.table import Table
 
 from unirouter_torch.cli.output import Commands
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
-    from unirouter_torch.modeling.router import Route, Router
+    from unirouter_torch.modeling.route import Route
+    from unirouter_torch.modeling.router import Router
 
 
 def add_route(commands: Commands) -> None:
@@ -28,9 +28,9 @@ def add_route(commands: Commands) -> None:
     parser.add_argument(
         "--cost-weight",
         type=float,
-        default=DEFAULT_COST_WEIGHT,
         metavar="W",
-        help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: %(default)s)",
+        help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: that of the "
+        "target that unirouter tune --save keeps, else 0.1)",
     )
     parser.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
     parser.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
@@ -75,7 +75,7 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
 
 
 def _route_table(prompt: str, route: "Route", router: "Router", options: argparse.Namespace) -> Table:
-    cost_weight = options.cost_weight
+    cost_weight = router.cost_weight if options.cost_weight is None else options.cost_weight
     estimated = " (estimated)" if router.pool.cost_is_estimate else ""
     title = prompt if len(prompt) <= 100 else prompt[:97] + "..."
     table = Table(title=f"{title}\n-> {route.llm}", title_justify="left", caption_justify="left")

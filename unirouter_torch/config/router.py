@@ -6,6 +6,8 @@ from unirouter_torch.config.checks import at_least, positive
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_COST_WEIGHT = 0.1
+CHARS_PER_TOKEN = 4
+"""Characters taken for one token where tokens were not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,6 @@ from torch import Tensor
 from unirouter_torch.errors import DataError
 from unirouter_torch.shapes import CostVector, LLMSubset
 
-CHARS_PER_TOKEN = 4
-"""Characters taken for one token where tokens were not counted."""
-
 Rule = Literal["billed", "estimated", "list_price", "parameters", "equal"]
 CostRule = Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"]
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unirouter_torch.config.router import CHARS_PER_TOKEN
 from unirouter_torch.data.checks import (
     check_shape,
     number_column,
@@ -22,7 +23,7 @@ from unirouter_torch.data.checks import (
     score_column,
     text_column,
 )
-from unirouter_torch.data.cost import CHARS_PER_TOKEN, CostFacts, CostRule, LLMCost, choose_cost
+from unirouter_torch.data.cost import CostFacts, CostRule, LLMCost, choose_cost
 from unirouter_torch.errors import DataError
 from unirouter_torch.shapes import PromptSource
 from unirouter_torch.storage import digest_of_tensors

@@ -79,6 +79,12 @@ def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> No
             "export: this router has no LLM yet, so there is nothing to choose. Give it your LLMs first, by "
             "`unirouter adopt` or router.calibrate, and export what that saves."
         )
+    if router.pool.disabled or router.pool.token_costs:
+        name = min([*router.pool.disabled, *router.pool.token_costs])
+        raise PoolError(
+            f"export: {name!r} is disabled or paid by the token, but an export holds LLMs that may all be chosen, each "
+            "at one cost. Export router.pool.select(names) of the others, or change the pool."
+        )
 
 
 def _write(folder: Path, router: Router, export_format: ExportFormat, *, int8: bool) -> tuple[Tokenize, Run]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.shapes import CostVector
 
 _HOW_TO_FILL_THE_POOL = """prompts = {"1": "What is 2 + 2?", "2": "Who wrote Faust?"}  # a hundred or more, by id
 scores = {"small-llm": {"1": 1.0, "2": 0.0}, "large-llm": {"1": 1.0, "2": 1.0}}  # quality in [0, 1]
@@ -12,14 +13,15 @@ router.calibrate(prompts, scores, cost={"small-llm": 0.0001, "large-llm": 0.002}
 """
 
 
-def router_card(pool: LLMPool, about: Mapping[str, Any]) -> str:
+def router_card(pool: LLMPool, cost: CostVector, about: Mapping[str, Any]) -> str:
     """Markdown that says what the router is, what it was trained on, and how to use it.
 
     Args:
         pool: The LLMs of the router.
+        cost: What a typical prompt costs with each.
         about: Facts, listed as they are.
     """
-    rows = zip(pool.names, pool.cost.tolist(), overall_error(pool.sums).tolist(), strict=True)
+    rows = zip(pool.names, cost.tolist(), overall_error(pool.sums).tolist(), strict=True)
     llms = "\n".join(f"| {_cell(name)} | {cost:.6g} | {error:.3f} |" for name, cost, error in rows)
     estimated = " (estimated)" if pool.cost_is_estimate else ""
     facts = "\n".join(_facts(about))

@@ -10,7 +10,8 @@ from torch import Tensor
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, expected_cluster_error, overall_error
 from unirouter_torch.routing.intervals import cluster_error_quantile
-from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix
+from unirouter_torch.routing.token_cost import CostMatrix, count_tokens
+from unirouter_torch.shapes import ClusterError, ErrorMatrix
 
 COST_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Cost weights at which the traffic of an LLM is told."""
@@ -50,7 +51,7 @@ class LLMProfile:
     Attributes:
         name: Its name.
         is_available: Whether it may be chosen.
-        cost: Cost of one prompt, in the pool's unit.
+        cost: Mean cost of a calibration prompt, in the pool's unit.
         outcomes: On how many calibration prompts it was observed.
         error: Mean error over these.
         clusters: How it does in each cluster, from the one where it is furthest ahead of the pool's mean to the one
@@ -89,13 +90,15 @@ def profile_llm(router: Router, name: str) -> LLMProfile:
     distance = ((features - features[row]).square() @ share).sqrt()
     others = [other for other in distance.argsort(stable=True).tolist() if other != row]
     rivals = pool.available.index_fill(0, torch.tensor([row]), False)
-    start, end = _winning_range(estimate_error(probability, features), pool.relative_cost, rivals, row)
+    prompt_cost = router.prompt_cost(pool)
+    cost = prompt_cost.of_prompts(probability, count_tokens(router.calibration.texts)) / pool.reference_cost
+    start, end = _winning_range(estimate_error(probability, features), cost, rivals, row)
     takes = start < end
     last = float(end[takes].max()) if takes.any() else math.inf
     return LLMProfile(
         name=name,
         is_available=bool(pool.available[row]),
-        cost=float(pool.cost[row]),
+        cost=float(prompt_cost.typical[row]),
         outcomes=float(pool.sums.weight[row].sum()),
         error=float(overall_error(pool.sums)[row]),
         clusters=_standings(router, row, features, share),
@@ -134,7 +137,7 @@ def _standings(
 
 
 def _winning_range(
-    estimated_error: ErrorMatrix, cost: CostVector, rivals: Bool[Tensor, " llm"], row: int
+    estimated_error: ErrorMatrix, cost: CostMatrix, rivals: Bool[Tensor, " llm"], row: int
 ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
     """Range of cost weights over which an LLM wins each prompt, start included and end not; empty where start >= end.
 
@@ -142,10 +145,10 @@ def _winning_range(
     one from above.
     """
     ahead = (estimated_error - estimated_error[:, row : row + 1]).double()
-    dearer = cost - cost[row]
+    dearer = cost - cost[:, row : row + 1]
     crossing = -ahead / dearer
     at_same_cost = (dearer == 0) & rivals
-    before = torch.arange(len(cost)) < row
+    before = torch.arange(cost.shape[-1]) < row
     loses = (at_same_cost & ((ahead < 0) | ((ahead == 0) & before))).any(-1)
     start = torch.where((dearer > 0) & rivals, crossing, 0.0).amax(-1).clamp(min=0.0)
     end = torch.where((dearer < 0) & rivals, crossing, math.inf).amin(-1)

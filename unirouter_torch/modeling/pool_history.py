@@ -18,6 +18,8 @@ from unirouter_torch.errors import ArtifactError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target
+from unirouter_torch.routing.token_cost import TokenCost
 from unirouter_torch.storage import create_atomically, digest_of_tensors, sha256_of
 
 HISTORY_FOLDER = "pool"
@@ -168,6 +170,10 @@ def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
         tensors["drift.wealth"] = torch.stack([test.wealth for test in tests])
         tensors["drift.error_sum"] = torch.cat([test.reference.error for test in tests])
         tensors["drift.weight_sum"] = torch.cat([test.reference.weight for test in tests])
+    if pool.token_costs:
+        rows = list(pool.token_costs.values())
+        tensors["token_sum"] = torch.stack([one.token_sum for one in rows])
+        tensors["token_weight_sum"] = torch.stack([one.weight_sum for one in rows])
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -179,6 +185,8 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
             {"llm": name, "num_prompts": test.num_prompts, "most_evidence": test.most_evidence}
             for name, test in pool.drift.items()
         ],
+        "token_prices": {name: [one.price_in, one.price_out] for name, one in pool.token_costs.items()},
+        "target": None if pool.target is None else asdict(pool.target),
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,
@@ -194,7 +202,8 @@ def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
         cost_unit=settings["cost_unit"],
         cost_is_estimate=settings["cost_is_estimate"],
         reference_cost=settings["reference_cost"],
-        disabled=frozenset(settings["disabled"]),
+        disabled=frozenset(settings.get("disabled", ())),
+        target=Target(**settings["target"]) if settings.get("target") else None,
         drift={
             entry["llm"]: DriftTest(
                 reference=ClusterSums(tensors["drift.error_sum"][[row]], tensors["drift.weight_sum"][[row]]),
@@ -203,6 +212,15 @@ def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
                 most_evidence=entry["most_evidence"],
             )
             for row, entry in enumerate(settings.get("drift", []))
+        },
+        token_costs={
+            name: TokenCost(
+                price_in=price_in,
+                price_out=price_out,
+                token_sum=tensors["token_sum"][row],
+                weight_sum=tensors["token_weight_sum"][row],
+            )
+            for row, (name, (price_in, price_out)) in enumerate(settings.get("token_prices", {}).items())
         },
     )
 

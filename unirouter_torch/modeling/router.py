@@ -3,63 +3,41 @@
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
-from unirouter_torch.errors import ArtifactError, PoolError
-from unirouter_torch.modeling.card import router_card
+from unirouter_torch.errors import PoolError
+from unirouter_torch.modeling.calibration import (
+    CalibrationPrompts,
+    TokenPrices,
+    errors_of,
+    sum_output_tokens,
+    sum_scores,
+)
+from unirouter_torch.modeling.choosing import (
+    choose_available,
+    cluster_errors,
+    cost_of_prompts,
+    default_cost_weight,
+)
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.hub import push_folder
 from unirouter_torch.modeling.observation import cluster_prompts, observe
-from unirouter_torch.modeling.pool_history import PoolChange, PoolRevision, write_revision
-from unirouter_torch.modeling.router_files import (
-    CalibrationPrompts,
-    describe_encoder,
-    digest_of_head,
-    errors_of,
-    find_router,
-    load_encoder,
-    read_calibration,
-    read_head,
-    read_pool,
-    sum_scores,
-    write_parts,
-)
-from unirouter_torch.modeling.saved_pool import FORMAT_VERSION, SavedPool
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
-from unirouter_torch.routing.decision import choose_llms
+from unirouter_torch.modeling.pool_history import PoolChange
+from unirouter_torch.modeling.route import Route
+from unirouter_torch.modeling.router_files import RouterParts, read_router, write_router
+from unirouter_torch.modeling.saved_pool import SavedPool
+from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
-from unirouter_torch.storage import (
-    atomic_folder,
-    check_folder,
-    read_json,
-    read_tensors,
-    write_atomically,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """Where one prompt goes, and why.
-
-    Attributes:
-        llm: Name of the chosen LLM.
-        estimated_error: Estimated error of every LLM of the pool, in [0, 1].
-        cost: Cost of one prompt for every LLM, in the pool's unit.
-    """
-
-    llm: str
-    estimated_error: dict[str, float]
-    cost: dict[str, float]
+from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
 
 class Router(nn.Module):
@@ -82,6 +60,7 @@ class Router(nn.Module):
 
     saved: SavedPool | None = None
     """The pool as it lies in the router's folder; none before the router is saved."""
+    _tuned: tuple[LLMPool, float] | None = None
 
     def __init__(
         self,
@@ -101,7 +80,7 @@ class Router(nn.Module):
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
-        return estimate_error(self.head(embedding), self._cluster_error(self.pool))
+        return estimate_error(self.head(embedding), cluster_errors(self.head, self.pool))
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
@@ -110,13 +89,13 @@ class Router(nn.Module):
         return estimated.cpu()
 
     @torch.inference_mode()
-    def route(self, prompts: Sequence[str], cost_weight: float = DEFAULT_COST_WEIGHT) -> list[Route]:
+    def route(self, prompts: Sequence[str], cost_weight: float | None = None) -> list[Route]:
         """Choose an LLM for each prompt.
 
         Args:
             prompts: Texts to route.
             cost_weight: Error accepted to save one reference cost (by default that of the dearest LLM at training)
-                [1]; 0 asks for quality alone.
+                [1]; 0 asks for quality alone. That of the pool's target by default, or 0.1.
 
         Returns:
             One route for each prompt, in order. Equal scores go to the cheaper LLM.
@@ -126,18 +105,18 @@ class Router(nn.Module):
         """
         pool = self.pool  # one and the same throughout, even where another thread reloads it
         chosen, probability = self._choose(prompts, cost_weight, pool)
-        estimated = estimate_error(probability, self._cluster_error(pool))
-        cost = dict(zip(pool.names, pool.cost.tolist(), strict=True))
+        estimated = estimate_error(probability, cluster_errors(self.head, pool))
+        cost = self.prompt_cost(pool).of_prompts(probability.cpu(), count_tokens(prompts))
         return [
             Route(
                 llm=pool.names[column],
                 estimated_error=dict(zip(pool.names, errors, strict=True)),
-                cost=cost,
+                cost=dict(zip(pool.names, costs, strict=True)),
             )
-            for column, errors in zip(chosen.tolist(), estimated.tolist(), strict=True)
+            for column, errors, costs in zip(chosen.tolist(), estimated.tolist(), cost.tolist(), strict=True)
         ]
 
-    def choose(self, prompts: Sequence[str], cost_weight: float = DEFAULT_COST_WEIGHT) -> list[str]:
+    def choose(self, prompts: Sequence[str], cost_weight: float | None = None) -> list[str]:
         """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
 
         Memory does not grow with prompts x LLMs.
@@ -156,22 +135,41 @@ class Router(nn.Module):
         return [pool.names[column] for column in self._choose(prompts, cost_weight, pool)[0].tolist()]
 
     @torch.inference_mode()
-    def _choose(self, prompts: Sequence[str], cost_weight: float, pool: LLMPool) -> tuple[LLMIndex, ClusterProbability]:
+    def _choose(
+        self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool
+    ) -> tuple[LLMIndex, ClusterProbability]:
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
         if not pool.names:
             raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
         probability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
-        rows = pool.available.nonzero().squeeze(-1)
-        chosen = choose_llms(probability, self._cluster_error(pool)[rows], pool.relative_cost[rows], cost_weight)
-        return rows.to(chosen.device)[chosen], probability
+        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
+        features, cost = cluster_errors(self.head, pool), self.prompt_cost(pool)
+        return choose_available(features, cost, pool, probability, count_tokens(prompts), weight), probability
 
-    def _cluster_error(self, pool: LLMPool) -> ClusterError:
-        """Cluster errors of the LLMs of a pool, on the device of the head."""
-        device = self.head.log_shrinkage.device
-        return self.head.cluster_error(ClusterSums(*(sums.to(device) for sums in pool.sums)))
+    @property
+    def cost_weight(self) -> float:
+        """The cost weight that is taken where none is given: that of the pool's target, or 0.1."""
+        return self._default_cost_weight(self.pool)
 
-    def add_llm(self, name: str, scores: Mapping[str, float], cost: float, *, flip_rate: float | None = 0.0) -> None:
+    def _default_cost_weight(self, pool: LLMPool) -> float:
+        if self._tuned is None or self._tuned[0] is not pool:
+            self._tuned = pool, default_cost_weight(self.head, self.calibration, pool)
+        return self._tuned[1]
+
+    def prompt_cost(self, pool: LLMPool) -> PromptCost:
+        """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts."""
+        return cost_of_prompts(self.head, self.calibration, pool)
+
+    def add_llm(
+        self,
+        name: str,
+        scores: Mapping[str, float],
+        cost: float,
+        *,
+        tokens: TokenPrices | None = None,
+        flip_rate: float | None = 0.0,
+    ) -> None:
         """Let a new LLM join the pool from its outcomes on calibration prompts; nothing is trained.
 
         Other changes are those of :class:`LLMPool`: ``router.pool = router.pool.without_llm(name)``.
@@ -179,14 +177,18 @@ class Router(nn.Module):
         Args:
             name: A name that the pool does not hold yet.
             scores: Quality in [0, 1] of its answer to calibration prompts, by prompt id; some may be left out.
-            cost: Cost of one prompt, in ``pool.cost_unit``.
+            cost: Cost of one call, in ``pool.cost_unit``.
+            tokens: What comes to it where the LLM is paid by the token.
             flip_rate: Share of the scores that say the opposite of the truth, in [0, 0.5); None to estimate it.
 
         Raises:
             PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
-                [0, 1], the name is taken, the cost is negative or not finite, or the flip rate cannot be used.
+                [0, 1], the name is taken, a cost is negative or not finite, prices are given and no length, or the flip
+                rate cannot be used.
         """
-        self.pool = self.pool.with_llm(name, cost, sum_scores(self.calibration, name, scores, flip_rate))
+        token_cost = None if tokens is None else sum_output_tokens(self.calibration, tokens)
+        sums = sum_scores(self.calibration, name, scores, flip_rate)
+        self.pool = self.pool.with_llm(name, cost, sums, token_cost)
 
     def observe(
         self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
@@ -271,19 +273,10 @@ class Router(nn.Module):
             ArtifactError: The folder exists and holds something else than a router.
             PoolConflictError: Somebody else changed the pool in the folder since this router read it.
         """
-        folder = Path(folder).absolute()
-        reference = None if with_encoder else describe_encoder(self.encoder)
-        revision = PoolRevision.first(self.pool, digest_of_head(self.head))
-        with atomic_folder(folder, "router", FORMAT_VERSION) as target:
-            if self.saved is not None and folder == self.saved.folder:
-                self.saved.copy_history(target)
-                revision = self.saved.revision.followed_by(self.pool, PoolChange.by_this_user("saved with the router"))
-            write_revision(target, revision)
-            if with_encoder:
-                self.encoder.save_pretrained(target / "encoder")
-            write_parts(target, self.head, self.calibration, self.about, reference)
-            write_atomically(target / "README.md", router_card(self.pool, self.about).encode("utf-8"))
-        self.saved = SavedPool(folder, revision)
+        parts = RouterParts(
+            encoder=self.encoder, head=self.head, pool=self.pool, calibration=self.calibration, about=self.about
+        )
+        self.saved = write_router(Path(folder).absolute(), parts, self.saved, with_encoder=with_encoder)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, token: str | None = None, message: str = "Add the router"
@@ -349,6 +342,7 @@ class Router(nn.Module):
             PoolError: Nothing is left to undo, or the router lies in no folder.
             ArtifactError: There is no such revision, or it is damaged.
         """
+        self.reload_pool()
         saved = self._in_folder()
         saved.undo(to)
         self.pool = saved.revision.pool
@@ -370,22 +364,7 @@ class Router(nn.Module):
             ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it
                 refers to is another one, or the hub does not have it or cannot be reached.
         """
-        folder = find_router(name, revision)
-        check_folder(folder, "router", FORMAT_VERSION)
-        tensors = read_tensors(folder / "router.safetensors")
-        settings = read_json(folder / "router.json")
-        try:
-            head = read_head(tensors)
-            latest = read_pool(folder, digest_of_head(head), tensors, settings)
-            router = cls(
-                encoder=load_encoder(folder, settings),
-                head=head,
-                pool=latest.pool,
-                calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
-                about=settings["about"],
-            ).eval()
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
-        # neither the package nor the hub's cache is a place to write to
-        router.saved = SavedPool(folder, latest) if Path(name).exists() else None
+        parts, saved = read_router(name, revision)
+        router = cls(**parts._asdict()).eval()
+        router.saved = saved
         return router

@@ -1,52 +1,44 @@
 """What a saved router's folder holds, between its parts in memory and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from unirouter_torch.errors import ArtifactError, PoolError
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.modeling.calibration import CalibrationPrompts
+from unirouter_torch.modeling.card import router_card
+from unirouter_torch.modeling.choosing import cost_of_prompts
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import digest_of_weights
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.hub import download_router, is_hub_id
-from unirouter_torch.modeling.pool_history import PoolRevision, latest_number, pool_of, read_revision
-from unirouter_torch.routing.cluster_error import ClusterSums
-from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate
-from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
-from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
-from unirouter_torch.storage import digest_of_tensors, write_json, write_tensors
+from unirouter_torch.modeling.pool_history import (
+    PoolChange,
+    PoolRevision,
+    latest_number,
+    pool_of,
+    read_revision,
+    write_revision,
+)
+from unirouter_torch.modeling.saved_pool import FORMAT_VERSION, SavedPool
+from unirouter_torch.routing.label_noise import PromptDifficulty
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.prompt_selection import OutcomeAdjustment
+from unirouter_torch.storage import (
+    atomic_folder,
+    check_folder,
+    digest_of_tensors,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "pretrained"
 """Where the routers that come with the package are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationPrompts:
-    """The prompts that represent an LLM: whoever answers and grades them can join the pool.
-
-    Attributes:
-        prompt_ids: One distinct identifier for each prompt.
-        texts: The prompts.
-        cluster_probability: Their cluster probabilities.
-        adjustment: What an error on each of them counts, where they were chosen and not drawn.
-        difficulty: How hard they are, by which wrong labels of a new LLM are told; None where that is not known.
-    """
-
-    prompt_ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    cluster_probability: ClusterProbability
-    adjustment: OutcomeAdjustment | None = None
-    difficulty: PromptDifficulty | None = None
-
-    def typical_error(self, prompt_ids: Sequence[str], error: float) -> float:
-        """What a mean error on some of these prompts says of prompts in general: the same where they were drawn."""
-        if self.adjustment is None:
-            return error
-        rows = [self.prompt_ids.index(prompt_id) for prompt_id in prompt_ids]
-        return float(self.adjustment.offset[rows].mean() + self.adjustment.slope[rows].mean() * error)
 
 
 def find_router(name: str | Path, revision: str | None = None) -> Path:
@@ -98,22 +90,79 @@ def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
     return encoder
 
 
-def write_parts(
-    folder: Path,
-    head: ClusterHead,
-    calibration: CalibrationPrompts,
-    about: Mapping[str, Any],
-    encoder: Mapping[str, str] | None,
-) -> None:
-    """Write all of a router but its encoder, its pool and its card.
+class RouterParts(NamedTuple):
+    """What a router is made of; see there."""
+
+    encoder: PromptEncoder
+    head: ClusterHead
+    pool: LLMPool
+    calibration: CalibrationPrompts
+    about: Mapping[str, Any]
+
+
+def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, with_encoder: bool) -> SavedPool:
+    """Write a router's folder, whole or not at all.
 
     Args:
-        folder: Where to write.
-        head: Goes into ``router.safetensors`` with the cluster probabilities of the calibration prompts.
-        calibration: Its prompts go into ``calibration_prompts.json``.
-        about: Facts for the card; go into ``router.json``.
-        encoder: Reference to the encoder where it is not in the folder; likewise.
+        folder: Where to write; an absolute path.
+        parts: The router.
+        saved: Where it lies already, if it does: there the history of its pool goes on.
+        with_encoder: Whether to copy the encoder, or to write a reference to it.
+
+    Returns:
+        The pool as it lies in the folder now.
     """
+    reference = {} if with_encoder else {"encoder": describe_encoder(parts.encoder)}
+    cost = cost_of_prompts(parts.head, parts.calibration, parts.pool).typical
+    revision = PoolRevision.first(parts.pool, digest_of_head(parts.head))
+    with atomic_folder(folder, "router", FORMAT_VERSION) as target:
+        if saved is not None and folder == saved.folder:
+            saved.copy_history(target)
+            revision = saved.revision.followed_by(parts.pool, PoolChange.by_this_user("saved with the router"))
+        write_revision(target, revision)
+        if with_encoder:
+            parts.encoder.save_pretrained(target / "encoder")
+        write_json(target / "router.json", reference | {"about": dict(parts.about)})
+        _write_head_and_calibration(target, parts.head, parts.calibration)
+        write_atomically(target / "README.md", router_card(parts.pool, cost, parts.about).encode("utf-8"))
+    return SavedPool(folder, revision)
+
+
+def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:
+    """Read what :func:`write_router` wrote.
+
+    Args:
+        name: A folder, the name of a bundled router, or a hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Returns:
+        The router, and its pool as it lies in the folder; none for one of the package or of the hub's cache, which are
+        no places to write to.
+
+    Raises:
+        ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it refers to is
+            another one, or the hub does not have it or cannot be reached.
+    """
+    folder = find_router(name, revision)
+    check_folder(folder, "router", FORMAT_VERSION)
+    tensors = read_tensors(folder / "router.safetensors")
+    settings = read_json(folder / "router.json")
+    try:
+        head = read_head(tensors)
+        latest = read_pool(folder, digest_of_head(head), tensors, settings)
+        parts = RouterParts(
+            encoder=load_encoder(folder, settings),
+            head=head,
+            pool=latest.pool,
+            calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
+            about=settings["about"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
+    return parts, SavedPool(folder, latest) if Path(name).exists() else None
+
+
+def _write_head_and_calibration(folder: Path, head: ClusterHead, calibration: CalibrationPrompts) -> None:
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors["calibration.cluster_probability"] = calibration.cluster_probability
     if calibration.adjustment is not None:
@@ -121,8 +170,6 @@ def write_parts(
     if calibration.difficulty is not None:
         tensors["calibration.difficulty"], tensors["calibration.ability_spread"] = calibration.difficulty
     write_tensors(folder / "router.safetensors", tensors)
-    reference = {} if encoder is None else {"encoder": dict(encoder)}
-    write_json(folder / "router.json", reference | {"about": dict(about)})
     prompts = zip(calibration.prompt_ids, calibration.texts, strict=True)
     entries = [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in prompts]
     write_json(folder / "calibration_prompts.json", entries)
@@ -160,7 +207,7 @@ def read_pool(
     if latest is not None:
         return read_revision(folder, latest, head=head)
     parts = {name.removeprefix("pool."): tensor for name, tensor in tensors.items() if name.startswith("pool.")}
-    return PoolRevision.first(pool_of(parts, settings["pool"] | {"disabled": []}), head)
+    return PoolRevision.first(pool_of(parts, settings["pool"]), head)
 
 
 def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapping[str, str]]) -> CalibrationPrompts:
@@ -175,56 +222,3 @@ def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapp
         else None,
         difficulty=PromptDifficulty(*(tensors[name] for name in names)) if names[0] in tensors else None,
     )
-
-
-def sum_scores(
-    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float], flip_rate: float | None = 0.0
-) -> ClusterSums:
-    """Sums of one LLM from its scores by prompt id.
-
-    Args:
-        calibration: The prompts.
-        name: Of the LLM, for messages.
-        scores: Quality in [0, 1] by prompt id.
-        flip_rate: Share of the scores that are wrong, in [0, 0.5); None to estimate it.
-
-    Raises:
-        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1]; the flip rate is out of
-            range, or is given to a router that does not know how hard its calibration prompts are.
-    """
-    error, observed = errors_of(calibration, name, scores)
-    if flip_rate != 0:
-        if calibration.difficulty is None:
-            raise PoolError(
-                "flip_rate: this router does not know how hard its calibration prompts are. Train or adopt it again, "
-                "or set the flip rate to 0."
-            )
-        rate = float(estimate_flip_rate(error, observed, calibration.difficulty)) if flip_rate is None else flip_rate
-        error = correct_flips(error, observed, calibration.difficulty, rate)
-    return sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)
-
-
-def errors_of(
-    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]
-) -> tuple[ErrorMatrix, ObservedMatrix]:
-    """Errors of one LLM on the calibration prompts, and which of them were observed, from its scores by prompt id.
-
-    Raises:
-        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1].
-    """
-    if not scores:
-        raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
-    row_of = {prompt_id: row for row, prompt_id in enumerate(calibration.prompt_ids)}
-    error = torch.zeros(len(row_of), 1)
-    observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
-    for prompt_id, score in scores.items():
-        if prompt_id not in row_of:
-            raise PoolError(
-                f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
-                "Its prompts and their ids are in calibration_prompts.json."
-            )
-        if not 0 <= score <= 1:
-            raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
-        error[row_of[prompt_id]] = 1 - score
-        observed[row_of[prompt_id]] = True
-    return error, observed

@@ -61,7 +61,7 @@ class SavedPool:
         return self.revision.number != before.number
 
     def undo(self, to: int | None) -> None:
-        """Read the latest revision, and write the pool of an earlier one as the next.
+        """Write the pool of an earlier revision as the next one.
 
         Args:
             to: Number of that revision; the one before the latest change that was not undone when not given.
@@ -69,8 +69,8 @@ class SavedPool:
         Raises:
             PoolError: Nothing is left to undo.
             ArtifactError: There is no such revision, or it is damaged.
+            PoolConflictError: Somebody else wrote one since this process read the latest.
         """
-        self.reload()
         if to is None and self.revision.position == 0:
             raise PoolError("pool: nothing is left to undo; it is as it was when the router was saved.")
         number = self.revision.position - 1 if to is None else to

@@ -37,6 +37,18 @@ PROMPTS_PER_LLM_TO_PRUNE = 64
 """With fewer prompts for each LLM, looking for dominated LLMs costs more than it saves."""
 
 
+class CostByLength(NamedTuple):
+    """What the length of a prompt adds to the cost of each LLM: ``beyond(x) * price(h)``.
+
+    Attributes:
+        beyond: Length of each prompt beyond that of a typical one [tokens].
+        price: Cost of one token relative to a reference cost [1 / token].
+    """
+
+    beyond: Float[Tensor, " prompt"]
+    price: CostVector
+
+
 @torch.no_grad()
 def choose_llms(
     cluster_probability: ClusterProbability,
@@ -44,6 +56,7 @@ def choose_llms(
     cost: CostVector,
     cost_weight: float,
     available: ObservedMatrix | None = None,
+    by_length: CostByLength | None = None,
 ) -> LLMIndex:
     """Pick the LLM with the smallest ``p(x) . Psi(h) + cost_weight * cost`` for every prompt.
 
@@ -56,6 +69,7 @@ def choose_llms(
         cost: Cost of one prompt relative to a reference cost [1].
         cost_weight: Error accepted to save one reference cost [1]; 0 ignores cost.
         available: Which LLMs may be chosen for which prompt; all by default.
+        by_length: What the length of a prompt adds to the cost; nothing by default.
 
     Returns:
         Column of the chosen LLM. Equal sums go to the cheaper LLM, then to the lower column.
@@ -72,7 +86,7 @@ def choose_llms(
     added = (cost_weight * beyond_cheapest(cost))[by_cost].to(device, dtype)
     by_cost = by_cost.to(device)
     cluster_error = cluster_error.to(device, dtype)[by_cost]
-    if available is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
+    if available is None and by_length is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
         kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
         by_cost, added, cluster_error = by_cost[kept], added[kept], cluster_error[kept]
     deck = _deal(len(by_cost), device)
@@ -85,6 +99,9 @@ def choose_llms(
         prompts = slice(start, start + num_prompts)
         probability = cluster_probability[prompts].to(dtype)
         tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
+        if by_length is not None:
+            rate = cost_weight * by_length.price[llm.to(by_length.price.device)]
+            tile.addr_(by_length.beyond[prompts].to(device, dtype), rate.to(device, dtype))
         if available is not None:
             _close(tile, available[prompts], llm)
         torch.index_select(by_cost, 0, _first_least(tile.view(len(tile), deck.length, -1)), out=chosen[prompts])

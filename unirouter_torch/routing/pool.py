@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.target import Target
+from unirouter_torch.routing.token_cost import PromptCost, TokenCost
 from unirouter_torch.shapes import CostVector
 
 _NUM_NAMED = 5
@@ -22,7 +24,8 @@ class LLMPool:
 
     Attributes:
         names: One distinct name for each LLM.
-        cost: Cost of one prompt for each LLM, in ``cost_unit``; finite and at least 0.
+        cost: Cost of one call for each LLM, in ``cost_unit``; finite and at least 0. All that it costs, but for token
+            prices.
         sums: Sums over calibration prompts that give the cluster errors.
         cost_unit: What ``cost`` is measured in, for people.
         cost_is_estimate: Whether the costs were estimated, not billed or listed.
@@ -30,10 +33,12 @@ class LLMPool:
             a cost weight keeps its meaning.
         disabled: Names of LLMs that keep their place and their sums but are not chosen.
         drift: Test for drift of each LLM of which outcomes came in use, by name.
+        token_costs: What comes to the cost of those LLMs, by name, that are paid by the token as well.
+        target: What routing shall give where no cost weight is asked for; it stays when LLMs come and go.
 
     Raises:
         PoolError: A name is empty or stands twice, a cost is negative or not finite, the reference cost is not
-            positive, a disabled LLM is unknown, or all are disabled.
+            positive, an LLM that is disabled or has token costs is unknown, or all are disabled.
     """
 
     names: tuple[str, ...]
@@ -44,6 +49,8 @@ class LLMPool:
     reference_cost: float
     disabled: frozenset[str] = frozenset()
     drift: Mapping[str, DriftTest] = field(default_factory=dict)
+    token_costs: Mapping[str, TokenCost] = field(default_factory=dict)
+    target: Target | None = None
 
     def __post_init__(self) -> None:
         if not all(name.strip() for name in self.names):
@@ -55,7 +62,7 @@ class LLMPool:
             check_cost(name, cost)
         if not 0 < self.reference_cost < float("inf"):
             raise PoolError(f"pool: reference cost {self.reference_cost}; expected a positive number.")
-        for name in sorted(self.disabled):
+        for name in sorted(self.disabled.union(self.token_costs)):
             self.find(name)
         if self.names and len(self.disabled) == len(self.names):
             raise PoolError(
@@ -106,15 +113,35 @@ class LLMPool:
             held = ", ".join(like) + (f" and {more} more" if more else "")
             raise PoolError(f"pool: no LLM named {name!r}; it holds {held}.") from None
 
-    def with_llm(self, name: str, cost: float, sums: ClusterSums) -> "LLMPool":
+    def prompt_cost(self, share: Float[Tensor, " cluster"], typical_tokens: float, shrinkage: float) -> PromptCost:
+        """What prompts cost with each LLM.
+
+        Args:
+            share: Mean cluster probabilities of the calibration prompts.
+            typical_tokens: Their mean length [tokens].
+            shrinkage: Pull of the expected length of an answer in a cluster to its mean [prompts], positive.
+        """
+        typical, by_token = self.cost.clone(), torch.zeros_like(self.cost)
+        by_cluster = self.cost.new_zeros(len(self.names), len(share))
+        for name, its in self.token_costs.items():
+            row = self.find(name)
+            answers = its.price_out * its.output_tokens(shrinkage).to(self.cost.dtype)
+            mean = answers @ share.to(self.cost.dtype)
+            typical[row] += mean + its.price_in * typical_tokens
+            by_token[row], by_cluster[row] = its.price_in, answers - mean
+        return PromptCost(typical, by_cluster, by_token, typical_tokens)
+
+    def with_llm(self, name: str, cost: float, sums: ClusterSums, token_cost: TokenCost | None = None) -> "LLMPool":
         """This pool and one LLM more, as the last one.
 
         Args:
             name: A name that the pool does not hold yet.
-            cost: Cost of one prompt in ``cost_unit``.
+            cost: Cost of one call in ``cost_unit``.
             sums: Sums of that LLM alone, one row.
+            token_cost: What comes to it where the LLM is paid by the token.
         """
         check_cost(name, cost)
+        joins = {} if token_cost is None else {name: token_cost}
         return replace(
             self,
             names=(*self.names, name),
@@ -123,6 +150,7 @@ class LLMPool:
                 error=torch.cat([self.sums.error, sums.error.to(self.sums.error)]),
                 weight=torch.cat([self.sums.weight, sums.weight.to(self.sums.weight)]),
             ),
+            token_costs={**self.token_costs, **joins},
         )
 
     def select(self, names: Sequence[str]) -> "LLMPool":
@@ -139,6 +167,7 @@ class LLMPool:
             sums=ClusterSums(self.sums.error[rows], self.sums.weight[rows]),
             disabled=self.disabled.intersection(names),
             drift={name: test for name, test in self.drift.items() if name in names},
+            token_costs={name: cost for name, cost in self.token_costs.items() if name in names},
         )
 
     def without_llm(self, name: str) -> "LLMPool":
@@ -165,6 +194,7 @@ class LLMPool:
             names=tuple(new.values()),
             disabled=frozenset(new[other] for other in self.disabled),
             drift={new[other]: test for other, test in self.drift.items()},
+            token_costs={new[other]: cost for other, cost in self.token_costs.items()},
         )
 
     def with_outcomes(self, name: str, sums: ClusterSums, drift: DriftTest) -> "LLMPool":
@@ -178,7 +208,7 @@ class LLMPool:
         return replace(self, sums=changed, drift={**self.drift, name: drift})
 
     def with_cost(self, name: str, cost: float) -> "LLMPool":
-        """This pool with another cost of one LLM, in ``cost_unit``; the reference cost stays.
+        """This pool with another cost of one call of an LLM, in ``cost_unit``; the reference cost stays.
 
         Raises:
             PoolError: The pool has no LLM of that name, or the cost is negative or not finite.
@@ -186,6 +216,31 @@ class LLMPool:
         changed = self.cost.clone()
         changed[self.find(name)] = cost
         return replace(self, cost=changed)
+
+    def with_token_prices(self, name: str, price_in: float | None = None, price_out: float | None = None) -> "LLMPool":
+        """This pool with other prices of an LLM that is paid by the token; one that is not given stays.
+
+        Args:
+            name: Name of the LLM.
+            price_in: Cost of one token of a prompt [cost unit / token].
+            price_out: Cost of one token of an answer [cost unit / token].
+
+        Raises:
+            PoolError: The pool has no such LLM, or a price is negative or not finite.
+        """
+        self.find(name)
+        if name not in self.token_costs:
+            raise PoolError(
+                f"pool: the length of the answers of {name!r} is not known, so it has no price by the token. Give one "
+                "cost, or remove it and add it by outcomes with output_tokens."
+            )
+        its = self.token_costs[name]
+        changed = replace(
+            its,
+            price_in=its.price_in if price_in is None else price_in,
+            price_out=its.price_out if price_out is None else price_out,
+        )
+        return replace(self, token_costs={**self.token_costs, name: changed})
 
     def with_availability(self, name: str, available: bool) -> "LLMPool":
         """This pool with an LLM that may or may not be chosen.

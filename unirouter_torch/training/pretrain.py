@@ -8,9 +8,9 @@ import torch
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.training.embedded_table import embed_other_tables, load_encoder
 from unirouter_torch.training.joint import train_jointly

@@ -16,9 +16,9 @@ from unirouter_torch.evaluation.metrics import MethodScores, score_method
 from unirouter_torch.evaluation.report import EvaluationReport
 from unirouter_torch.evaluation.trials import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.methods.clustering import centroids_of
+from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.method import RoutingMethod
 from unirouter_torch.routing.pool import LLMPool

@@ -13,6 +13,7 @@ import torch
 from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch.errors import ArtifactError, PoolConflictError, PoolError
+from unirouter_torch.modeling.calibration import TokenPrices
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.storage import read_json, read_tensors, write_json, write_tensors
@@ -232,6 +233,16 @@ def test_unnamed_user_can_change_the_pool(router: Router, monkeypatch: pytest.Mo
     assert router.saved is not None and router.saved.revision.change.who == "unknown"
 
 
+def test_undoing_in_vain_still_takes_over_what_others_wrote(router: Router, folder: Path) -> None:
+    other = Router.from_pretrained(folder)
+    reprice(other, 0.3)
+    other.undo_pool()
+    router.pool = router.pool.without_llm("large")
+    with pytest.raises(PoolError, match="nothing is left"):
+        router.undo_pool()
+    assert content(router.pool) == content(other.pool)
+
+
 def test_disabled_llm_is_not_chosen_until_enabled_again(router: Router) -> None:
     prompts = list(PROMPTS.values())
     chosen = router.route(prompts, cost_weight=100.0)
@@ -278,3 +289,23 @@ def killed_at(step: int, folder: Path, act: Callable[[], None]) -> bool:
         act()
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_token_costs_survive_a_round_trip_and_route_alike(router: Router, folder: Path) -> None:
+    tokens = TokenPrices(price_in=0.01, price_out=0.02, output_tokens={"p0": 50.0, "p3": 10.0})
+    router.add_llm("metered", {"p0": 1.0, "p1": 1.0}, 0.05, tokens=tokens)
+    router.save_pool("add metered")
+    loaded = Router.from_pretrained(folder)
+    prompts = [*PROMPTS.values(), "kites " * 30]
+    for weight in (0.0, 0.1, 1.0, 10.0):
+        assert loaded.route(prompts, weight) == router.route(prompts, weight)
+        for route in router.route(prompts, weight):
+            total = {llm: error + weight * route.cost[llm] / 2.0 for llm, error in route.estimated_error.items()}
+            assert total[route.llm] == pytest.approx(min(total.values()), abs=1e-5)
+    assert len({route.cost["metered"] for route in router.route(prompts)}) == len(prompts)
+
+
+@pytest.mark.parametrize("lengths", [{}, {"nowhere": 1.0}, {"p0": -1.0}])
+def test_lengths_that_make_no_sense_are_refused(router: Router, lengths: dict[str, float]) -> None:
+    with pytest.raises(PoolError, match="output tokens"):
+        router.add_llm("new", {"p0": 1.0}, 0.0, tokens=TokenPrices(price_in=1.0, price_out=1.0, output_tokens=lengths))

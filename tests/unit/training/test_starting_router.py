@@ -11,10 +11,10 @@ from made_outcomes import outcomes, tuning
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.config.training import EpisodeConfig, EvaluationConfig, SweepConfig, TrainConfig, TrainerConfig
 from unirouter_torch.errors import ArtifactError, ConfigError
+from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.router_files import CalibrationPrompts
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.training.embedded_table import load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd

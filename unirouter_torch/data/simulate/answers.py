@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from unirouter_torch.data.cost import CHARS_PER_TOKEN
+from unirouter_torch.config.router import CHARS_PER_TOKEN
 from unirouter_torch.data.simulate.families import FAMILIES, SimulatedPrompts
 from unirouter_torch.data.simulate.llms import CATALOGUE, SKILLS, SimulatedLLM
 

@@ -1,0 +1,115 @@
+"""``unirouter tune``: the cost weight for a target, kept in the router."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_router import PROMPTS, small_router
+
+from unirouter_torch import Router
+from unirouter_torch.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_router(tmp_path).save_pretrained(tmp_path / "router")
+    return tmp_path / "router"
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> Path:
+    rows = ["prompt,llm,score,cost"]
+    for number in range(6):
+        rows += [f"the kite sings {number},small,{number % 2},0.1", f"the kite sings {number},large,1,2.5"]
+    rows.append("nobody knows,stranger,1,1")
+    (tmp_path / "held_out.csv").write_text("\n".join(rows))
+    return tmp_path / "held_out.csv"
+
+
+def tuned(capsys: pytest.CaptureFixture[str], *arguments: str | float | Path) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["tune", "--json", *map(str, arguments)]) == 0
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return facts
+
+
+def test_expected_cost_is_that_of_the_routes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = tuned(capsys, "--router", folder, "--target-cost", "1.0")
+    routes = Router.from_pretrained(folder).route(list(PROMPTS.values()), facts["cost_weight"] + 1e-6)
+    cost = sum(route.cost[route.llm] for route in routes) / len(routes)
+    quality = 1 - sum(route.estimated_error[route.llm] for route in routes) / len(routes)
+    assert facts["expected"] == {"prompts": 5, "cost": pytest.approx(cost), "quality": pytest.approx(quality)}
+    assert cost <= 1.0
+
+
+def test_kept_target_is_met_when_llms_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Router.from_pretrained(folder).cost_weight == 0.1
+    facts = tuned(capsys, "--router", folder, "--target-saving", "0.5")
+    assert Router.from_pretrained(folder).cost_weight == 0.1
+    assert main(["tune", "--router", str(folder), "--target-saving", "0.5", "--save"]) == 0
+    assert "revision 1: tune to a saving of 0.5" in capsys.readouterr().out
+    router = Router.from_pretrained(folder)
+    prompts = list(PROMPTS.values())
+    assert router.cost_weight == facts["cost_weight"]
+    assert router.route(prompts) == router.route(prompts, facts["cost_weight"])
+    router.pool = router.pool.with_cost("large", 20.0)
+    before = facts["cost_weight"]
+    assert router.cost_weight != before
+    costs = [route.cost[route.llm] for route in router.route(prompts, router.cost_weight + 1e-6)]
+    best = float(router.estimate_error(prompts).mean(0).min())
+    single = router.pool.cost[int((router.estimate_error(prompts).mean(0) == best).nonzero()[0, 0])]
+    assert sum(costs) / len(costs) <= 0.5 * float(single) * (1 + 1e-6)
+    router.undo_pool()
+    assert router.cost_weight == 0.1
+
+
+def test_route_command_takes_the_kept_target(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "--router", str(folder), "--target-cost", "0.1", "--save"]) == 0
+    capsys.readouterr()
+    assert main(["route", "--router", str(folder), "--json", "the otter sings"]) == 0
+    assert json.loads(capsys.readouterr().out)["llm"] == "small"
+    assert main(["route", "--router", str(folder), "the otter sings"]) == 0
+    weight = Router.from_pretrained(folder).cost_weight
+    assert f"cost weight {weight:g}" in capsys.readouterr().out
+
+
+def test_held_out_outcomes_tell_what_is_realised(
+    folder: Path, outcomes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = Router.from_pretrained(folder)
+    estimated = router.estimate_error([f"the kite sings {number}" for number in range(6)])[:, :2]
+    seen = set()
+    for cost in (0.1, 0.5, 1.0, 2.0):
+        facts = tuned(capsys, "--router", folder, "--target-cost", cost, "--outcomes", outcomes)
+        total = estimated + facts["cost_weight"] * torch.tensor([0.1, 2.0]) / 2.0
+        is_large = total.argmin(-1) == 1
+        found = facts["held_out"]
+        assert found["num_prompts"] == 6
+        assert found["quality"] == pytest.approx(float(torch.where(is_large, 1.0, torch.arange(6.0) % 2).mean()))
+        assert found["cost"] == pytest.approx(float(torch.where(is_large, 2.5, 0.1).mean()))
+        assert found["expected_cost"] == pytest.approx(float(torch.where(is_large, 2.0, 0.1).mean()))
+        expected = torch.where(is_large, estimated[:, 1], estimated[:, 0])
+        assert found["expected_quality"] == pytest.approx(1 - float(expected.mean()), abs=1e-6)
+        seen.add(facts["cost_weight"])
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target-cost", "0.01"], "out of reach; the nearest is a cost of 0.1"),
+        (["--target-quality", "1"], "out of reach"),
+        (["--target-saving", "1"], "target saving: got 1.0"),
+        (["--target-cost", "1", "--outcomes", "STRANGE"], "none of its 1 LLMs"),
+    ],
+)
+def test_mistake_ends_with_code_2_and_keeps_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (tmp_path / "strange.csv").write_text("prompt,llm,score,cost\nkites,stranger,1,1\n")
+    arguments = [str(tmp_path / "strange.csv") if argument == "STRANGE" else argument for argument in arguments]
+    assert main(["tune", "--router", str(folder), "--save", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert len(list((folder / "pool").iterdir())) == 1

@@ -1,0 +1,125 @@
+"""The prompts that represent an LLM, and from its outcomes on them to its sums."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate
+from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
+from unirouter_torch.routing.token_cost import TokenCost, sum_tokens
+from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPrompts:
+    """The prompts that represent an LLM: whoever answers and grades them can join the pool.
+
+    Attributes:
+        prompt_ids: One distinct identifier for each prompt.
+        texts: The prompts.
+        cluster_probability: Their cluster probabilities.
+        adjustment: What an error on each of them counts, where they were chosen and not drawn.
+        difficulty: How hard they are, by which wrong labels of a new LLM are told; None where that is not known.
+    """
+
+    prompt_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    cluster_probability: ClusterProbability
+    adjustment: OutcomeAdjustment | None = None
+    difficulty: PromptDifficulty | None = None
+
+    def typical_error(self, prompt_ids: Sequence[str], error: float) -> float:
+        """What a mean error on some of these prompts says of prompts in general: the same where they were drawn."""
+        if self.adjustment is None:
+            return error
+        rows = [self.prompt_ids.index(prompt_id) for prompt_id in prompt_ids]
+        return float(self.adjustment.offset[rows].mean() + self.adjustment.slope[rows].mean() * error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenPrices:
+    """What an LLM costs that is paid by the token, and how long its answers were.
+
+    Attributes:
+        price_in: Cost of one token of a prompt, in the pool's unit.
+        price_out: Cost of one token of an answer, in the pool's unit.
+        output_tokens: Length of its answer to calibration prompts [tokens], by prompt id; some may be left out.
+    """
+
+    price_in: float
+    price_out: float
+    output_tokens: Mapping[str, float]
+
+
+def sum_scores(
+    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float], flip_rate: float | None = 0.0
+) -> ClusterSums:
+    """Sums of one LLM from its scores by prompt id.
+
+    Args:
+        calibration: The prompts.
+        name: Of the LLM, for messages.
+        scores: Quality in [0, 1] by prompt id.
+        flip_rate: Share of the scores that are wrong, in [0, 0.5); None to estimate it.
+
+    Raises:
+        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1]; the flip rate is out of
+            range, or is given to a router that does not know how hard its calibration prompts are.
+    """
+    error, observed = errors_of(calibration, name, scores)
+    if flip_rate != 0:
+        if calibration.difficulty is None:
+            raise PoolError(
+                "flip_rate: this router does not know how hard its calibration prompts are. Train or adopt it again, "
+                "or set the flip rate to 0."
+            )
+        rate = float(estimate_flip_rate(error, observed, calibration.difficulty)) if flip_rate is None else flip_rate
+        error = correct_flips(error, observed, calibration.difficulty, rate)
+    return sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)
+
+
+def errors_of(
+    calibration: CalibrationPrompts, name: str, scores: Mapping[str, float]
+) -> tuple[ErrorMatrix, ObservedMatrix]:
+    """Errors of one LLM on the calibration prompts, and which of them were observed, from its scores by prompt id.
+
+    Raises:
+        PoolError: There are no scores, one is of another prompt, or one is outside [0, 1].
+    """
+    if not scores:
+        raise PoolError(f"scores of {name!r}: empty; expected the score of at least one calibration prompt.")
+    row_of = {prompt_id: row for row, prompt_id in enumerate(calibration.prompt_ids)}
+    error = torch.zeros(len(row_of), 1)
+    observed = torch.zeros(len(row_of), 1, dtype=torch.bool)
+    for prompt_id, score in scores.items():
+        if prompt_id not in row_of:
+            raise PoolError(
+                f"scores of {name!r}: {prompt_id!r} is not a calibration prompt of this router. "
+                "Its prompts and their ids are in calibration_prompts.json."
+            )
+        if not 0 <= score <= 1:
+            raise PoolError(f"scores of {name!r}: got {score} for {prompt_id!r}, expected a score in [0, 1].")
+        error[row_of[prompt_id]] = 1 - score
+        observed[row_of[prompt_id]] = True
+    return error, observed
+
+
+def sum_output_tokens(calibration: CalibrationPrompts, prices: TokenPrices) -> TokenCost:
+    """Token cost of one LLM from the lengths of its answers.
+
+    Raises:
+        PoolError: There is no length, one is of another prompt or negative, or a price is out of range.
+    """
+    tokens = torch.tensor([prices.output_tokens.get(prompt_id, torch.nan) for prompt_id in calibration.prompt_ids])
+    counted = ~tokens.isnan()
+    known = set(calibration.prompt_ids)
+    for prompt_id, length in prices.output_tokens.items():
+        if prompt_id not in known or not 0 <= length < float("inf"):
+            expected = "at least 0 for a calibration prompt"
+            raise PoolError(f"output tokens: got {length} for {prompt_id!r}, expected a number of {expected}.")
+    return sum_tokens(
+        calibration.cluster_probability, tokens, counted, price_in=prices.price_in, price_out=prices.price_out
+    )

@@ -1,0 +1,71 @@
+"""From a pool to choices: what its LLMs cost and get wrong, as the rule of choice takes it."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.modeling.calibration import CalibrationPrompts
+from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
+from unirouter_torch.routing.decision import CostByLength, choose_llms
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
+from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.shapes import ClusterError, ClusterProbability, LLMIndex
+
+
+def cluster_errors(head: ClusterHead, pool: LLMPool) -> ClusterError:
+    """Cluster errors of the LLMs of a pool, on the device of the head."""
+    device = head.log_shrinkage.device
+    return head.cluster_error(ClusterSums(*(sums.to(device) for sums in pool.sums)))
+
+
+def cost_of_prompts(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool) -> PromptCost:
+    """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts."""
+    share = calibration.cluster_probability.mean(0)
+    typical_tokens = float(count_tokens(calibration.texts).mean())
+    return pool.prompt_cost(share, typical_tokens, float(head.shrinkage.detach()))
+
+
+def choose_available(
+    features: ClusterError,
+    prompt_cost: PromptCost,
+    pool: LLMPool,
+    cluster_probability: ClusterProbability,
+    tokens: Float[Tensor, " prompt"],
+    cost_weight: float,
+) -> LLMIndex:
+    """Position in the pool of the LLM for each prompt, among those that are available.
+
+    Args:
+        features: Cluster errors of the pool.
+        prompt_cost: What prompts cost with its LLMs, in its cost unit.
+        pool: The LLMs.
+        cluster_probability: Of the prompts.
+        tokens: Their lengths [tokens].
+        cost_weight: Error accepted to save one reference cost [1].
+    """
+    rows = pool.available.nonzero().squeeze(-1)
+    cost = prompt_cost.scaled(1 / pool.reference_cost).of_llms(rows)
+    # probabilities sum to one, so a cost that depends on the cluster is one more part of the cluster error
+    features = features[rows] + (cost_weight * cost.by_cluster).to(features)
+    by_length = CostByLength(tokens - cost.typical_tokens, cost.by_token) if cost.by_token.any() else None
+    chosen = choose_llms(cluster_probability, features, cost.typical, cost_weight, by_length=by_length)
+    return rows.to(chosen.device)[chosen]
+
+
+@torch.no_grad()
+def tune_on_calibration(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool, target: Target) -> Tuned:
+    """The cost weight that meets a target on the calibration prompts, by estimated errors and expected costs."""
+    rows, probability = pool.available.nonzero().squeeze(-1), calibration.cluster_probability
+    estimated = estimate_error(probability, cluster_errors(head, pool).cpu())
+    cost = cost_of_prompts(head, calibration, pool).of_prompts(probability, count_tokens(calibration.texts))
+    return tune_cost_weight(estimated[:, rows], cost[:, rows], pool.reference_cost, target)
+
+
+def default_cost_weight(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool) -> float:
+    """The cost weight of a pool's target for the pool as it is; 0.1 for a pool without a target."""
+    if pool.target is None:
+        return DEFAULT_COST_WEIGHT
+    return tune_on_calibration(head, calibration, pool, pool.target).cost_weight

@@ -1,0 +1,112 @@
+"""From what a user wants to the cost weight that gives it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.token_cost import CostMatrix
+from unirouter_torch.shapes import ErrorMatrix, LLMIndex
+
+TargetKind = Literal["cost", "quality", "saving"]
+
+_GREATEST_WEIGHT = 2.0**40
+_PRECISION = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What routing shall give on average over prompts such as the calibration prompts.
+
+    Attributes:
+        kind: ``cost``: the best quality at a mean cost of at most ``value`` [cost unit]. ``quality``: the least cost
+            at a mean quality of at least ``value``. ``saving``: the best quality at a saving of at least ``value``, in
+            [0, 1), against the best single LLM for all prompts.
+        value: How much.
+
+    Raises:
+        PoolError: The value is out of range.
+    """
+
+    kind: TargetKind
+    value: float
+
+    def __post_init__(self) -> None:
+        is_fine = 0 <= self.value < float("inf") if self.kind == "cost" else 0 <= self.value <= 1
+        if not is_fine or (self.kind == "saving" and self.value == 1):
+            expected = {"cost": "a finite number of at least 0", "quality": "in [0, 1]", "saving": "in [0, 1)"}
+            raise PoolError(f"target {self.kind}: got {self.value}, expected {expected[self.kind]}.")
+
+
+class Tuned(NamedTuple):
+    """A cost weight and what it is expected to give.
+
+    Attributes:
+        cost_weight: Error accepted to save one reference cost [1].
+        cost: Mean cost of the chosen LLMs [cost unit].
+        quality: Mean of 1 - estimated error of the chosen LLMs.
+        is_reached: Whether that meets the target; if not, nothing else comes nearer.
+    """
+
+    cost_weight: float
+    cost: float
+    quality: float
+    is_reached: bool
+
+
+def choose_by_cost_matrix(estimated_error: ErrorMatrix, relative_cost: CostMatrix, cost_weight: float) -> LLMIndex:
+    """Column of the least ``estimated_error + cost_weight * relative_cost`` of each prompt."""
+    return (estimated_error.double() + cost_weight * relative_cost.double()).argmin(-1)
+
+
+def tune_cost_weight(estimated_error: ErrorMatrix, cost: CostMatrix, reference_cost: float, target: Target) -> Tuned:
+    """The cost weight that meets a target on some prompts, by bisection.
+
+    Mean cost and mean estimated quality fall as the cost weight rises, so there is one cost weight on the edge.
+
+    Args:
+        estimated_error: Estimated errors of the LLMs that may be chosen.
+        cost: What they cost.
+        reference_cost: What a cost weight refers to [cost unit].
+        target: What is wanted.
+
+    Returns:
+        For a quality the greatest cost weight that reaches it, for a cost or a saving the least; to a relative
+        precision of 1e-9. The nearest end where nothing meets the target.
+    """
+    rows = torch.arange(len(cost))
+
+    def at(weight: float) -> Tuned:
+        chosen = choose_by_cost_matrix(estimated_error, cost / reference_cost, weight)
+        quality = 1 - float(estimated_error[rows, chosen].double().mean())
+        found = Tuned(weight, float(cost[rows, chosen].double().mean()), quality, True)
+        return found._replace(is_reached=meets(found))
+
+    limit = target.value
+    if target.kind == "saving":
+        best = estimated_error.double().mean(0).argmin()
+        limit = (1 - target.value) * float(cost[:, best].double().mean())
+
+    def meets(found: Tuned) -> bool:
+        return found.quality >= limit if target.kind == "quality" else found.cost <= limit * (1 + _PRECISION)
+
+    return _edge(at, wants_high=target.kind == "quality")
+
+
+def _edge(at: Callable[[float], Tuned], *, wants_high: bool) -> Tuned:
+    """The last cost weight from below that meets a target, or the first."""
+    low = at(0.0)
+    if low.is_reached != wants_high:
+        # without any regard to cost the quality is too low already, or the cost low enough
+        return low
+    high = at(1.0)
+    while high.is_reached == wants_high and high.cost_weight < _GREATEST_WEIGHT:
+        low, high = high, at(2 * high.cost_weight)
+    if high.is_reached == wants_high:
+        return high
+    while high.cost_weight - low.cost_weight > _PRECISION * high.cost_weight:
+        middle = at((low.cost_weight + high.cost_weight) / 2)
+        low, high = (middle, high) if middle.is_reached == wants_high else (low, middle)
+    return low if wants_high else high
