@@ -33,7 +33,7 @@ def cluster_error_quantile(
     Source: the conjugate prior of a rate; its use here is this project's.
     """
     expected = expected.double().clamp(1e-6, 1 - 1e-6)
-    wrong = sums.error.double() + shrinkage * expected
+    wrong = sums.error.clamp(min=0.0).double() + shrinkage * expected
     right = (sums.weight - sums.error).clamp(min=0.0).double() + shrinkage * (1 - expected)
     return beta_quantile(wrong, right, level).to(sums.error.dtype)
 
