@@ -1,12 +1,15 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from miniature import ROOT, miniature
 
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
+from unirouter_torch.training.run import RunResult
 
 
 def test_written_simulated_table_is_the_one_that_trains_by_default(tmp_path: Path) -> None:
@@ -89,3 +92,22 @@ def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
     rows = dict(line.strip("| ").split(" | ", 1) for line in result.stdout.splitlines() if line.startswith("| "))
     assert rows["stationary, half-life inf: alarm"].split(" | ")[1] == "0.0000"
     assert "flipped, half-life 200: squared error" in rows
+
+
+def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunResult, config: TrainConfig) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "benchmark_scoring.py"), "--quick", "--repeats", "1"]
+    router = Path(config.output_dir) / "router"
+    arguments = ["--output", "scoring.json", "--routers", str(router)]
+    run = subprocess.run([*script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "scoring.json").read_text())
+    assert found["left_out"] == []
+    for row in found["scoring"]:
+        assert row["same_choices"] == 1.0
+        assert row["to_product"] == row["seconds"]["unirouter"] / row["seconds"]["product"]
+    for row in found["pruning"]:
+        assert 1 <= row["num_kept"] <= row["num_llms"] == len(result.router.pool.names)
+    assert [row["num_weights"] for row in found["weights"]] == [1, 10, 100]
+    assert "scikit-learn" in found["neighbors"][0]["times_as_fast"]
+    assert ("not installed" in run.stdout) == (find_spec("faiss") is None)
+    assert len(found["onboarding"]) == 2

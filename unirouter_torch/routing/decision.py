@@ -1,6 +1,7 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
 import math
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,8 @@ def choose_llms(
     """Pick the LLM with the smallest ``p(x) . Psi(h) + cost_weight * cost`` for every prompt.
 
     The sums of a few prompts are held at a time, never all, so memory beyond the inputs does not grow with the
-    prompts. Arithmetic is in float32 (float64 for float64 probabilities), whatever the precision of the inputs.
+    prompts. Arithmetic is in float32 (float64 for float64 probabilities), whatever the precision of the inputs. On
+    CUDA one Triton kernel does all of it, where Triton is installed.
 
     Args:
         cluster_probability: Soft assignment of the prompts; rows sum to one.
@@ -89,7 +91,25 @@ def choose_llms(
     if available is None and by_length is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
         kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
         by_cost, added, cluster_error = by_cost[kept], added[kept], cluster_error[kept]
-    deck = _deal(len(by_cost), device)
+    if device.type == "cuda" and dtype == torch.float32 and find_spec("triton") is not None:
+        from unirouter_torch.routing.fused import choose_fused
+
+        mask = None if available is None else (available, by_cost)
+        place, least = choose_fused(cluster_probability, cluster_error, added, tie_tolerance(dtype), mask)
+        check_estimates(least)
+        return by_cost[place]
+    return _choose_in_tiles(cluster_probability, cluster_error, added, by_cost, available)
+
+
+def _choose_in_tiles(
+    cluster_probability: ClusterProbability,
+    cluster_error: ClusterError,
+    added: CostVector,
+    by_cost: LLMSubset,
+    available: Bool[Tensor, "prompt all_llms"] | None,
+) -> LLMIndex:
+    """The choice among LLMs in order of cost, for a few prompts at a time."""
+    deck = _deal(len(by_cost), by_cost.device)
     added = added[deck.place].masked_fill(deck.is_blank, math.inf)
     transposed, llm = cluster_error[deck.place].T.contiguous(), by_cost[deck.place]
     num_prompts = max(1, PAIRS_AT_ONCE // len(llm))
@@ -97,7 +117,7 @@ def choose_llms(
     chosen = by_cost.new_empty(len(cluster_probability))
     for start in range(0, len(chosen), num_prompts):
         prompts = slice(start, start + num_prompts)
-        probability = cluster_probability[prompts].to(dtype)
+        probability = cluster_probability[prompts].to(total.dtype)
         tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
         if by_length is not None:
             rate = cost_weight * by_length.price[llm.to(by_length.price.device)]

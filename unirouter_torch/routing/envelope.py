@@ -92,9 +92,9 @@ def choose_for_weights(
         # whoever is no worse anywhere and stands earlier, so is no dearer, wins at every cost weight
         kept = undominated_llms(cluster_error, torch.zeros_like(cluster_error[:, 0]), math.inf)
         by_cost, cluster_error = by_cost[kept], cluster_error[kept]
-    cost, (weight, order) = cost.to(device)[by_cost], cost_weight.to(device).double().sort()
+    cost, (weight, order) = cost.to(device)[by_cost], cost_weight.to(device).double().sort(descending=True)
     chosen = torch.empty(len(cluster_probability), len(weight), dtype=torch.long, device=device)
-    num_prompts = max(1, PAIRS_AT_ONCE // len(by_cost))
+    num_prompts = max(1, PAIRS_AT_ONCE // max(len(by_cost), len(weight)))
     for start in range(0, len(chosen), num_prompts):
         prompts = slice(start, start + num_prompts)
         estimated = cluster_probability[prompts].to(dtype) @ cluster_error.T
@@ -102,14 +102,13 @@ def choose_for_weights(
             estimated.masked_fill_(~available[prompts].index_select(1, by_cost), math.inf)
         check_estimates(estimated.amin(1))
         envelope = lower_envelope(estimated, cost, tie_tolerance(dtype))
-        chosen[prompts, order] = by_cost[_read_off(envelope, weight)]
-    return chosen
+        # a prompt's LLMs stand from its cheapest to its best, which is the order of falling cost weights
+        chosen[prompts] = by_cost[envelope.llm].repeat_interleave(_count(envelope, weight)).view(-1, len(weight))
+    return chosen.index_select(1, order.argsort())
 
 
-def _read_off(envelope: Envelope, weight: Float[Tensor, " weight"]) -> Int[Tensor, "prompt weight"]:
-    """Column of each prompt at ascending cost weights."""
-    first = torch.searchsorted(weight, envelope.cost_weight)
+def _count(envelope: Envelope, weight: Float[Tensor, " weight"]) -> Int[Tensor, " line"]:
+    """How many of the falling cost weights go to each LLM of the envelope."""
+    first = torch.searchsorted(weight.flip(0), envelope.cost_weight)
     end = first.roll(1).masked_fill(envelope.is_best.roll(1), len(weight))
-    # a prompt's LLMs stand from its cheapest to its best, so backwards in order of the cost weight
-    llm = envelope.llm.flip(0).repeat_interleave((end - first).flip(0))
-    return llm.view(-1, len(weight)).flip(0)
+    return end - first

@@ -1,6 +1,7 @@
 """The LLMs that a router chooses from."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -55,7 +56,7 @@ class LLMPool:
     def __post_init__(self) -> None:
         if not all(name.strip() for name in self.names):
             raise PoolError("pool: an LLM has an empty name. Give it one.")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise PoolError(f"pool: the name {twice[0]!r} stands more than once. Rename one of the LLMs.")
         for name, cost in zip(self.names, self.cost.tolist(), strict=True):
