@@ -24,5 +24,6 @@ def pretrain(_: argparse.Namespace, rest: list[str]) -> None:
     from unirouter_torch.training.pretrain import pretrain as train
 
     config = parse_config(rest, program="unirouter pretrain")
-    train(config)
+    if train(config) is None:
+        return  # the first worker reports
     print_places(Console(), {"router": Path(config.output_dir) / "router"})

@@ -1,7 +1,7 @@
 """Training of the encoder together with the head, after the head was trained over the frozen encoder."""
 
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +10,18 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.errors import ConfigError
 from unirouter_torch.modeling.adaptation import check_trainable, make_trainable
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.tensor_cache import cache_folder
-from unirouter_torch.training.callbacks import KeepBest, TrainingProgress
-from unirouter_torch.training.episodes import Episode, EpisodeDataset, EpisodesOfTables
+from unirouter_torch.training.callbacks import KeepBest
+from unirouter_torch.training.checkpoint import fingerprint_of_training
+from unirouter_torch.training.device_group import DeviceGroup
+from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.joint_module import JointModule, ValidationDraw
 from unirouter_torch.training.joint_tables import JointTables
 from unirouter_torch.training.module import DECIDING_LOSS
-from unirouter_torch.training.trainer import build_loggers, build_trainer, quiet_lightning
+from unirouter_torch.training.trainer import fit
 from unirouter_torch.training.validation import NUM_VALIDATION_DRAWS
 
 
@@ -50,20 +51,22 @@ def train_jointly(
         encoder: The frozen encoder; it is left as it is.
         head: The head that was trained over it; it is left as it is.
         tables: The outcomes, with the embeddings of the frozen encoder.
-        log_folder: Where learning curves go; no logs without it.
+        log_folder: Where learning curves and the checkpoint go; neither of them without it.
 
     Raises:
         ConfigError: The encoder cannot be trained in this way, or the hardware that ``trainer`` asks for is not there.
     """
     check_encoder_training(config, encoder)
-    trainable = make_trainable(
-        encoder,
-        tables.texts,
-        config.encoder_training,
-        cache_dir=cache_folder(config.data.cache_dir),
-        seed=tables.seed,
-        show_progress=log_folder is not None,
-    )
+    workers = DeviceGroup.current()
+    with workers.first_then_others():
+        trainable = make_trainable(
+            encoder,
+            tables.texts,
+            config.encoder_training,
+            cache_dir=cache_folder(config.data.cache_dir),
+            seed=tables.seed,
+            show_progress=log_folder is not None and workers.is_first,
+        )
     module = JointModule(trainable, copy.deepcopy(head).train(), tables, config)
     step = fit_module(module, tables.num_calibration, tables.seed, log_folder)
     tuned = trainable.finish().to(module.device)
@@ -77,54 +80,61 @@ def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder:
         module: Encoder, head and outcomes.
         num_calibration: Training prompts that represent the LLMs in validation.
         seed: Seed of the episodes and of the draws for validation.
-        log_folder: Where learning curves go; no logs without it.
+        log_folder: Where learning curves and the checkpoint go; neither of them without it.
 
     Returns:
         The step whose weights the module has now.
     """
     config, settings = module.config, module.config.encoder_training
     keep_best = KeepBest(DECIDING_LOSS)
-    with quiet_lightning():
-        trainer = build_trainer(
-            config,
-            max_steps=settings.max_steps,
-            val_check_interval=min(settings.validate_every, settings.max_steps) * settings.accumulate,
-            num_sanity_val_steps=-1,
-            precision=settings.precision,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.gradient_clip,
-            logger=build_loggers(config, log_folder),
-            callbacks=[
-                keep_best,
-                EarlyStopping(DECIDING_LOSS, patience=settings.patience, check_on_train_epoch_end=False),
-                *([TrainingProgress()] if log_folder else []),
-            ],
-        )
-        trainer.fit(module, _episodes(module, seed), _validation_draws(module, num_calibration, seed))
-        module.to(trainer.strategy.root_device)
+    trainer = fit(
+        module,
+        _episodes(module, seed),
+        _validation_draws(module, num_calibration, seed),
+        config,
+        log_folder=log_folder,
+        fingerprint=_fingerprint(module, num_calibration, seed),
+        callbacks=[
+            keep_best,
+            EarlyStopping(DECIDING_LOSS, patience=settings.patience, check_on_train_epoch_end=False),
+        ],
+        max_steps=settings.max_steps,
+        val_check_interval=min(settings.validate_every, settings.max_steps) * settings.accumulate,
+        num_sanity_val_steps=-1,
+        precision=settings.precision,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.gradient_clip,
+    )
+    module.to(trainer.strategy.root_device)
     return keep_best.step
+
+
+def _fingerprint(module: JointModule, num_calibration: int, seed: int) -> str:
+    config = module.config
+    # two workers with half the prompts each do the same
+    settings = replace(config.encoder_training, num_prompts=_num_prompts(config))
+    facts = [asdict(part) for part in (config.encoder, config.head, config.episodes, config.optimizer, settings)]
+    data = [tensor for name, tensor in module.named_buffers() if name.startswith(("banks", "train", "validation"))]
+    return fingerprint_of_training([seed, num_calibration, *facts], data)
+
+
+def _num_prompts(config: TrainConfig) -> int:
+    return config.encoder_training.num_prompts * DeviceGroup.current().size
 
 
 def check_encoder_training(config: TrainConfig, encoder: PromptEncoder) -> None:
     """Refuse an encoder that cannot be trained as the config asks, before anything is computed.
 
     Raises:
-        ConfigError: The encoder cannot be trained in this way, or there are several devices, each of which would have a
-            memory bank of its own.
+        ConfigError: The encoder cannot be trained in this way.
     """
-    if config.encoder_training.mode == "frozen":
-        return
-    check_trainable(encoder, config.encoder_training)
-    if config.trainer.devices > 1:
-        raise ConfigError(
-            f"trainer.devices: got {config.trainer.devices} with encoder_training.mode {config.encoder_training.mode}, "
-            "expected 1: the encoder is trained on one device."
-        )
+    if config.encoder_training.mode != "frozen":
+        check_trainable(encoder, config.encoder_training)
 
 
-def _episodes(module: JointModule, seed: int) -> DataLoader[Episode]:
+def _episodes(module: JointModule, seed: int) -> EpisodesOfTables:
     config, settings = module.config, module.config.encoder_training
-    drawn = replace(config.episodes, num_targets=min(config.episodes.num_targets, settings.num_prompts))
+    drawn = replace(config.episodes, num_targets=min(config.episodes.num_targets, _num_prompts(config)))
     episodes = [
         EpisodeDataset(
             num_prompts=num_prompts,
@@ -135,7 +145,7 @@ def _episodes(module: JointModule, seed: int) -> DataLoader[Episode]:
         )
         for num_prompts, num_llms in module.table_sizes
     ]
-    return DataLoader(EpisodesOfTables(episodes), batch_size=None)
+    return EpisodesOfTables(episodes)
 
 
 def _validation_draws(module: JointModule, num_calibration: int, seed: int) -> DataLoader[ValidationDraw]:

@@ -1,8 +1,10 @@
 """The Lightning module that trains an encoder together with a cluster head."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from unirouter_torch.modeling.adaptation import TrainableEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.shapes import Embedding, PromptSubset
+from unirouter_torch.training.device_group import ALONE, DeviceGroup
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.joint_tables import JointTables
 from unirouter_torch.training.memory_bank import MemoryBank
@@ -77,6 +80,7 @@ class JointModule(LightningModule):
         self.table_sizes = [(part.outcomes.error.shape[0], part.outcomes.error.shape[1]) for part in tables.train]
         self.num_deciding = len(tables.validation)
         self.losses: list[float] = []
+        self.strict_loading = False  # weights that are not trained are in no checkpoint
         self._validation_embeddings = [part.outcomes.embedding for part in tables.validation]
         for kind, parts in (("train", tables.train), ("validation", tables.validation)):
             for number, (outcomes, rows) in enumerate(parts):
@@ -84,37 +88,50 @@ class JointModule(LightningModule):
                     self.register_buffer(f"{kind}_{name}_{number}", tensor, persistent=False)
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
-        """Cross-entropy of one episode."""
-        table = batch.table
-        parts = share_out(batch, self.config.encoder_training.num_prompts)
-        embedding = self._pass(table, torch.cat([parts.passing, parts.target]))
-        passed, target = embedding[: len(parts.passing)], embedding[len(parts.passing) :]
-        calibration = torch.cat([passed, self._bank(table).read(parts.remembered)])
-        prompts = torch.cat([parts.passing, parts.remembered])
+        """Cross-entropy of one episode, of which this worker takes its share of the prompts."""
+        table, workers = batch.table, DeviceGroup.current()
+        parts = share_out(batch, self.config.encoder_training.num_prompts * workers.size)
+        passed, target = self._pass(table, parts.passing, parts.target)
+        remembered, targets = workers.part(parts.remembered), workers.part(parts.target)
+        calibration = torch.cat([passed, self._bank(table).read(remembered)])
+        prompts = torch.cat([workers.part(parts.passing), remembered])
         episode = EpisodeOutcomes(
             calibration=self._outcomes(table, calibration, prompts).of_llms(batch.llms),
-            target=self._outcomes(table, target, parts.target).of_llms(batch.llms),
+            target=self._outcomes(table, target, targets).of_llms(batch.llms),
         )
-        loss = self._loss(episode)
+        loss = self._loss(episode, workers)
         self.losses.append(loss.item())
         if self.trainer.loggers:
             self.log_dict({"train/loss": loss, "train/shrinkage": self.head.shrinkage})
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Embed the validation prompts with the encoder as it is."""
+        """Embed the validation prompts with the encoder as it is, each worker its share."""
         rows = (self.get_buffer(f"validation_rows_{table}") for table in range(self.num_deciding))
-        self._validation_embeddings = [self.encoder(part) for part in rows]
+        self._validation_embeddings = [self._embed(part) for part in rows]
 
     def validation_step(self, batch: ValidationDraw, batch_idx: int) -> None:
         """Log the loss on validation prompts, its mean over tables and draws of calibration prompts."""
         table, calibration = batch
         validation = (self.get_buffer(f"validation_{name}_{table}") for name in ("error", "observed"))
+        embedding = self._embed(self.get_buffer(f"train_rows_{table}")[calibration])
+        self._bank(table).refresh(calibration, embedding)
         episode = EpisodeOutcomes(
-            calibration=self._outcomes(table, self._pass(table, calibration), calibration),
+            calibration=self._outcomes(table, embedding, calibration),
             target=Outcomes(self._validation_embeddings[table], *validation),
         )
-        self.log(DECIDING_LOSS, self._loss(episode), on_epoch=True, batch_size=1)
+        # workers may round differently, and must decide alike
+        self.log(DECIDING_LOSS, self._loss(episode), on_epoch=True, batch_size=1, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out weights that are not trained, and add the losses so far."""
+        frozen = {name for name, value in self.named_parameters(remove_duplicate=False) if not value.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        checkpoint["losses"] = self.losses
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the losses up again."""
+        self.losses[:] = checkpoint["losses"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with one learning rate for the encoder and one for the head, both set anew at every step."""
@@ -127,19 +144,29 @@ class JointModule(LightningModule):
         assert isinstance(bank, MemoryBank)
         return bank
 
-    def _pass(self, table: int, prompts: PromptSubset) -> Embedding:
-        embedding: Embedding = self.encoder(self.get_buffer(f"train_rows_{table}")[prompts])
-        self._bank(table).refresh(prompts, embedding)
-        return embedding
+    def _pass(self, table: int, *parts: Int[Tensor, " _"]) -> Sequence[Embedding]:
+        """Embeddings of this worker's share of each part; the bank gets those of all workers."""
+        workers = DeviceGroup.current()
+        shares = [workers.part(prompts) for prompts in parts]
+        embedding: Embedding = self.encoder(self.get_buffer(f"train_rows_{table}")[torch.cat(shares)])
+        embeddings = torch.split(embedding, [len(share) for share in shares])
+        for prompts, own in zip(parts, embeddings, strict=True):
+            self._bank(table).refresh(prompts, workers.join(own, len(prompts)))
+        return embeddings
+
+    @torch.no_grad()
+    def _embed(self, rows: PromptSubset) -> Embedding:
+        workers = DeviceGroup.current()
+        return workers.join(self.encoder(workers.part(rows)), len(rows))
 
     def _outcomes(self, table: int, embedding: Embedding, prompts: PromptSubset) -> Outcomes:
         error, observed = (self.get_buffer(f"train_{name}_{table}") for name in ("error", "observed"))
         return Outcomes(embedding, error.index_select(0, prompts), observed.index_select(0, prompts))
 
-    def _loss(self, episode: EpisodeOutcomes) -> Tensor:
+    def _loss(self, episode: EpisodeOutcomes, workers: DeviceGroup = ALONE) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
-            estimated = estimate_targets(self.head, episode)
-            return cross_entropy(estimated, episode.target.error, episode.target.observed)
+            estimated = estimate_targets(self.head, episode, workers)
+            return cross_entropy(estimated, episode.target.error, episode.target.observed, workers)
 
 
 def joint_optimizer(encoder: nn.Module, head: nn.Module, config: TrainConfig) -> Optimizer:

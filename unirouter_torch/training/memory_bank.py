@@ -20,7 +20,7 @@ class MemoryBank(nn.Module):
 
     def __init__(self, embedding: Embedding) -> None:
         super().__init__()
-        self.register_buffer("embedding", embedding.clone(), persistent=False)
+        self.register_buffer("embedding", embedding.clone())  # a checkpoint needs it
 
     @torch.no_grad()
     def refresh(self, prompts: PromptSubset, embedding: Embedding) -> None:

@@ -12,15 +12,18 @@ from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.training.checkpoint import remove_checkpoints
+from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.embedded_table import embed_other_tables, load_encoder
 from unirouter_torch.training.joint import train_jointly
 from unirouter_torch.training.joint_tables import tables_alone
+from unirouter_torch.training.launch import on_all_devices
 from unirouter_torch.training.other_tables import OtherTable
 from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.travelling import train_travelling_head
 
 
-def pretrain(config: TrainConfig) -> Router:
+def pretrain(config: TrainConfig) -> Router | None:
     """Train on all prompts and LLMs of ``data.tables``, and save a router with an empty pool.
 
     A tenth of the prompts of each table is kept from the steps, to choose one of them. A frozen encoder is written by
@@ -31,7 +34,7 @@ def pretrain(config: TrainConfig) -> Router:
         config: The run; ``data.path`` plays no part.
 
     Returns:
-        The router, which ``output_dir/router`` holds.
+        The router, which ``output_dir/router`` holds; None in a worker of torchrun or SLURM that is not the first.
 
     Raises:
         ConfigError: ``data.tables`` is empty.
@@ -39,10 +42,24 @@ def pretrain(config: TrainConfig) -> Router:
     """
     if not config.data.tables:
         raise ConfigError("data.tables: got none, expected at least one table. Add --data.tables '[FOLDER, ...]'.")
-    folder = Path(config.output_dir)
-    write_config(config, folder / "config.yaml")
-    encoder = load_encoder(config)
-    tables = embed_other_tables(config, encoder)
+    if config.trainer.num_workers == 1:
+        return _pretrain(config)
+    if not on_all_devices(_pretrain_and_save, config):
+        return None
+    return Router.from_pretrained(Path(config.output_dir) / "router")
+
+
+def _pretrain_and_save(config: TrainConfig) -> bool:
+    return _pretrain(config) is not None
+
+
+def _pretrain(config: TrainConfig) -> Router | None:
+    folder, workers = Path(config.output_dir), DeviceGroup.current()
+    if workers.is_first:
+        write_config(config, folder / "config.yaml")
+    with workers.first_then_others():
+        encoder = load_encoder(config)
+        tables = embed_other_tables(config, encoder)
     head, step = train_travelling_head(tables, config, config.seed)
     steps = {"step": step}
     if config.encoder_training.mode != "frozen":
@@ -51,6 +68,8 @@ def pretrain(config: TrainConfig) -> Router:
         steps["encoder_step"] = tuned.step
         if tuned.step > 0:
             encoder, head = tuned.encoder.cpu(), tuned.head
+    if not workers.is_first:
+        return None
     router = Router(
         encoder=encoder,
         head=head,
@@ -59,6 +78,7 @@ def pretrain(config: TrainConfig) -> Router:
         about={"trained_on": {table.name: _describe(table) for table in tables}, **steps},
     ).eval()
     router.save_pretrained(folder / "router", with_encoder=not _can_be_referred_to(encoder, config))
+    remove_checkpoints(folder / "logs")
     return router
 
 

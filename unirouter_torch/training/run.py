@@ -1,9 +1,8 @@
 """One run from a config to a saved, evaluated router, in the order in which a reader would explain it."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +97,18 @@ def _run(config: TrainConfig) -> RunResult | None:
 
     end_to_end = EndToEnd(config, folder / "logs", embedded.others)
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]
-    tune = partial(
-        tune_encoder, config, encoder, embedded, split, trial, end_to_end, log_folder=folder / "logs" / "encoder"
-    )
-    if not workers.is_first:
-        _train_beside_the_first(config, methods, trial, tune)
+    encoder_logs = folder / "logs" / "encoder"
+    if not workers.is_first:  # the same trainings in the same order, without the evaluation between them
+        for method in methods:
+            if isinstance(method, (EndToEnd, Travelling)):
+                method.fit(trial.train, trial.tuning)
+        if config.encoder_training.mode != "frozen":
+            joint = tables_of_trial(embedded.table.prompt_texts, split, trial, embedded.others)
+            train_jointly(config, encoder, end_to_end.head, joint, log_folder=encoder_logs)
         return None
     report = build_report(config, embedded.table, split, trial, methods)
     if config.encoder_training.mode != "frozen":
-        tuned = tune()
+        tuned = tune_encoder(config, encoder, embedded, split, trial, end_to_end, log_folder=encoder_logs)
         encoder, embedded = tuned.encoder, tuned.embedded
         report = report_tuned(report, end_to_end, tuned.trial)
     choice = CalibrationChoice(trial.calibration_prompts, None)
@@ -120,17 +122,6 @@ def _run(config: TrainConfig) -> RunResult | None:
     router.save_pretrained(folder / "router")
     remove_checkpoints(folder / "logs")
     return RunResult(report=report, router=router)
-
-
-def _train_beside_the_first(
-    config: TrainConfig, methods: Sequence[RoutingMethod[Any]], trial: Trial, tune: Callable[[], TunedTable]
-) -> None:
-    """The trainings of a run in their order, without the evaluation between them."""
-    for method in methods:
-        if isinstance(method, (EndToEnd, Travelling)):
-            method.fit(trial.train, trial.tuning)
-    if config.encoder_training.mode != "frozen":
-        tune()
 
 
 def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, seed: int) -> Trial:

@@ -9,8 +9,7 @@ import tiny_encoder
 import torch
 
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
-from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig, TrainerConfig
-from unirouter_torch.errors import ConfigError
+from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig
 from unirouter_torch.methods.clustering import centroids_of
 from unirouter_torch.modeling.adaptation import TrainableEncoder, make_trainable
 from unirouter_torch.modeling.encoder import PromptEncoder
@@ -19,7 +18,7 @@ from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
 from unirouter_torch.modeling.layers import LastLayers
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
-from unirouter_torch.training.joint import _validation_draws, check_encoder_training, fit_module
+from unirouter_torch.training.joint import _validation_draws, fit_module
 from unirouter_torch.training.joint_module import JointModule, joint_optimizer, share_out
 from unirouter_torch.training.joint_tables import JointPart, JointTables
 from unirouter_torch.training.objective import EpisodeOutcomes
@@ -33,9 +32,9 @@ FILLERS = ["red", "harbour", "clock", "seven", "nobody", "old"]
 class Workshop:
     """Prompts that end with "otter" or "kites", which decide who fails and are one word to a frozen encoder."""
 
-    def __init__(self, folder: Path, *, with_twins: bool = True) -> None:
+    def __init__(self, folder: Path, *, with_twins: bool = True, encoder: Path | None = None) -> None:
         self.folder = folder
-        self.encoder = PromptEncoder.from_pretrained(str(tiny_encoder.save_bert(folder / "encoder")))
+        self.encoder = PromptEncoder.from_pretrained(str(encoder or tiny_encoder.save_bert(folder / "encoder")))
         words = self.encoder.network.embeddings.word_embeddings.weight.data
         twins = [self.encoder.tokenizer.convert_tokens_to_ids(word) for word in ("otter", "kites")]
         if with_twins:
@@ -283,13 +282,6 @@ def test_bfloat16_trains_with_a_loss_near_that_of_float32(workshop: Workshop) ->
         assert all(p.dtype == torch.float32 for p in module.parameters())
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], abs=0.02)
-
-
-def test_several_devices_are_refused(workshop: Workshop) -> None:
-    config = replace(recipe(), trainer=TrainerConfig(devices=2))
-    with pytest.raises(ConfigError, match=r"^trainer.devices: got 2 with encoder_training.mode full, expected 1"):
-        check_encoder_training(config, workshop.encoder)
-    check_encoder_training(replace(config, encoder_training=EncoderTrainingConfig()), workshop.encoder)
 
 
 def two_tables(workshop: Workshop, num_prompts: int = 40) -> JointTables:
