@@ -40,6 +40,25 @@ def test_two_devices_train_the_router_of_one(workshop: Path, tmp_path: Path, res
     assert len(curves) == 5
 
 
+def test_two_devices_train_the_encoder_of_one(workshop: Path, tmp_path: Path) -> None:
+    def tuned(name: str, num_prompts: int, *more: str) -> RunResult:
+        settings = {"mode": "last_layers", "num_layers": 1, "max_steps": 6, "validate_every": 2, "learning_rate": 1e-3}
+        keys = [part for item in settings.items() for part in (f"--encoder_training.{item[0]}", str(item[1]))]
+        keys += ["--encoder_training.num_prompts", str(num_prompts), "--output_dir", str(tmp_path / name), *more]
+        found = run(parse_config(miniature(workshop, "--evaluation.methods", "[end_to_end]", *keys)))
+        assert found is not None
+        return found
+
+    one, two = tuned("one", 64), tuned("two", 32, *TWO)
+    for name, scores in one.report.methods.items():
+        assert two.report.methods[name].figures() == pytest.approx(scores.figures(), abs=1e-4, nan_ok=True)
+    assert two.report.methods.keys() == {"end_to_end_frozen", "end_to_end"}
+    assert two.router.encoder.embed(["seven kites"]).numpy() == pytest.approx(
+        one.router.encoder.embed(["seven kites"]).numpy(), abs=1e-4
+    )
+    assert (tmp_path / "two" / "logs" / "encoder" / "metrics.csv").exists()
+
+
 def workers_of(parent: int) -> list[int]:
     """The workers in the order in which they were started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

@@ -18,6 +18,18 @@ from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.run import run
 
 STEPS = ["--trainer.max_steps", "200", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
+ENCODER_STEPS = [
+    *(
+        "--encoder_training.mode",
+        "full",
+        "--encoder_training.max_steps",
+        "60",
+        "--encoder_training.validate_every",
+        "4",
+    ),
+    *("--encoder_training.num_prompts", "32", "--encoder_training.learning_rate", "1e-3"),
+    *("--encoder_training.patience", "60"),
+]
 SECONDS_TO_WAIT = 300
 
 
@@ -29,7 +41,7 @@ def one_thread() -> Iterator[None]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = [folder / "results.json", folder / "logs" / "metrics.csv", *(folder / "router").rglob("*")]
+    files = [folder / "results.json", *(folder / "logs").rglob("metrics.csv"), *(folder / "router").rglob("*")]
     return {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files if file.is_file()}
 
 
@@ -47,19 +59,29 @@ def end_while_training(arguments: list[str], checkpoint: Path, number: signal.Si
     return process.returncode, said
 
 
+def arguments_of(workshop: Path, folder: Path, *, trains_encoder: bool) -> list[str]:
+    return miniature(workshop, "--output_dir", str(folder), *STEPS, *(ENCODER_STEPS if trains_encoder else []))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["head", "encoder"])
+def trains_encoder(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def expected(workshop: Path) -> dict[str, str]:
+def expected(workshop: Path, trains_encoder: bool) -> dict[str, str]:
+    folder = workshop / f"uninterrupted_{trains_encoder}"
     with threadpool_limits(1):
-        run(parse_config(miniature(workshop, "--output_dir", str(workshop / "uninterrupted"), *STEPS)))
-    return contents(workshop / "uninterrupted")
+        run(parse_config(arguments_of(workshop, folder, trains_encoder=trains_encoder)))
+    return contents(folder)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_ended_run_goes_on_to_the_same_files(
-    number: signal.Signals, code: int, workshop: Path, tmp_path: Path, expected: dict[str, str]
+    number: signal.Signals, code: int, workshop: Path, tmp_path: Path, trains_encoder: bool, expected: dict[str, str]
 ) -> None:
-    arguments = miniature(workshop, "--output_dir", str(tmp_path), *STEPS)
-    checkpoint = tmp_path / "logs" / CHECKPOINT_NAME
+    arguments = arguments_of(workshop, tmp_path, trains_encoder=trains_encoder)
+    checkpoint = tmp_path / "logs" / ("encoder" if trains_encoder else "") / CHECKPOINT_NAME
     found, said = end_while_training(arguments, checkpoint, number)
     assert found == code
     assert "Traceback" not in said

@@ -25,8 +25,8 @@ class EncoderTrainingConfig:
     learning_rate: float = 2e-5
     """Largest learning rate of the encoder, positive; the head goes on with ``optimizer.learning_rate``."""
     num_prompts: int = 128
-    """Prompts that pass through the encoder with gradients in an episode, at least 2: calibration prompts up to a half,
-    the others targets."""
+    """Prompts that pass through the encoder with gradients in an episode, on each device, at least 2: calibration
+    prompts up to a half, the others targets."""
     accumulate: int = 1
     """Episodes whose gradients make one step, at least 1."""
     gradient_clip: float = 1.0
