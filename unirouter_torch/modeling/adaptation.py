@@ -17,11 +17,8 @@ from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import first_line
 from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
 from unirouter_torch.modeling.layers import LastLayers
-from unirouter_torch.modeling.token_rows import batches_by_length, pad_rows, tokenize_rows
+from unirouter_torch.modeling.token_rows import batches_by_tokens, pad_rows, tokens_per_batch
 from unirouter_torch.shapes import Embedding, PromptSubset
-
-BATCH_SIZE = 32
-"""Prompts of similar length that pass through the encoder together."""
 
 
 class TrainableEncoder(nn.Module):
@@ -68,9 +65,9 @@ class TrainableEncoder(nn.Module):
         embedding = torch.zeros(len(rows), self.encoder.dim, device=device)
         filled = [position for position, row in enumerate(rows) if len(self.inputs[row]) > 0]
         lengths = [len(self.inputs[rows[position]]) for position in filled]
-        for batch in batches_by_length(lengths, BATCH_SIZE):
+        for batch in batches_by_tokens(lengths, tokens_per_batch(device)):
             positions = [filled[number] for number in batch]
-            values, mask = pad_rows([self.inputs[rows[position]] for position in positions], self._filler)
+            values, mask = pad_rows([self.inputs[rows[position]] for position in positions], self.encoder.filler)
             part = self.trained(values.to(device), mask.to(device)).float()
             embedding = embedding.index_copy(0, torch.tensor(positions, device=device), part)
         if not filled:  # every weight has a gradient all the same, which workers wait for from one another
@@ -82,10 +79,6 @@ class TrainableEncoder(nn.Module):
         if self._finish is not None:
             self._finish()
         return self.encoder.requires_grad_(False).eval()
-
-    @property
-    def _filler(self) -> int:
-        return self.encoder.tokenizer.pad_token_id or 0
 
 
 class _Whole(nn.Module):
@@ -149,7 +142,7 @@ def make_trainable(
         )
         trained.requires_grad_(True)
     else:
-        trained, inputs = _Whole(copied), tokenize_rows(copied, texts)
+        trained, inputs = _Whole(copied), copied.tokenize_rows(texts)
         if config.mode == "lora":
             finish = _add_lora(network, config, seed)
         else:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unirouter_torch.modeling.encoder import PromptEncoder, check_texts
 from unirouter_torch.modeling.tensor_cache import read_cached, write_cached
+from unirouter_torch.modeling.token_rows import batches_by_length, distinct_texts
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding
 
@@ -21,9 +23,9 @@ def embed_with_cache(
 ) -> Embedding:
     """Embeddings of prompts, read from disk where this encoder has embedded the same prompts before.
 
-    An interrupted run goes on after its last whole part of 256 prompts. A damaged file is made anew with a warning;
-    where nothing can be written, the embeddings are computed all the same, with a warning. Several processes may share
-    the folder.
+    Equal prompts are embedded once. An interrupted run goes on after its last whole part of 256 prompts. A damaged file
+    is made anew with a warning; where nothing can be written, the embeddings are computed all the same, with a warning.
+    Several processes may share the folder.
 
     Args:
         encoder: The frozen encoder; another one, or other weights, are told apart by its fingerprint.
@@ -40,33 +42,34 @@ def embed_with_cache(
     check_texts(texts)
     if not texts:
         return encoder.embed(texts)
-    key = _key(encoder, texts)
+    distinct, position = distinct_texts(texts)
+    facts = encoder.fingerprint()
+    key = _key(facts, [text.encode(errors="surrogatepass") for text in distinct])
     whole, parts = cache_dir / f"{key}.safetensors", cache_dir / f"{key}.parts"
-    embedding = read_cached(whole, "embedding", (len(texts), encoder.dim), torch.float32)
+    embedding = read_cached(whole, "embedding", (len(distinct), encoder.dim), torch.float32)
     if embedding is None:
-        # Longest first, so that prompts of a part are of similar length and the estimate of time left only improves.
-        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
-        starts = range(0, len(texts), PART_SIZE)
-        embedding = torch.empty(len(texts), encoder.dim)
-        for start in progress(starts, f"Embedding {len(texts):,} prompts", enabled=show_progress):
-            rows = order[start : start + PART_SIZE]
-            embedding[rows] = _embed_part(encoder, [texts[row] for row in rows], parts / f"{start}.safetensors")
+        tokens = encoder.tokenize_rows(distinct)
+        embedding = torch.empty(len(distinct), encoder.dim)
+        # The longest come first, so that the estimate of time left only improves.
+        split = batches_by_length([len(row) for row in tokens], PART_SIZE)[::-1]
+        for rows in progress(split, f"Embedding {len(distinct):,} prompts", enabled=show_progress):
+            embedding[rows] = _embed_part(encoder, [tokens[row] for row in rows], facts, parts)
         write_cached(whole, "embedding", embedding)
         shutil.rmtree(parts, ignore_errors=True)
-    return embedding
+    return embedding[position]
 
 
-def _key(encoder: PromptEncoder, texts: Sequence[str]) -> str:
-    digest = hashlib.sha256(encoder.fingerprint().encode())
-    for text in texts:
-        content = text.encode(errors="surrogatepass")
+def _key(facts: str, contents: Sequence[bytes]) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for content in contents:
         digest.update(f"{len(content)}:".encode() + content)
     return digest.hexdigest()
 
 
-def _embed_part(encoder: PromptEncoder, texts: Sequence[str], path: Path) -> Embedding:
-    embedding = read_cached(path, "embedding", (len(texts), encoder.dim), torch.float32)
+def _embed_part(encoder: PromptEncoder, tokens: Sequence[Tensor], facts: str, folder: Path) -> Embedding:
+    path = folder / f"{_key(facts, [row.numpy().tobytes() for row in tokens])}.safetensors"
+    embedding = read_cached(path, "embedding", (len(tokens), encoder.dim), torch.float32)
     if embedding is None:
-        embedding = encoder.embed(texts)
+        embedding = encoder.embed_rows(tokens)
         write_cached(path, "embedding", embedding)
     return embedding

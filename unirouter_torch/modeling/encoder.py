@@ -1,11 +1,9 @@
-"""From a prompt to an embedding; the only home of transformers."""
+"""From a prompt to an embedding."""
 
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,25 +11,24 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
-from unirouter_torch.config.checks import at_least
-from unirouter_torch.errors import ArtifactError, ConfigError, DataError
+from unirouter_torch.errors import DataError
 from unirouter_torch.modeling.encoder_files import (
     EncoderRecipe,
     download_encoder,
     find_encoder,
-    first_line,
     read_recipe,
     write_recipe,
 )
+from unirouter_torch.modeling.encoder_loading import load_network, quiet_transformers, resolve_max_length
 from unirouter_torch.modeling.pooling import pool_and_normalize
+from unirouter_torch.modeling.token_rows import batches_by_tokens, distinct_texts, pad_rows, to_device, tokens_per_batch
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
 
-_FALLBACK_MAX_LENGTH = 512
+_TOKENIZED_AT_ONCE = 1024
 
 
 class PromptEncoder(nn.Module):
@@ -98,8 +95,8 @@ class PromptEncoder(nn.Module):
         else:
             folder = download_encoder(place, revision=revision, allow_download=allow_download)
         recipe = read_recipe(folder)
-        network, tokenizer = _load(folder)
-        max_length = _resolve_max_length(max_length, recipe.max_length, tokenizer.model_max_length, network)
+        network, tokenizer = load_network(folder)
+        max_length = resolve_max_length(max_length, recipe.max_length, tokenizer.model_max_length, network)
         recipe = dataclasses.replace(recipe, max_length=max_length)
         return cls(network, tokenizer, recipe, name=name_or_path, folder=folder).eval()
 
@@ -124,7 +121,7 @@ class PromptEncoder(nn.Module):
         # the state of the latest call, no part of the tokenizer
         self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.backend_tokenizer.no_padding()
-        with _quiet_transformers():
+        with quiet_transformers():
             self.network.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         write_recipe(folder, self.recipe, self.dim)
@@ -143,18 +140,37 @@ class PromptEncoder(nn.Module):
         Raises:
             DataError: ``texts`` is one string, or a prompt is no string.
         """
+        input_ids, attention_mask = pad_rows(self.tokenize_rows(texts), self.filler)
+        return {"input_ids": input_ids.long(), "attention_mask": attention_mask}
+
+    def tokenize_rows(self, texts: Sequence[str]) -> list[Int[Tensor, " _token"]]:
+        """The tokens of each prompt, without padding.
+
+        Args:
+            texts: Prompts; half of a surrogate pair counts as a question mark.
+
+        Returns:
+            One ``[token]`` of int32 for each prompt, at most ``max_length`` long; empty where there is no token.
+
+        Raises:
+            DataError: ``texts`` is one string, or a prompt is no string.
+        """
         check_texts(texts)
         texts = [self.recipe.prefix + text.encode(errors="replace").decode() for text in texts]
         if self.recipe.lower_case:
             texts = [text.lower() for text in texts]
-        rows = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"] if texts else []
-        num_tokens = max([1, *map(len, rows)])
-        input_ids = torch.full((len(rows), num_tokens), self.tokenizer.pad_token_id or 0)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, tokens in enumerate(rows):
-            input_ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
-            attention_mask[row, : len(tokens)] = 1
-        return {"input_ids": input_ids, "attention_mask": attention_mask}
+        rows: list[Tensor] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            some = texts[start : start + _TOKENIZED_AT_ONCE]
+            found = self.tokenizer(some, truncation=True, max_length=self.max_length)["input_ids"]
+            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in found]
+        return rows
+
+    @property
+    def filler(self) -> int:
+        """The token that padding is filled with."""
+        token: int = self.tokenizer.pad_token_id or 0
+        return token
 
     def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
         """Embeddings of tokenized prompts, differentiable.
@@ -170,12 +186,13 @@ class PromptEncoder(nn.Module):
         tokens, recipe = output.last_hidden_state, self.recipe
         return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
 
-    def embed(self, texts: Sequence[str], *, batch_size: int = 64, show_progress: bool = False) -> Embedding:
+    def embed(self, texts: Sequence[str], *, show_progress: bool = False) -> Embedding:
         """Embeddings of prompts, in evaluation mode and without gradients, computed on the encoder's device.
+
+        Equal prompts are embedded once.
 
         Args:
             texts: Prompts; those without any token get the zero vector.
-            batch_size: Prompts in one forward pass, at least 1.
             show_progress: Whether to draw a bar.
 
         Returns:
@@ -185,15 +202,25 @@ class PromptEncoder(nn.Module):
             DataError: ``texts`` is one string, or a prompt is no string.
         """
         check_texts(texts)
-        embedding = torch.empty(len(texts), self.dim)
-        # Longest first: similar lengths share a batch, and a lack of memory shows at once.
-        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        distinct, position = distinct_texts(texts)
+        return self.embed_rows(self.tokenize_rows(distinct), show_progress=show_progress)[position]
+
+    def embed_rows(self, rows: Sequence[Int[Tensor, " _token"]], *, show_progress: bool = False) -> Embedding:
+        """The same from the tokens of :meth:`tokenize_rows`; prompts of similar length pass through together.
+
+        Args:
+            rows: Tokens of each prompt.
+            show_progress: Whether to draw a bar.
+        """
         device = next(self.network.parameters()).device
+        batches = batches_by_tokens([len(row) for row in rows], tokens_per_batch(device))
+        parts = [torch.empty(0, self.dim, device=device)]
         with _evaluation_mode(self), torch.inference_mode():
-            for rows in progress(batches, "Embedding", enabled=show_progress):
-                tokens = self.tokenize([texts[row] for row in rows])
-                embedding[rows] = self(**{name: value.to(device) for name, value in tokens.items()}).float().cpu()
+            for batch in progress(batches, "Embedding", enabled=show_progress):
+                input_ids, mask = pad_rows([rows[row] for row in batch], self.filler)
+                parts.append(self(to_device(input_ids, device).long(), to_device(mask, device)).float())
+        embedding = torch.empty(len(rows), self.dim)
+        embedding[[row for batch in batches for row in batch]] = torch.cat(parts).cpu()
         return embedding
 
     def fingerprint(self) -> str:
@@ -219,75 +246,6 @@ def check_texts(texts: Sequence[str]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"prompts: row {row} is {text!r}, expected a string. Remove it or write it as text.")
-
-
-def _load(folder: Path) -> tuple[PreTrainedModel, Any]:
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with _quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, **safe)
-            config.use_cache = False
-            network_class: Any = MODEL_MAPPING[type(config)]
-            has_pooler = "add_pooling_layer" in inspect.signature(network_class).parameters
-            network, report = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **({"add_pooling_layer": False} if has_pooler else {}),
-                **safe,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-    except Exception as error:  # A damaged folder makes transformers raise almost anything.
-        raise ArtifactError(
-            f"{folder}: cannot be loaded as an encoder ({first_line(error)}). Expected a folder in Hugging Face "
-            "layout with config.json, model.safetensors and tokenizer.json."
-        ) from None
-    if config.is_encoder_decoder:
-        raise ArtifactError(f"{folder}: {config.model_type} is an encoder-decoder, expected an encoder or a decoder.")
-    if report["missing_keys"]:
-        raise ArtifactError(f"{folder}: the weights lack {sorted(report['missing_keys'])[:3]}. Copy the folder whole.")
-    # Where its files are missing, transformers makes up a tokenizer that knows special tokens alone.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ArtifactError(f"{folder}: the tokenizer knows no word. Copy the folder whole, with tokenizer.json.")
-    if not tokenizer.is_fast:
-        raise ArtifactError(f"{folder}: got a {type(tokenizer).__name__}, expected a fast tokenizer (tokenizer.json).")
-    return network, tokenizer
-
-
-def _resolve_max_length(asked: int | None, stored: int | None, tokenizer_limit: int, network: PreTrainedModel) -> int:
-    positions = _num_positions(network)
-    if asked is not None:
-        at_least("encoder.max_length", asked, 8)
-        if asked > positions:
-            raise ConfigError(f"encoder.max_length: got {asked}, expected at most the encoder's {positions} positions.")
-        return asked
-    # A tokenizer without a limit gives an astronomic one.
-    usual = tokenizer_limit if tokenizer_limit < 2**31 else _FALLBACK_MAX_LENGTH
-    return min(stored or usual, positions)
-
-
-def _num_positions(network: PreTrainedModel) -> int:
-    for name, module in network.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin begin to count after the padding token.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    positions = getattr(network.config, "max_position_embeddings", None)
-    return positions if positions and positions > 0 else 2**31
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if has_bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -12,10 +12,8 @@ from unirouter_torch.modeling.embedding_cache import PART_SIZE
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.layers import LowerLayers
 from unirouter_torch.modeling.tensor_cache import read_cached, write_cached
-from unirouter_torch.modeling.token_rows import batches_by_length, pad_rows, tokenize_rows
+from unirouter_torch.modeling.token_rows import batches_by_length, batches_by_tokens, pad_rows, tokens_per_batch
 from unirouter_torch.progress import progress
-
-_BATCH_SIZE = 64
 
 
 def lower_layers_with_cache(
@@ -49,7 +47,7 @@ def lower_layers_with_cache(
         ConfigError: The network is not supported or has fewer layers.
     """
     lower = LowerLayers(encoder, num_layers).eval()
-    tokens = tokenize_rows(encoder, texts)
+    tokens = encoder.tokenize_rows(texts)
     facts = f"{encoder.fingerprint()} below the last {num_layers} layers in {dtype}"
     hidden: list[Tensor] = [torch.empty(0, encoder.dim, dtype=dtype)] * len(texts)
     parts = batches_by_length([len(row) for row in tokens], PART_SIZE)[::-1]
@@ -58,7 +56,7 @@ def lower_layers_with_cache(
         lengths = [len(tokens[row]) for row in part]
         found = read_cached(path, "hidden", (sum(lengths), encoder.dim), dtype)
         if found is None:
-            found = _compute(lower, [tokens[row] for row in part], encoder.tokenizer.pad_token_id or 0).to(dtype)
+            found = _compute(lower, [tokens[row] for row in part], encoder.filler).to(dtype)
             write_cached(path, "hidden", found)
         for row, vectors in zip(part, torch.split(found, lengths), strict=True):
             hidden[row] = vectors
@@ -75,10 +73,10 @@ def _key(facts: str, tokens: Sequence[Tensor]) -> str:
 @torch.no_grad()
 def _compute(lower: LowerLayers, tokens: Sequence[Tensor], filler: int) -> Float[Tensor, "token dim"]:
     device = next(lower.parameters()).device
-    vectors: list[Tensor] = []
-    for start in range(0, len(tokens), _BATCH_SIZE):
-        rows = tokens[start : start + _BATCH_SIZE]
-        input_ids, mask = pad_rows(rows, filler)
+    vectors: list[Tensor] = [torch.empty(0)] * len(tokens)
+    for batch in batches_by_tokens([len(row) for row in tokens], tokens_per_batch(device)):
+        input_ids, mask = pad_rows([tokens[row] for row in batch], filler)
         output = lower(input_ids.long().to(device), mask.to(device)).cpu()
-        vectors += [output[row, : len(ids)] for row, ids in enumerate(rows)]
+        for row, its_vectors in zip(batch, output, strict=True):
+            vectors[row] = its_vectors[: len(tokens[row])].clone()
     return torch.cat(vectors)

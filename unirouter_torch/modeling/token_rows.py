@@ -3,46 +3,46 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.shapes import TokenMask
 
-_TOKENIZED_AT_ONCE = 256
+_TOKENS_ON_CPU = 1024
+_TOKENS_ON_ACCELERATOR = 16384
 
 
-def tokenize_rows(encoder: PromptEncoder, texts: Sequence[str]) -> list[Tensor]:
-    """The tokens of each prompt, without padding.
+def tokens_per_batch(device: torch.device) -> int:
+    """Tokens, padding included, that pass through an encoder together: few stay in the caches of a CPU."""
+    return _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_ACCELERATOR
 
-    Args:
-        encoder: Whose tokenizer cuts the prompts.
-        texts: Prompts.
 
-    Returns:
-        One ``[token]`` of int32 for each prompt, at most ``encoder.max_length`` long; empty where there is no token.
-    """
-    rows: list[Tensor] = []
-    for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-        tokens = encoder.tokenize(texts[start : start + _TOKENIZED_AT_ONCE])
-        lengths = tokens["attention_mask"].sum(1).tolist()
-        rows += [ids[:length].int() for ids, length in zip(tokens["input_ids"], lengths, strict=True)]
-    return rows
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; to CUDA from pinned memory, so that the CPU can go on with the next one."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Int[Tensor, " prompt"]]:
+    """Each text once, in the order of first appearance, and for every given one its place among them."""
+    place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return list(place), torch.tensor([place[text] for text in texts], dtype=torch.int64)
 
 
 def pad_rows(rows: Sequence[Tensor], filler: int) -> tuple[Shaped[Tensor, "prompt token *dim"], TokenMask]:
     """One padded batch.
 
     Args:
-        rows: ``[token]`` or ``[token dim]`` of each prompt, at least one prompt.
+        rows: ``[token]`` or ``[token dim]`` of each prompt.
         filler: What padding is filled with, on the right.
 
     Returns:
         The values, of at least one token, and 1 for a token of the prompt, 0 for padding.
     """
     lengths = torch.tensor([len(row) for row in rows])
-    values = pad_sequence(list(rows), batch_first=True, padding_value=filler)
+    values = pad_sequence(list(rows) or [torch.empty(0).int()], batch_first=True, padding_value=filler)[: len(rows)]
     if values.shape[1] == 0:
         values = values.new_full((len(rows), 1, *values.shape[2:]), filler)
     return values, (torch.arange(values.shape[1]) < lengths.unsqueeze(1)).long()
@@ -57,3 +57,21 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     """
     order = sorted(range(len(lengths)), key=lambda position: lengths[position])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def batches_by_tokens(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """Positions in batches of similar length that hold equally many tokens, padding included; equal ones in order.
+
+    The longest come first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: Length of each prompt [tokens].
+        most_tokens: Tokens in a batch, unless a single prompt has more.
+    """
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        # the first of a batch is its longest
+        if not batches or (len(batches[-1]) + 1) * max(1, lengths[batches[-1][0]]) > most_tokens:
+            batches.append([])
+        batches[-1].append(position)
+    return batches

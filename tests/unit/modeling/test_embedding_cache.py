@@ -33,17 +33,17 @@ def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def count_embedded(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    """Make an encoder note how many prompts each call to ``embed`` got."""
+    """Make an encoder note how many prompts each call to ``embed_rows`` got."""
 
     def spy(encoder: PromptEncoder) -> list[int]:
         sizes: list[int] = []
-        embed = encoder.embed
+        embed_rows = encoder.embed_rows
 
-        def noting_embed(texts: list[str]) -> torch.Tensor:
-            sizes.append(len(texts))
-            return embed(texts)
+        def noting_embed(rows: list[torch.Tensor]) -> torch.Tensor:
+            sizes.append(len(rows))
+            return embed_rows(rows)
 
-        monkeypatch.setattr(encoder, "embed", noting_embed)
+        monkeypatch.setattr(encoder, "embed_rows", noting_embed)
         return sizes
 
     return spy
@@ -58,9 +58,9 @@ def test_second_call_reads_what_the_first_computed(encoder: PromptEncoder, count
     expected = encoder.embed(PROMPTS)
     sizes = count_embedded(encoder)
     first = embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path / "cache")
-    assert sizes == [2, 2, 2, 1]
+    assert sizes == [1, 2, 2, 2]
     second = embed_with_cache(encoder, tuple(PROMPTS), cache_dir=tmp_path / "cache")
-    assert sizes == [2, 2, 2, 1]
+    assert sizes == [1, 2, 2, 2]
     torch.testing.assert_close(first, expected)
     assert torch.equal(second, first)
     assert only_file(tmp_path / "cache").suffix == ".safetensors"
@@ -92,20 +92,21 @@ def test_interrupted_run_goes_on_where_it_stopped(
     encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch, count_embedded: Spy, tmp_path: Path
 ) -> None:
     expected = encoder.embed(PROMPTS)
-    embed = encoder.embed
+    embed_rows = encoder.embed_rows
+    singing = encoder.tokenize_rows(["the otter sings"])[0].tolist()
 
-    def embed_until_the_otter_sings(texts: list[str]) -> torch.Tensor:
-        if "the otter sings" in texts:
+    def embed_until_the_otter_sings(rows: list[torch.Tensor]) -> torch.Tensor:
+        if singing in [row.tolist() for row in rows]:
             raise KeyboardInterrupt
-        return embed(texts)
+        return embed_rows(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(encoder, "embed", embed_until_the_otter_sings)
+        patch.setattr(encoder, "embed_rows", embed_until_the_otter_sings)
         with pytest.raises(KeyboardInterrupt):
             embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path)
     sizes = count_embedded(encoder)
     torch.testing.assert_close(embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path), expected)
-    assert sizes == [2, 1]
+    assert sizes == [2, 2]
     assert only_file(tmp_path).is_file()
 
 
@@ -178,12 +179,42 @@ def test_half_a_surrogate_pair_can_be_cached(encoder: PromptEncoder, tmp_path: P
 
 def test_longest_prompts_come_first(encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lengths: list[int] = []
-    embed = encoder.embed
+    embed_rows = encoder.embed_rows
 
-    def noting_embed(texts: list[str]) -> torch.Tensor:
-        lengths.extend(map(len, texts))
-        return embed(texts)
+    def noting_embed(rows: list[torch.Tensor]) -> torch.Tensor:
+        lengths.extend(map(len, rows))
+        return embed_rows(rows)
 
-    monkeypatch.setattr(encoder, "embed", noting_embed)
-    embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path)
-    assert lengths == sorted(map(len, PROMPTS), reverse=True)
+    monkeypatch.setattr(encoder, "embed_rows", noting_embed)
+    # "nobody counts" has more characters than "a a a a", and fewer tokens
+    embed_with_cache(encoder, ["a a a a", "nobody counts", "a", "a a", "why"], cache_dir=tmp_path)
+    assert lengths == [6, 4, 4, 3, 3]
+
+
+def test_equal_prompts_are_embedded_once(encoder: PromptEncoder, count_embedded: Spy, tmp_path: Path) -> None:
+    texts = ["otter", "kites", "otter", "otter"]
+    expected = encoder.embed(texts)
+    sizes = count_embedded(encoder)
+    for _ in range(2):
+        torch.testing.assert_close(embed_with_cache(encoder, texts, cache_dir=tmp_path), expected)
+    assert sizes == [2]
+
+
+def test_part_of_other_prompts_is_not_taken_for_ours(
+    encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An interrupted run is gone on with by a version that parts the prompts in another way."""
+    expected = encoder.embed(PROMPTS)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        whole = embedding_cache.write_cached
+
+        def write_but_two(path: Path, name: str, tensor: torch.Tensor) -> None:
+            if len(list(path.parent.glob("*"))) == 2:
+                raise KeyboardInterrupt
+            whole(path, name, tensor)
+
+        patch.setattr(embedding_cache, "write_cached", write_but_two)
+        embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path)
+    assert len(list(tmp_path.glob("*.parts/*"))) == 2
+    monkeypatch.setattr(embedding_cache, "batches_by_length", lambda lengths, size: [[0, 1], [2, 3], [4, 5], [6]])
+    torch.testing.assert_close(embed_with_cache(encoder, PROMPTS, cache_dir=tmp_path), expected)

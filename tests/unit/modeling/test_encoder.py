@@ -13,6 +13,7 @@ import torch
 from tiny_encoder import PROMPTS
 
 from unirouter_torch.errors import ArtifactError, ConfigError, DataError
+from unirouter_torch.modeling import token_rows
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.encoder_files import DEFAULT_ENCODER, MINILM_PACKAGE, find_encoder
 
@@ -61,13 +62,18 @@ def sentence_transformer(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_embeddings_depend_neither_on_order_nor_on_neighbours(kind: str, folders: dict[str, Path]) -> None:
+def test_embeddings_depend_neither_on_order_nor_on_neighbours(
+    kind: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = PromptEncoder.from_pretrained(str(folders[kind]))
     together = encoder.embed(PROMPTS)
     assert together.isfinite().all()
     assert together.shape == (len(PROMPTS), encoder.dim)
-    torch.testing.assert_close(torch.cat([encoder.embed([text]) for text in PROMPTS]), together)
-    torch.testing.assert_close(encoder.embed(PROMPTS[::-1], batch_size=2).flip(0), together)
+    same = {"rtol": 0, "atol": 1e-6 * together.abs().max().item()}
+    torch.testing.assert_close(torch.cat([encoder.embed([text]) for text in PROMPTS]), together, **same)
+    for most_tokens in (1, 20, 60):
+        monkeypatch.setattr(token_rows, "_TOKENS_ON_CPU", most_tokens)
+        torch.testing.assert_close(encoder.embed(PROMPTS[::-1]).flip(0), together, **same)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
@@ -228,6 +234,28 @@ def test_embed_works_without_dropout_and_gives_a_plain_tensor(plain: PromptEncod
 
 def test_no_prompts_give_no_embeddings(plain: PromptEncoder) -> None:
     assert plain.embed([]).shape == (0, plain.dim)
+    assert {name: value.shape for name, value in plain.tokenize([]).items()} == {
+        "input_ids": (0, 1),
+        "attention_mask": (0, 1),
+    }
+
+
+def test_equal_prompts_pass_through_the_network_once(plain: PromptEncoder) -> None:
+    texts = ["otter", "seven red kites", "otter", "a", "otter"]
+    expected = torch.cat([plain.embed([text]) for text in texts])
+    num_prompts: list[int] = []
+    plain.register_forward_pre_hook(lambda _, arguments: num_prompts.append(len(arguments[0])))
+    torch.testing.assert_close(plain.embed(texts), expected)
+    assert sum(num_prompts) == 3
+
+
+def test_half_precision_is_near_and_another_encoder(plain: PromptEncoder) -> None:
+    expected, fingerprint = plain.embed(PROMPTS), plain.fingerprint()
+    embedding = plain.to(torch.bfloat16).embed(PROMPTS)
+    assert embedding.dtype == torch.float32
+    assert (embedding * expected).sum(-1).min() > 0.99
+    assert not torch.equal(embedding, expected)
+    assert plain.fingerprint() != fingerprint
 
 
 def test_half_a_surrogate_pair_is_a_question_mark(plain: PromptEncoder) -> None:

@@ -10,7 +10,7 @@ from tiny_encoder import PROMPTS
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
 from unirouter_torch.modeling.layers import LastLayers
-from unirouter_torch.modeling.token_rows import batches_by_length, pad_rows, tokenize_rows
+from unirouter_torch.modeling.token_rows import pad_rows
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta"])
@@ -23,7 +23,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_both_parts_together_are_the_encoder(encoder: PromptEncoder, num_layers: int, tmp_path: Path) -> None:
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3)):
         hidden = lower_layers_with_cache(encoder, num_layers, PROMPTS, cache_dir=tmp_path, dtype=dtype)
-        assert [len(row) for row in hidden] == [len(row) for row in tokenize_rows(encoder, PROMPTS)]
+        assert [len(row) for row in hidden] == [len(row) for row in encoder.tokenize_rows(PROMPTS)]
         embedding = LastLayers(encoder, num_layers)(*pad_rows(hidden, 0)).detach()
         torch.testing.assert_close(embedding, encoder.embed(PROMPTS), atol=tolerance, rtol=0)
 
@@ -69,18 +69,3 @@ def test_folder_that_cannot_be_written_costs_a_warning(encoder: PromptEncoder, t
     with pytest.warns(UserWarning, match="without the cache"):
         hidden = lower_layers_with_cache(encoder, 1, PROMPTS, cache_dir=tmp_path / "file")
     assert len(hidden) == len(PROMPTS)
-
-
-def test_batches_hold_every_position_once_and_rise_in_length() -> None:
-    lengths = [5, 1, 9, 1, 7, 3, 3]
-    batches = batches_by_length(lengths, 3)
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    assert [lengths[position] for batch in batches for position in batch] == sorted(lengths)
-    assert sorted(position for batch in batches for position in batch) == list(range(7))
-
-
-def test_padding_stands_on_the_right_and_is_masked() -> None:
-    values, mask = pad_rows([torch.tensor([4, 5]), torch.tensor([6]), torch.tensor([]).long()], 9)
-    assert values.tolist() == [[4, 5], [6, 9], [9, 9]]
-    assert mask.tolist() == [[1, 1], [1, 0], [0, 0]]
-    assert pad_rows([torch.zeros(0, 3)], 0)[0].shape == (1, 1, 3)
