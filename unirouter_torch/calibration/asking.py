@@ -10,6 +10,9 @@ from unirouter_torch.calibration.journal import Journal
 from unirouter_torch.calibration.pace import Pace, RateLimiter, wait_before_retry
 from unirouter_torch.errors import EndpointError
 
+FRUITLESS_PROMPTS = 10
+"""So many prompts given up after all new tries, and not one answered: the endpoint itself is at fault."""
+
 
 class UnansweredError(Exception):
     """A prompt that stays without an answer, with the reason."""
@@ -51,6 +54,8 @@ class Asker:
         self._budget = budget
         self._pace = pace
         self._limiter = RateLimiter(pace)
+        self._given_up = 0
+        self._has_answer = False
 
     async def ask(self, purpose: str, message: str) -> Answer:
         """The answer to a message: the one in the journal, else a new one, which is in the journal before it counts.
@@ -62,7 +67,8 @@ class Asker:
         Raises:
             UnansweredError: There is none, after all new tries.
             BudgetSpentError: The budget does not cover the worst case of another call.
-            EndpointError: No call can succeed, or one took more than the worst case.
+            EndpointError: No call can succeed, the first 10 prompts stay without an answer, or one took more than the
+                worst case.
         """
         key = f"{purpose} {hashlib.sha256(f'{self._endpoint.settings} {message}'.encode()).hexdigest()[:16]}"
         kept = self._journal.find(key)
@@ -78,7 +84,17 @@ class Asker:
                     break
                 if attempt < self._pace.retries:
                     await self._back_off(attempt, error.retry_after)
+        else:
+            self._give_up(reason)
         raise UnansweredError(reason)
+
+    def _give_up(self, reason: str) -> None:
+        self._given_up += 1
+        if self._given_up >= FRUITLESS_PROMPTS and not self._has_answer:
+            raise EndpointError(
+                f"{self._endpoint.base_url}: none of the first {self._given_up} prompts was answered ({reason}). Check "
+                "--base-url and whether the endpoint is up, then give the same command again."
+            )
 
     async def _back_off(self, attempt: int, retry_after: float) -> None:
         if retry_after > 0:
@@ -98,6 +114,7 @@ class Asker:
                 paid = dollars if isinstance(error, CallError) and error.may_be_paid else 0.0
                 self._journal.settle(call, paid, str(error))
                 raise
+            self._has_answer = True
             answer = self._priced(reply, dollars)
             paid = answer.dollars
             self._journal.keep(call, paid, key, answer._asdict())

@@ -94,6 +94,16 @@ def test_nobody_listening_costs_nothing(run: Run, plan: CalibrationPlan) -> None
     assert all(line["dollars"] == 0 for line in lines(plan) if "failed" in line)
 
 
+def test_endpoint_that_answers_nothing_ends_the_run_before_all_prompts_are_tried(
+    run: Run, plan: CalibrationPlan
+) -> None:
+    nowhere = replace(plan.endpoint, base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(EndpointError, match=r"none of the first 10 prompts was answered \(no connection\)"):
+        run(questions(*(f"q{number}" for number in range(40))), endpoint=nowhere)
+    failed = [line for line in lines(plan) if "failed" in line]
+    assert 10 * (plan.pace.retries + 1) <= len(failed) < 20 * (plan.pace.retries + 1)
+
+
 def test_newer_name_of_the_limit_is_used_where_the_older_is_refused(server: Endpoint, run: Run) -> None:
     server.default = "newer_name_only"
     assert len(run(questions("a", "b"), concurrency=1).scores) == 2
