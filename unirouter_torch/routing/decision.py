@@ -62,8 +62,9 @@ def choose_llms(
     """Pick the LLM with the smallest ``p(x) . Psi(h) + cost_weight * cost`` for every prompt.
 
     The sums of a few prompts are held at a time, never all, so memory beyond the inputs does not grow with the
-    prompts. Arithmetic is in float32 (float64 for float64 probabilities), whatever the precision of the inputs. On
-    CUDA one Triton kernel does all of it, where Triton is installed.
+    prompts (with ``by_length`` the probabilities are copied once). Arithmetic is in float32 (float64 for float64
+    probabilities), whatever the precision of the inputs. On CUDA one Triton kernel does all of it, where Triton is
+    installed.
 
     Args:
         cluster_probability: Soft assignment of the prompts; rows sum to one.
@@ -91,6 +92,11 @@ def choose_llms(
     if available is None and by_length is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
         kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
         by_cost, added, cluster_error = by_cost[kept], added[kept], cluster_error[kept]
+    if by_length is not None:
+        # beyond(x) * price(h) is one more term of the inner product
+        beyond, rate = by_length.beyond.to(device, dtype), (cost_weight * by_length.price).to(device, dtype)[by_cost]
+        cluster_probability = torch.cat([cluster_probability.to(dtype), beyond.unsqueeze(1)], 1)
+        cluster_error = torch.cat([cluster_error, rate.unsqueeze(1)], 1)
     if device.type == "cuda" and dtype == torch.float32 and find_spec("triton") is not None:
         from unirouter_torch.routing.fused import choose_fused
 
@@ -119,9 +125,6 @@ def _choose_in_tiles(
         prompts = slice(start, start + num_prompts)
         probability = cluster_probability[prompts].to(total.dtype)
         tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
-        if by_length is not None:
-            rate = cost_weight * by_length.price[llm.to(by_length.price.device)]
-            tile.addr_(by_length.beyond[prompts].to(device, dtype), rate.to(device, dtype))
         if available is not None:
             _close(tile, available[prompts], llm)
         torch.index_select(by_cost, 0, _first_least(tile.view(len(tile), deck.length, -1)), out=chosen[prompts])
