@@ -96,19 +96,21 @@ def _repeat(function: Callable[[], Any], times: int) -> None:
 
 
 def time_all(
-    work: dict[str, Callable[[], Any]], repeats: int, times: int = 1
+    work: dict[str, Callable[[], Any]], repeats: int, times: int = 1, *, on_the_clock: bool = False
 ) -> tuple[dict[str, float], dict[str, int | None]]:
     """The least processor time [seconds] of each piece of work over alternating repeats, and its largest peak [bytes].
 
-    With one thread on a machine of one's own that is the time on the clock; on a shared one it is steadier. A short
-    piece of work is done many ``times`` in each repeat.
+    With one thread on a machine of one's own that is the time on the clock; on a shared one it is steadier. With
+    several threads, or on a GPU, the time ``on_the_clock`` is what counts. A short piece of work is done many ``times``
+    in each repeat.
     """
     seconds: dict[str, float] = dict.fromkeys(work, float("inf"))
     peaks: dict[str, int | None] = {}
     for _ in range(repeats):
         for name, function in work.items():
             taken = measure(partial(_repeat, function, times))[1]
-            seconds[name] = min(seconds[name], taken.cpu_seconds / times)
+            its_seconds = taken.wall_seconds if on_the_clock else taken.cpu_seconds
+            seconds[name] = min(seconds[name], its_seconds / times)
             peaks[name] = max(filter(None, (peaks.get(name), taken.peak_bytes)), default=taken.peak_bytes)
     return seconds, peaks
 

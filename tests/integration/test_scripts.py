@@ -111,3 +111,51 @@ def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunRes
     assert "scikit-learn" in found["neighbors"][0]["times_as_fast"]
     assert ("not installed" in run.stdout) == (find_spec("faiss") is None)
     assert len(found["onboarding"]) == 2
+
+
+def quick(script: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "scripts" / script), "--output", "found.json", "--quick", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_encoding_benchmark_compares_equal_embeddings(workshop: Path, tmp_path: Path) -> None:
+    run = quick("benchmark_encoding.py", tmp_path, "--encoder", str(workshop / "encoder"), "--batch-sizes", "4", "8")
+    assert run.returncode == 0, run.stderr
+    (row,) = json.loads((tmp_path / "found.json").read_text())["encoding"]
+    assert (row["table"], row["num_prompts"]) == ("simulated", 16)
+    assert 1 <= row["padded_share"] < 1.5
+    ways = ["sentence_transformers_4", "sentence_transformers_8"]
+    if find_spec("sentence_transformers") is None:
+        assert row["times_as_fast"] == {} and "not installed" in run.stdout
+    else:
+        assert row["largest_difference"] < 1e-5
+        assert row["times_as_fast"] == {name: row["seconds"][name] / row["seconds"]["unirouter"] for name in ways}
+
+
+def test_training_benchmark_trains_on_one_loss_in_every_way(workshop: Path, tmp_path: Path) -> None:
+    run = quick("benchmark_training.py", tmp_path, "--encoder", str(workshop / "encoder"))
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    losses = found["trainers"]["losses"]
+    assert len(losses["unirouter"]) == found["trainers"]["num_steps"] == 2
+    assert losses["plain_loop"] == pytest.approx(losses["unirouter"], rel=1e-4)
+    if find_spec("sentence_transformers") is not None:
+        assert losses["sentence_transformers"][0] == pytest.approx(losses["unirouter"][0], rel=0.2)
+    assert set(found["trainers"]["times_as_fast"]) == set(losses) - {"unirouter"}
+    assert {row["llms"] for row in found["growth"]} == {3, 5, 6}
+
+
+@pytest.mark.parametrize(
+    ("script", "mistake"),
+    [
+        ("benchmark_encoding.py", ("--tables", "none")),
+        ("benchmark_encoding.py", ("--threads", "0")),
+        ("benchmark_training.py", ("--encoder", "./none")),
+        ("benchmark_training.py", ("--table", "simulated:6x4")),
+    ],
+)
+def test_mistake_ends_other_benchmarks_with_code_2(script: str, mistake: tuple[str, str], tmp_path: Path) -> None:
+    run = quick(script, tmp_path, *mistake)
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "found.json").exists()
