@@ -49,9 +49,10 @@ def reference_encoder(encoder: PromptEncoder, device: str) -> Any:
         return SentenceTransformer(folder, device=device)
 
 
-def benchmark_table(path: str, encoder: PromptEncoder, reference: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """One table: the time of both, how far their embeddings differ, and where our time goes."""
-    texts = some_prompts(path, options.prompts)
+def benchmark_prompts(
+    texts: list[str], encoder: PromptEncoder, reference: Any, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The time of both, how far their embeddings differ, and where our time goes."""
 
     def encode(batch_size: int) -> Tensor:
         found = reference.encode(texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
@@ -71,7 +72,6 @@ def benchmark_table(path: str, encoder: PromptEncoder, reference: Any, options: 
     lengths = [len(row) for row in encoder.tokenize_rows(texts)]
     device = next(encoder.parameters()).device
     return {
-        "table": path,
         "num_prompts": len(texts),
         "num_tokens": sum(lengths),
         "padded_share": padded_share(lengths, batches_by_tokens(lengths, tokens_per_batch(device))),
@@ -110,9 +110,11 @@ def benchmark(options: argparse.Namespace) -> None:
     """Measure, write and print."""
     for name in ("prompts", "repeats", "threads"):
         at_least(f"--{name}", getattr(options, name), 1)
+    at_least("--batch-sizes", min(options.batch_sizes), 1)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: got cuda, but torch finds no such GPU here. Write --device cpu.")
     torch.set_num_threads(options.threads)
+    tables = {path: some_prompts(path, options.prompts) for path in options.tables}
     encoder = PromptEncoder.from_pretrained(options.encoder)
     installed = importlib.util.find_spec("sentence_transformers") is not None
     reference = reference_encoder(encoder, options.device) if installed else None
@@ -125,7 +127,9 @@ def benchmark(options: argparse.Namespace) -> None:
         "threads": options.threads,
         "repeats": options.repeats,
         "batch_sizes": options.batch_sizes,
-        "encoding": [benchmark_table(path, encoder, reference, options) for path in options.tables],
+        "encoding": [
+            {"table": path} | benchmark_prompts(texts, encoder, reference, options) for path, texts in tables.items()
+        ],
     }
     write_json(options.output, results)
     print_results(results)

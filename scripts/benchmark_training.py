@@ -245,12 +245,12 @@ def benchmark(options: argparse.Namespace) -> None:
     for name, least in (("batch", 2), ("repeats", 1), ("steps", 1), ("llms", 1), ("clusters", 1)):
         at_least(f"--{name}", getattr(options, name), least)
     torch.set_num_threads(1)
-    encoder = PromptEncoder.from_pretrained(options.encoder)
     base = {"batch": options.batch, "llms": options.llms, "clusters": options.clusters}
     largest = max(options.batch, *(QUICK_GROWTH if options.quick else GROWTH)["batch"])
     texts = some_prompts(options.table, 2 * largest)
     if len(texts) < largest:
         raise DataError(f"{options.table}: has {len(texts)} prompts, expected at least the {largest} of a batch.")
+    encoder = PromptEncoder.from_pretrained(options.encoder)
     embedding = encoder.embed(texts)
 
     def make(sizes: dict[str, int]) -> Work:

@@ -149,8 +149,6 @@ def test_training_benchmark_trains_on_one_loss_in_every_way(workshop: Path, tmp_
     ("script", "mistake"),
     [
         ("benchmark_encoding.py", ("--tables", "none")),
-        ("benchmark_encoding.py", ("--threads", "0")),
-        ("benchmark_training.py", ("--encoder", "./none")),
         ("benchmark_training.py", ("--table", "simulated:6x4")),
     ],
 )
