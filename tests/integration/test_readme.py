@@ -43,7 +43,7 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 def test_every_command_is_of_a_known_kind() -> None:
     kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
-    kinds = (*kinds, "unirouter pool ")
+    kinds = (*kinds, "unirouter pool ", "unirouter export ")
     assert all(line.startswith(kinds) for line in COMMANDS)
     assert all(commands(kind.strip()) for kind in kinds)
 
@@ -64,6 +64,12 @@ def test_pool_commands_run(home: Path) -> None:
     for arguments in commands("unirouter pool"):
         assert main(["pool", *arguments]) == 0
     assert len(list((home / "runs/quickstart/router/pool").iterdir())) == 3
+
+
+def test_export_commands_run(home: Path) -> None:
+    for arguments in commands("unirouter export"):
+        assert main(["export", *arguments]) == 0
+    assert any((home / "runs/quickstart/exported").iterdir())
 
 
 def test_python_of_the_pool_page_runs(home: Path) -> None:
