@@ -16,7 +16,7 @@ quickstart: .venv/ready  ## train, evaluate and save a router on simulated data,
 		"Write a haiku about the sea."
 
 test: .venv/ready-dev  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/ruff check .
