@@ -32,6 +32,13 @@ def add_route(commands: Commands) -> None:
         help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: that of the "
         "target that unirouter tune --save keeps, else 0.1)",
     )
+    parser.add_argument(
+        "--caution",
+        type=float,
+        metavar="P",
+        help="count each cluster error as the bound that it is below with this probability, in [0.5, 1): LLMs of which "
+        "little is known are taken for worse ones",
+    )
     parser.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
     parser.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -46,7 +53,7 @@ def route(options: argparse.Namespace, _: list[str]) -> None:
         at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
-    routes = router.route(prompts, cost_weight=options.cost_weight)
+    routes = router.route(prompts, cost_weight=options.cost_weight, caution=options.caution)
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
@@ -14,11 +15,30 @@ from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
 from unirouter_torch.shapes import ClusterError, ClusterProbability, LLMIndex
 
+_LLMS_AT_ONCE = 256
 
-def cluster_errors(head: ClusterHead, pool: LLMPool) -> ClusterError:
-    """Cluster errors of the LLMs of a pool, on the device of the head."""
-    device = head.log_shrinkage.device
-    return head.cluster_error(ClusterSums(*(sums.to(device) for sums in pool.sums)))
+
+def cluster_errors(head: ClusterHead, pool: LLMPool, caution: float | None = None) -> ClusterError:
+    """Cluster errors of the LLMs of a pool, on the device of the head.
+
+    Args:
+        head: Whose clusters they are.
+        pool: The LLMs.
+        caution: Probability in [0.5, 1) that a cluster error is below what is returned, which is never below the
+            estimate; the estimate itself when not given.
+
+    Raises:
+        PoolError: ``caution`` is out of range.
+    """
+    sums = ClusterSums(*(part.to(head.log_shrinkage.device) for part in pool.sums))
+    error = head.cluster_error(sums)
+    if caution is None:
+        return error
+    if not 0.5 <= caution < 1:
+        raise PoolError(f"caution: got {caution}, expected a probability in [0.5, 1), such as 0.9.")
+    parts = zip(*(torch.split(part, _LLMS_AT_ONCE) for part in sums), strict=True)
+    bound = torch.cat([head.cluster_error_quantile(ClusterSums(*part), caution) for part in parts])
+    return torch.maximum(error, bound)  # of a very skewed belief the mean lies above the bound
 
 
 def cost_of_prompts(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool) -> PromptCost:

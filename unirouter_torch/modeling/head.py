@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error, expected_cluster_error
+from unirouter_torch.routing.intervals import cluster_error_quantile
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding
 
 
@@ -69,3 +70,7 @@ class ClusterHead(nn.Module):
     def cluster_error(self, sums: ClusterSums) -> ClusterError:
         """Cluster errors of LLMs, shrunk to those that the difficulty of the clusters lets expect."""
         return cluster_error(sums, self.shrinkage, expected_cluster_error(sums, self.difficulty))
+
+    def cluster_error_quantile(self, sums: ClusterSums, level: float) -> ClusterError:
+        """Quantile of the belief about each cluster error at a level in (0, 1)."""
+        return cluster_error_quantile(sums, self.shrinkage, expected_cluster_error(sums, self.difficulty), level)

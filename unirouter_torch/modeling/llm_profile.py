@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, expected_cluster_error, overall_error
-from unirouter_torch.routing.intervals import cluster_error_quantile
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, overall_error
 from unirouter_torch.routing.token_cost import CostMatrix, count_tokens
 from unirouter_torch.shapes import ClusterError, ErrorMatrix
 
@@ -115,10 +114,7 @@ def _standings(
     """How one LLM does in each cluster, the best first."""
     head, calibration = router.head, router.calibration
     sums = ClusterSums(*(part[row : row + 1].to(head.log_shrinkage.device) for part in router.pool.sums))
-    expected = expected_cluster_error(sums, head.difficulty)
-    low, high = (
-        cluster_error_quantile(sums, head.shrinkage, expected, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL)
-    )
+    low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL))
     nearest = calibration.cluster_probability.topk(min(_NUM_EXAMPLES, len(calibration.texts)), dim=0).indices
     pool_error = features.mean(0)
     order = (features[row] - pool_error).argsort(stable=True).tolist()

@@ -37,7 +37,7 @@ from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
-from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
+from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
 
 class Router(nn.Module):
@@ -89,23 +89,29 @@ class Router(nn.Module):
         return estimated.cpu()
 
     @torch.inference_mode()
-    def route(self, prompts: Sequence[str], cost_weight: float | None = None) -> list[Route]:
+    def route(
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, caution: float | None = None
+    ) -> list[Route]:
         """Choose an LLM for each prompt.
 
         Args:
             prompts: Texts to route.
             cost_weight: Error accepted to save one reference cost (by default that of the dearest LLM at training)
                 [1]; 0 asks for quality alone. That of the pool's target by default, or 0.1.
+            caution: Count each cluster error as the bound that it is below with this probability, in [0.5, 1): an LLM
+                of which little is known is then taken for a worse one. As it is estimated when not given.
 
         Returns:
             One route for each prompt, in order. Equal scores go to the cheaper LLM.
 
         Raises:
-            PoolError: ``cost_weight`` is negative or not finite, ``prompts`` is one string, or the pool is empty.
+            PoolError: ``cost_weight`` is negative or not finite, ``caution`` is out of range, ``prompts`` is one
+                string, or the pool is empty.
         """
         pool = self.pool  # one and the same throughout, even where another thread reloads it
-        chosen, probability = self._choose(prompts, cost_weight, pool)
-        estimated = estimate_error(probability, cluster_errors(self.head, pool))
+        features = cluster_errors(self.head, pool, caution)
+        chosen, probability = self._choose(prompts, cost_weight, pool, features)
+        estimated = estimate_error(probability, features)
         cost = self.prompt_cost(pool).of_prompts(probability.cpu(), count_tokens(prompts))
         return [
             Route(
@@ -132,11 +138,12 @@ class Router(nn.Module):
             PoolError: As in :meth:`route`.
         """
         pool = self.pool
-        return [pool.names[column] for column in self._choose(prompts, cost_weight, pool)[0].tolist()]
+        chosen, _ = self._choose(prompts, cost_weight, pool, cluster_errors(self.head, pool))
+        return [pool.names[column] for column in chosen.tolist()]
 
     @torch.inference_mode()
     def _choose(
-        self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool
+        self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool, features: ClusterError
     ) -> tuple[LLMIndex, ClusterProbability]:
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
@@ -144,7 +151,7 @@ class Router(nn.Module):
             raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
         probability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
         weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
-        features, cost = cluster_errors(self.head, pool), self.prompt_cost(pool)
+        cost = self.prompt_cost(pool)
         return choose_available(features, cost, pool, probability, count_tokens(prompts), weight), probability
 
     @property
