@@ -74,3 +74,13 @@ def test_mistakes_give_one_message_and_code_2(
         assert message in error
         assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_the_command_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "unirouter_torch.archives.ray_cluster", raising=False)
+    assert main(["score", "--ray", "--router", "r", "--input", "i", "--output", str(tmp_path / "out")]) == 2
+    assert "Ray is not installed. Run `pip install 'unirouter_torch[ray]'`." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -73,6 +73,23 @@ class Worker:
         return cls(number=int(os.environ.get("RANK", "0")), count=int(os.environ.get("WORLD_SIZE", "1")))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        missing: Shards to write, in order, and the number of their prompts.
+        num_kept: Shards that an earlier run had finished.
+    """
+
+    missing: dict[Path, int]
+    num_kept: int
+
+    def finished(self) -> Scored:
+        """What was done once it is done."""
+        return Scored(num_prompts=sum(self.missing.values()), num_shards=len(self.missing), num_kept=self.num_kept)
+
+
 def score_archive(
     router: Router, pattern: str, folder: Path, settings: ScoreSettings, worker: Worker | None = None
 ) -> Scored:
@@ -92,17 +109,9 @@ def score_archive(
         ConfigError: The batch size is below 1, or the folder holds something else: other settings, another router.
         DataError: No shard matches, or a shard is not what was expected; the others stay.
     """
-    at_least("--batch-size", settings.batch_size, 1)
-    answer = _answer_by(router, settings)
-    shards = find_shards(pattern)
-    refuse_same_place(shards, folder)
-    added = ADDED_COLUMNS if settings.all_estimates else ADDED_COLUMNS[:2]
-    sizes = {shard: count_prompts(shard, settings.column, added) for shard in shards}
-    _claim(folder, router, settings)
-    worker = worker or Worker.from_environment()
-    mine = shards[worker.number :: worker.count]
-    missing = [shard for shard in mine if not _is_finished(folder / shard.name, settings.column, sizes[shard])]
-    bar = ProgressBar("Scoring", sum(-(-sizes[shard] // settings.batch_size) for shard in missing))
+    work = open_work(router, pattern, folder, settings, worker or Worker.from_environment())
+    answer = answer_by(router, settings)
+    bar = ProgressBar("Scoring", sum(-(-size // settings.batch_size) for size in work.missing.values()))
 
     def counted(prompts: list[str]) -> Answers:
         answers = answer(prompts)
@@ -111,12 +120,28 @@ def score_archive(
         return answers
 
     try:
-        for shard in missing:
+        for shard in work.missing:
             answer_shard(shard, folder / shard.name, settings.column, settings.batch_size, counted)
     finally:
         bar.close()
-    num_prompts = sum(sizes[shard] for shard in missing)
-    return Scored(num_prompts=num_prompts, num_shards=len(missing), num_kept=len(mine) - len(missing))
+    return work.finished()
+
+
+def open_work(router: Router, pattern: str, folder: Path, settings: ScoreSettings, worker: Worker) -> Work:
+    """Check everything, write down whose shards the folder holds, and say which of them are missing.
+
+    Arguments and errors are those of :func:`score_archive`.
+    """
+    at_least("--batch-size", settings.batch_size, 1)
+    answer_by(router, settings)
+    shards = find_shards(pattern)
+    refuse_same_place(shards, folder)
+    added = ADDED_COLUMNS if settings.all_estimates else ADDED_COLUMNS[:2]
+    sizes = {shard: count_prompts(shard, settings.column, added) for shard in shards}
+    _claim(folder, router, settings)
+    mine = shards[worker.number :: worker.count]
+    missing = [shard for shard in mine if not _is_finished(folder / shard.name, settings.column, sizes[shard])]
+    return Work(missing={shard: sizes[shard] for shard in missing}, num_kept=len(mine) - len(missing))
 
 
 def fingerprint(router: Router) -> str:
@@ -131,7 +156,12 @@ def fingerprint(router: Router) -> str:
     return digest_of_tensors(router.head.state_dict() | tensors)
 
 
-def _answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], Answers]:
+def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], Answers]:
+    """The function from the prompts of a batch to their answers.
+
+    Raises:
+        PoolError: The router has no LLM yet, or the cost weight is negative or not finite.
+    """
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
     names, cost = router.pool.names, router.pool.relative_cost

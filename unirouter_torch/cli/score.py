@@ -3,11 +3,16 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from unirouter_torch.cli.output import Commands, print_places
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unirouter_torch.archives.score import Scored, ScoreSettings
 
 
 def add_score(commands: Commands) -> None:
@@ -32,15 +37,13 @@ def add_score(commands: Commands) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=4096, metavar="N", help="prompts held at a time (default: %(default)s)"
     )
+    parser.add_argument("--ray", action="store_true", help="share the shards over a Ray cluster (extra `ray`)")
     parser.set_defaults(run=score)
 
 
 def score(options: argparse.Namespace, _: list[str]) -> None:
     """Score an archive and say what was done."""
-    import torch
-
-    from unirouter_torch.archives.score import ScoreSettings, score_archive
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.archives.score import ScoreSettings
 
     settings = ScoreSettings(
         column=options.column,
@@ -48,13 +51,32 @@ def score(options: argparse.Namespace, _: list[str]) -> None:
         all_estimates=options.all_estimates,
         batch_size=options.batch_size,
     )
-    router = Router.from_pretrained(options.router)
-    if torch.cuda.is_available():
-        router = router.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    done = score_archive(router, options.input, Path(options.output), settings)
+    done = (_score_on_ray if options.ray else _score_here)(options, settings)
     console = Console()
     console.print(
         f"{done.num_prompts:,} prompts in {done.num_shards:,} shards; {done.num_kept:,} shards were there already",
         highlight=False,
     )
     print_places(console, {"shards": Path(options.output)})
+
+
+def _score_here(options: argparse.Namespace, settings: "ScoreSettings") -> "Scored":
+    import torch
+
+    from unirouter_torch.archives.score import score_archive
+    from unirouter_torch.modeling.router import Router
+
+    router = Router.from_pretrained(options.router)
+    if torch.cuda.is_available():
+        router = router.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    return score_archive(router, options.input, Path(options.output), settings)
+
+
+def _score_on_ray(options: argparse.Namespace, settings: "ScoreSettings") -> "Scored":
+    try:
+        from unirouter_torch.archives.ray_cluster import score_on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError("--ray: Ray is not installed. Run `pip install 'unirouter_torch[ray]'`.") from None
+    return score_on_ray(options.router, options.input, Path(options.output), settings)
