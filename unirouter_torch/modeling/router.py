@@ -122,6 +122,7 @@ class Router(nn.Module):
             for column, errors, costs in zip(chosen.tolist(), estimated.tolist(), cost.tolist(), strict=True)
         ]
 
+    @torch.inference_mode()
     def choose(self, prompts: Sequence[str], cost_weight: float | None = None) -> list[str]:
         """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
 
