@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.data.shards import (
     ADDED_COLUMNS,
     Answers,
@@ -19,9 +18,10 @@ from unirouter_torch.data.shards import (
     refuse_same_place,
 )
 from unirouter_torch.errors import ConfigError, DataError, PoolError
+from unirouter_torch.modeling.pool_history import pool_digest
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.progress import ProgressBar
-from unirouter_torch.routing.decision import choose_llm
+from unirouter_torch.routing.decision import check_costs
 from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 
 SETTINGS_FILE = "_score.json"
@@ -34,13 +34,13 @@ class ScoreSettings:
 
     Attributes:
         column: The prompts' column.
-        cost_weight: Error accepted to save one reference cost [1].
+        cost_weight: Error accepted to save one reference cost [1]; that of the router's target, or 0.1, when not given.
         all_estimates: Whether the estimated errors of all LLMs are written, too.
         batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
     """
 
     column: str = "prompt"
-    cost_weight: float = DEFAULT_COST_WEIGHT
+    cost_weight: float | None = None
     all_estimates: bool = False
     batch_size: int = 4096
 
@@ -146,13 +146,9 @@ def open_work(router: Router, pattern: str, folder: Path, settings: ScoreSetting
 
 def fingerprint(router: Router) -> str:
     """Hexadecimal SHA-256 of all that decides a choice."""
-    pool = router.pool
-    tensors = {
-        "cost": pool.relative_cost,
-        "error": pool.sums.error,
-        "weight": pool.sums.weight,
-        f"{router.encoder.fingerprint()} {pool.names}": torch.zeros(0),
-    }
+    calibration = router.calibration
+    texts = [router.encoder.fingerprint(), pool_digest(router.pool), *calibration.texts]
+    tensors = {"calibration": calibration.cluster_probability, str(texts): torch.zeros(0)}
     return digest_of_tensors(router.head.state_dict() | tensors)
 
 
@@ -164,15 +160,15 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     """
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
-    names, cost = router.pool.names, router.pool.relative_cost
-    # a bad cost weight shows before anything is read
-    choose_llm(torch.zeros(1, len(names)), cost, settings.cost_weight)
+    names = router.pool.names
+    if settings.cost_weight is not None:
+        # a bad one shows before anything is read
+        check_costs(router.pool.cost, settings.cost_weight)
 
     def answer(prompts: list[str]) -> Answers:
         # logs repeat themselves: each text passes through the encoder once a batch
         row_of = {text: row for row, text in enumerate(dict.fromkeys(prompts))}
-        estimated = router.estimate_error(list(row_of))
-        chosen = choose_llm(estimated, cost, settings.cost_weight)
+        chosen, estimated = router.choose_and_estimate(list(row_of), settings.cost_weight)
         rows = torch.tensor([row_of[text] for text in prompts], dtype=torch.long)
         column = chosen[rows]
         return Answers(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from unirouter_torch.cli.output import Commands, print_places
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,9 +24,9 @@ def add_score(commands: Commands) -> None:
     parser.add_argument(
         "--cost-weight",
         type=float,
-        default=DEFAULT_COST_WEIGHT,
         metavar="W",
-        help="error accepted to save the reference cost of the router (default: %(default)s)",
+        help="error accepted to save the reference cost of the router (default: that of the target that unirouter tune "
+        "--save keeps, else 0.1)",
     )
     parser.add_argument(
         "--all-estimates",

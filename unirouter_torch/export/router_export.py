@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
 from unirouter_torch.export.graph import RoutingGraph, trace
@@ -134,7 +133,7 @@ def _settings(router: Router, export_format: str, comparison: Comparison, *, int
             "estimated_error": "float32 [prompt llm], in [0, 1]",
             "choice": "int64 [prompt]",
         },
-        "default_cost_weight": DEFAULT_COST_WEIGHT,
+        "default_cost_weight": router.cost_weight,
         "prefix": recipe.prefix,
         "lower_case": recipe.lower_case,
         "max_length": router.encoder.max_length,

@@ -163,6 +163,11 @@ def write_revision(folder: Path, revision: PoolRevision) -> bool:
     return True
 
 
+def pool_digest(pool: LLMPool) -> str:
+    """Hexadecimal SHA-256 of all that a revision keeps of a pool."""
+    return _digest(_tensors_of(pool), _settings_of(pool))
+
+
 def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
     tensors = {"cost": pool.cost, "error_sum": pool.sums.error, "weight_sum": pool.sums.weight}
     if pool.drift:
@@ -194,7 +199,7 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
 
 
 def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
-    """The pool that :func:`tensors_of_pool` and :func:`settings_of_pool` took apart."""
+    """The pool that ``_tensors_of`` and ``_settings_of`` took apart."""
     return LLMPool(
         names=tuple(settings["names"]),
         cost=tensors["cost"],

@@ -143,6 +143,24 @@ class Router(nn.Module):
         return [pool.names[column] for column in chosen.tolist()]
 
     @torch.inference_mode()
+    def choose_and_estimate(
+        self, prompts: Sequence[str], cost_weight: float | None = None
+    ) -> tuple[LLMIndex, ErrorMatrix]:
+        """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: As in :meth:`route`.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        pool = self.pool
+        features = cluster_errors(self.head, pool)
+        chosen, probability = self._choose(prompts, cost_weight, pool, features)
+        return chosen.cpu(), estimate_error(probability, features).cpu()
+
+    @torch.inference_mode()
     def _choose(
         self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool, features: ClusterError
     ) -> tuple[LLMIndex, ClusterProbability]:

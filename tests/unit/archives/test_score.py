@@ -10,8 +10,10 @@ from tiny_encoder import PROMPTS
 
 from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, fingerprint, score_archive
 from unirouter_torch.errors import ConfigError, DataError, PoolError
+from unirouter_torch.modeling.calibration import TokenPrices
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target
 
 SETTINGS = ScoreSettings(cost_weight=0.3, batch_size=2)
 
@@ -60,6 +62,32 @@ def test_equal_prompts_of_a_batch_are_embedded_once(
     assert embedded == ["b", "a", "c"]
     (table,) = contents(tmp_path / "out").values()
     assert table["llm"].to_pylist() == router.choose(table["prompt"].to_pylist(), cost_weight=0.3)
+
+
+def test_disabled_llm_gets_no_prompt_and_prices_by_the_token_count(
+    router: Router, archive: str, tmp_path: Path
+) -> None:
+    every = dict.fromkeys(router.calibration.prompt_ids, 1.0)
+    router.add_llm("idle", every, 0.0)
+    tokens = TokenPrices(price_in=0.0, price_out=100.0, output_tokens=dict.fromkeys(every, 100.0))
+    router.add_llm("dear", every, 0.0, tokens=tokens)
+    router.pool = router.pool.with_availability("idle", False)
+    score_archive(router, archive, tmp_path / "out", SETTINGS)
+    for shard in (tmp_path / "out").glob("*.parquet"):
+        table = pq.read_table(shard)
+        chosen = table["llm"].to_pylist()
+        assert not {"idle", "dear"} & set(chosen)
+        assert chosen == [route.llm for route in router.route(table["prompt"].to_pylist(), cost_weight=0.3)]
+
+
+def test_without_a_cost_weight_the_target_of_the_router_counts(router: Router, archive: str, tmp_path: Path) -> None:
+    plain = fingerprint(router)
+    router.pool = dataclasses.replace(router.pool, target=Target(kind="quality", value=0.0))
+    assert fingerprint(router) != plain
+    score_archive(router, archive, tmp_path / "out", ScoreSettings(batch_size=2))
+    for shard in (tmp_path / "out").glob("*.parquet"):
+        table = pq.read_table(shard)
+        assert table["llm"].to_pylist() == router.choose(table["prompt"].to_pylist())
 
 
 def test_second_run_keeps_what_is_there(router: Router, archive: str, tmp_path: Path) -> None:
