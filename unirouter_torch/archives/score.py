@@ -166,15 +166,11 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
         check_costs(router.pool.cost, settings.cost_weight)
 
     def answer(prompts: list[str]) -> Answers:
-        # logs repeat themselves: each text passes through the encoder once a batch
-        row_of = {text: row for row, text in enumerate(dict.fromkeys(prompts))}
-        chosen, estimated = router.choose_and_estimate(list(row_of), settings.cost_weight)
-        rows = torch.tensor([row_of[text] for text in prompts], dtype=torch.long)
-        column = chosen[rows]
+        chosen, estimated = router.choose_and_estimate(prompts, settings.cost_weight)
         return Answers(
-            llm=[names[number] for number in column.tolist()],
-            estimated_error=estimated[rows, column],
-            estimated_errors=estimated[rows] if settings.all_estimates else None,
+            llm=[names[column] for column in chosen.tolist()],
+            estimated_error=estimated.gather(1, chosen.unsqueeze(1)).squeeze(1),
+            estimated_errors=estimated if settings.all_estimates else None,
         )
 
     return answer

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unirouter_torch.modeling.choosing import cluster_errors
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, overall_error
 from unirouter_torch.routing.token_cost import CostMatrix, count_tokens
@@ -82,8 +83,7 @@ def profile_llm(router: Router, name: str) -> LLMProfile:
         PoolError: The pool has no LLM of that name.
     """
     pool, row = router.pool, router.pool.find(name)
-    sums = ClusterSums(*(part.to(router.head.log_shrinkage.device) for part in pool.sums))
-    features = router.head.cluster_error(sums).cpu()
+    features = cluster_errors(router.head, pool).cpu()
     probability = router.calibration.cluster_probability
     share = probability.mean(0)
     distance = ((features - features[row]).square() @ share).sqrt()

@@ -44,9 +44,9 @@ def judge_on_table(router: Router, table: RoutingTable, cost_weight: float) -> H
     observed = table.observed[:, columns]
     prompts = observed.any(-1).nonzero().squeeze(-1)
     texts = [table.prompt_texts[row] for row in prompts.tolist()]
-    probability = router.head(router.encoder.embed(texts).to(router.head.log_shrinkage.device)).cpu()
-    rows = [pool.find(name) for name in known]
-    estimated = router.estimate_error(texts)[:, rows]
+    embedding = router.encoder.embed(texts).to(router.head.log_shrinkage.device)
+    probability, rows = router.head(embedding).cpu(), [pool.find(name) for name in known]
+    estimated = router(embedding).cpu()[:, rows]
     cost = router.prompt_cost(pool).of_prompts(probability, count_tokens(texts))[:, rows]
     open_to = estimated.double().masked_fill(~observed[prompts], torch.inf)
     chosen = choose_by_cost_matrix(open_to, cost / pool.reference_cost, cost_weight)[:, None]

@@ -55,8 +55,8 @@ def test_equal_prompts_of_a_batch_are_embedded_once(
     router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded: list[str] = []
-    embed = router.encoder.embed
-    monkeypatch.setattr(router.encoder, "embed", lambda texts: (embedded.extend(texts), embed(texts))[1])
+    tokenize = router.encoder.tokenize_rows
+    monkeypatch.setattr(router.encoder, "tokenize_rows", lambda texts: (embedded.extend(texts), tokenize(texts))[1])
     pq.write_table(pa.table({"prompt": ["b", "a", "b", "b", "a", "c"]}), tmp_path / "log.parquet")
     score_archive(router, str(tmp_path / "log.parquet"), tmp_path / "out", dataclasses.replace(SETTINGS, batch_size=5))
     assert embedded == ["b", "a", "c"]
