@@ -113,6 +113,12 @@ def test_long_prompts_leave_room_for_the_numbers_of_a_cluster(
     assert "90 % interval" in text and " to " in text and max(map(len, text.splitlines())) <= 80
 
 
+def test_router_of_the_package_has_no_history(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pool", "history", "--router", "unirouter-minilm"]) == 2
+    error = capsys.readouterr().err
+    assert "lies in no folder" in error and len(error.strip().splitlines()) == 1
+
+
 def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("disable", "other", "--router", folder)
     run("list", "--router", folder)

@@ -227,9 +227,7 @@ def show_history(options: argparse.Namespace, _: list[str]) -> None:
     """Print all changes."""
     from unirouter_torch.cli.pool_tables import history_table
 
-    saved = _load(options).saved
-    assert saved is not None
-    revisions = saved.history()
+    revisions = _load(options).pool_history()
     _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
 
 

@@ -28,7 +28,7 @@ from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.modeling.hub import push_folder
 from unirouter_torch.modeling.observation import cluster_prompts, observe
-from unirouter_torch.modeling.pool_history import PoolChange
+from unirouter_torch.modeling.pool_history import PoolChange, PoolRevision
 from unirouter_torch.modeling.route import Route
 from unirouter_torch.modeling.router_files import RouterParts, read_router, write_router
 from unirouter_torch.modeling.saved_pool import SavedPool
@@ -372,6 +372,15 @@ class Router(nn.Module):
         saved = self._in_folder()
         saved.undo(to)
         self.pool = saved.revision.pool
+
+    def pool_history(self) -> list[PoolRevision]:
+        """All revisions of the pool in the router's folder, the first one first.
+
+        Raises:
+            ArtifactError: One is damaged.
+            PoolError: The router lies in no folder.
+        """
+        return self._in_folder().history()
 
     def _in_folder(self) -> SavedPool:
         if self.saved is None:
