@@ -94,6 +94,8 @@ def test_too_few_answers_end_with_a_message_and_the_same_command_goes_on(
     ("change", "message"),
     [
         (["--llm", "old"], "'old' is in it already"),
+        (["--router", "unirouter-minilm"], "lies in no folder"),
+        (["--cost", "-1"], "cost of 'new/one': got -1.0"),
         (["--grader", "wrong"], "--grader: cannot load 'wrong'"),
         (["--extra", "[]"], "--extra: got '[]'"),
         (["--grader", "judge", "--judge-model", "j"], "--judge-price-in"),

@@ -186,6 +186,10 @@ def _journal(options: argparse.Namespace) -> Path:
 
 def _check_pool(router: "Router", options: argparse.Namespace) -> None:
     """Refuse before a dollar is spent what would be refused afterwards."""
+    from unirouter_torch.routing.pool import check_cost
+
+    router.reload_pool()  # refuses a router that lies in no folder, where the LLM could not be kept
+    check_cost(options.llm, options.cost or 0.0)
     if options.llm in router.pool.names:
         raise PoolError(f"pool: {options.llm!r} is in it already. Remove it first, or choose another --llm.")
     if options.cost is None and router.pool.cost_unit != DOLLARS:
