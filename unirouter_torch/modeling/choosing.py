@@ -9,7 +9,7 @@ from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling.calibration import CalibrationPrompts
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
-from unirouter_torch.routing.decision import CostByLength, choose_llms
+from unirouter_torch.routing.decision import CostByLength, check_costs, choose_llms
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
@@ -77,7 +77,12 @@ def choose_available(
 
 @torch.no_grad()
 def tune_on_calibration(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool, target: Target) -> Tuned:
-    """The cost weight that meets a target on the calibration prompts, by estimated errors and expected costs."""
+    """The cost weight that meets a target on the calibration prompts, by estimated errors and expected costs.
+
+    Raises:
+        PoolError: The pool is empty, or the target is out of reach.
+    """
+    check_costs(pool.cost)
     rows, probability = pool.available.nonzero().squeeze(-1), calibration.cluster_probability
     estimated = estimate_error(probability, cluster_errors(head, pool).cpu())
     cost = cost_of_prompts(head, calibration, pool).of_prompts(probability, count_tokens(calibration.texts))

@@ -111,7 +111,7 @@ class LLMPool:
         except ValueError:
             like = difflib.get_close_matches(name, self.names, n=_NUM_NAMED) or self.names[:_NUM_NAMED]
             more = len(self.names) - len(like)
-            held = ", ".join(like) + (f" and {more} more" if more else "")
+            held = (", ".join(like) or "none") + (f" and {more} more" if more else "")
             raise PoolError(f"pool: no LLM named {name!r}; it holds {held}.") from None
 
     def prompt_cost(self, share: Float[Tensor, " cluster"], typical_tokens: float, shrinkage: float) -> PromptCost:

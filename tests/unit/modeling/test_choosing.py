@@ -8,7 +8,9 @@ from small_router import PROMPTS, small_router
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling import choosing
-from unirouter_torch.modeling.choosing import cluster_errors
+from unirouter_torch.modeling.choosing import cluster_errors, tune_on_calibration
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target
 
 
 @torch.inference_mode()
@@ -45,3 +47,10 @@ def test_large_pool_has_the_bounds_of_its_parts(tmp_path: Path, monkeypatch: pyt
 def test_caution_that_is_no_upper_bound_is_refused(tmp_path: Path, caution: float) -> None:
     with pytest.raises(PoolError, match="caution"):
         small_router(tmp_path).route(["the otter"], caution=caution)
+
+
+def test_target_of_an_empty_pool_is_refused(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    target = Target(kind="saving", value=0.5)
+    with pytest.raises(PoolError, match="pool: empty"):
+        tune_on_calibration(router.head, router.calibration, LLMPool.empty(router.head.num_clusters), target)
