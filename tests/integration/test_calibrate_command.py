@@ -13,7 +13,7 @@ from misbehaving_endpoint import ANSWER_TOKENS, PROMPT_TOKENS, Endpoint, endpoin
 from unirouter_torch import Router
 from unirouter_torch.calibration.endpoint import KEY_VARIABLE
 from unirouter_torch.cli import main
-from unirouter_torch.modeling.calibration import CalibrationPrompts
+from unirouter_torch.modeling.calibration import CalibrationPrompts, TokenPrices
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import overall_error
@@ -56,7 +56,7 @@ def command(folder: Path, server: Endpoint, tmp_path: Path) -> list[str]:
     return [*command, "--price-in", "1000", "--price-out", "2000", "--max-tokens", "50", "--budget", "10"]
 
 
-def test_llm_joins_with_its_scores_and_the_mean_cost_of_its_answers(
+def test_llm_joins_with_its_scores_prices_and_the_lengths_of_its_answers(
     command: list[str], folder: Path, server: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.plan = {"prompt 5": ["429", "broken_json"], "prompt 6": ["content_filter"]}
@@ -65,16 +65,32 @@ def test_llm_joins_with_its_scores_and_the_mean_cost_of_its_answers(
     scores = {prompt_id: float(number == 0 or number >= 3) for number, prompt_id in enumerate(PROMPTS)}
     del scores["id 6"]
     expected = Router.from_pretrained(folder)
-    expected.add_llm("expected", scores, COST)
+    lengths = dict.fromkeys(scores, float(ANSWER_TOKENS))
+    expected.add_llm("expected", scores, 0.0, tokens=TokenPrices(price_in=1e-3, price_out=2e-3, output_tokens=lengths))
     assert router.pool.names == ("old", "new/one")
     for sums in expected.pool.sums:
         torch.testing.assert_close(sums[1], sums[2])
-    assert router.pool.cost[1].item() == pytest.approx(COST)
+    prompts = ["short", "a prompt of many more words"]
+    _, of_new, of_expected = zip(*(route.cost.values() for route in expected.route(prompts)), strict=True)
+    assert of_new == of_expected and of_new[0] < of_new[1]
     printed = capsys.readouterr().out
     assert "12 prompts, at most 2.066 US dollars; budget 10" in printed
     assert "11 of 12 prompts" in printed and "0.182 (95% interval 0.051 to 0.477)" in printed
     assert "content filter (1)" in printed and "10 of the prompt and 5 of the answer" in printed
+    assert f"cost      {COST:.4g} US dollars per prompt" in printed
+    assert "calibrate new/one at price in 1000, price out 2000 by 11 outcomes" in printed
     assert (folder.parent / "calibrate_new_one.jsonl").exists()
+
+
+def test_llm_of_uncounted_tokens_joins_at_the_mean_cost_of_its_answers(
+    command: list[str], folder: Path, server: Endpoint
+) -> None:
+    server.default = "no_usage"
+    assert main(command) == 0
+    pool = Router.from_pretrained(folder).pool
+    assert not pool.token_costs
+    worst = sum((len(prompt) + 64) * 1000 + 50 * 2000 for prompt in PROMPTS.values()) / 1e6 / len(PROMPTS)
+    assert pool.cost[1].item() == pytest.approx(worst)
 
 
 def test_too_few_answers_end_with_a_message_and_the_same_command_goes_on(

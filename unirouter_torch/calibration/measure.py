@@ -63,6 +63,12 @@ class Measurement:
         dollars = [answer.dollars for answer in self.answers.values()]
         return sum(dollars) / len(dollars) if dollars else 0.0
 
+    @property
+    def answer_tokens(self) -> dict[str, float]:
+        """Length of each answer [tokens], by prompt id, where the endpoint reported it."""
+        lengths = {prompt_id: answer.answer_tokens for prompt_id, answer in self.answers.items()}
+        return {prompt_id: float(length) for prompt_id, length in lengths.items() if length is not None}
+
     def check(self) -> None:
         """Check that enough prompts have a score.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from unirouter_torch.cli.llm_costs import token_prices
 from unirouter_torch.cli.output import Commands
 from unirouter_torch.cli.pool import change_router
 from unirouter_torch.errors import ConfigError, DataError, PoolError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from unirouter_torch.calibration.endpoint import Endpoint
     from unirouter_torch.calibration.measure import Measurement, Question
     from unirouter_torch.calibration.plan import CalibrationPlan
+    from unirouter_torch.modeling.calibration import TokenPrices
     from unirouter_torch.modeling.router import Router
 
 DOLLARS = "US dollars per prompt"
@@ -47,7 +49,7 @@ def _add_llm(group: "argparse._ArgumentGroup") -> None:
     price = "US dollars for a million tokens of the %s; 0 for an endpoint of your own"
     group.add_argument("--price-in", type=float, required=True, metavar="USD", help=price % "prompt")
     group.add_argument("--price-out", type=float, required=True, metavar="USD", help=price % "answer")
-    cost = "its cost for one prompt in the pool's unit (default: the mean of what its answers cost)"
+    cost = "one cost for all prompts, in the pool's unit (default: by these prices and the tokens of its answers)"
     group.add_argument("--cost", type=float, metavar="C", help=cost)
 
 
@@ -100,10 +102,21 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     found = run_plan(questions, plan)
     found.check()
     _print_findings(console, found, plan, router)
-    cost = found.mean_dollars if options.cost is None else options.cost
-    what = f"calibrate {options.llm} at cost {cost:.4g} by {len(found.scores)} outcomes"
+    cost, tokens, told = _costs(options, found)
+    what = f"calibrate {options.llm} at {told} by {len(found.scores)} outcomes"
     router.reload_pool()
-    change_router(router, lambda: router.add_llm(options.llm, found.scores, cost), what, data=plan.journal)
+    change_router(
+        router, lambda: router.add_llm(options.llm, found.scores, cost, tokens=tokens), what, data=plan.journal
+    )
+
+
+def _costs(options: argparse.Namespace, found: "Measurement") -> "tuple[float, TokenPrices | None, str]":
+    """Cost of a call, prices by the token, and both in words: by the token where nobody wants another cost."""
+    if options.cost is None and found.answer_tokens:
+        told = f"price in {options.price_in:g}, price out {options.price_out:g}"
+        return 0.0, token_prices(options, found.answer_tokens), told
+    cost = found.mean_dollars if options.cost is None else options.cost
+    return cost, None, f"cost {cost:.4g}"
 
 
 def _require_client() -> None:

@@ -4,26 +4,24 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
+from unirouter_torch.cli.llm_costs import by_token, declare_costs, token_prices, told_costs
 from unirouter_torch.cli.output import Commands
-from unirouter_torch.errors import ConfigError, PoolConflictError, PoolError
+from unirouter_torch.errors import ConfigError, PoolConflictError
 
 if TYPE_CHECKING:
     from unirouter_torch.data.outcomes import Grading
-    from unirouter_torch.modeling.calibration import TokenPrices
     from unirouter_torch.modeling.router import Router
     from unirouter_torch.routing.pool import LLMPool
 
 FLIP_HELP = "share of the scores that are wrong, in [0, 0.5), or estimate (default: %(default)s)"
 HALF_LIFE_HELP = "after how many further outcomes one counts half (default: nothing is forgotten)"
-TOKENS_OF_A_PRICE = 1e6
-"""Prices by the token are given for so many tokens, as price lists do."""
 
 
 def add_pool(commands: Commands) -> None:
@@ -39,7 +37,7 @@ def add_pool(commands: Commands) -> None:
         action.add_argument("--json", action="store_true", help="print JSON")
     action = _declare(actions, "add", add, "add an LLM by its scores on calibration prompts", of_llm=True)
     _declare_outcomes(action)
-    _declare_costs(action)
+    declare_costs(action)
     action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
     action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
     action.add_argument("--outcomes", required=True, metavar="FILE", help="log with prompt and score, oldest row first")
@@ -49,7 +47,7 @@ def add_pool(commands: Commands) -> None:
     action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
     action.add_argument("new_name", metavar="NEW_NAME", help="a name that the pool does not hold yet")
     action = _declare(actions, "reprice", reprice, "give an LLM another cost", of_llm=True)
-    _declare_costs(action)
+    declare_costs(action)
     _declare(actions, "disable", disable, "choose an LLM no more, but keep what is known of it", of_llm=True)
     _declare(actions, "enable", enable, "choose a disabled LLM again", of_llm=True)
     action = _declare(actions, "undo", undo, "undo the latest change that was not undone")
@@ -89,14 +87,6 @@ def _declare_outcomes(action: argparse.ArgumentParser) -> None:
     action.add_argument("--metric", metavar="M", help="which metric of the file is the score, where it has several")
 
 
-def _declare_costs(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--cost", type=float, metavar="C", help="cost of one call, in the unit of the pool")
-    action.add_argument("--price-in", type=float, metavar="P", help="cost of a million tokens of prompts, in that unit")
-    action.add_argument(
-        "--price-out", type=float, metavar="P", help="cost of a million tokens of answers, in that unit"
-    )
-
-
 def add(options: argparse.Namespace, _: list[str]) -> None:
     """Add an LLM from its outcomes."""
     from unirouter_torch.data.outcomes.read import read_outcomes
@@ -113,8 +103,8 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     )
     for line in found.report.lines():
         _say(line)
-    tokens = _token_prices(options, found.output_tokens)
-    what = f"add {options.llm} at {_told_costs(options)} by {len(found.scores)} outcomes"
+    tokens = token_prices(options, found.output_tokens)
+    what = f"add {options.llm} at {told_costs(options)} by {len(found.scores)} outcomes"
 
     def add_to_pool() -> None:
         cost = options.cost or 0.0
@@ -183,9 +173,9 @@ def reprice(options: argparse.Namespace, _: list[str]) -> None:
             pool = pool.with_cost(options.llm, options.cost)
         if options.price_in is None and options.price_out is None:
             return pool
-        return pool.with_token_prices(options.llm, _by_token(options.price_in), _by_token(options.price_out))
+        return pool.with_token_prices(options.llm, by_token(options.price_in), by_token(options.price_out))
 
-    _change_pool(options, change, f"reprice {options.llm} to {_told_costs(options)}")
+    _change_pool(options, change, f"reprice {options.llm} to {told_costs(options)}")
 
 
 def disable(options: argparse.Namespace, _: list[str]) -> None:
@@ -229,27 +219,6 @@ def show_history(options: argparse.Namespace, _: list[str]) -> None:
 
     revisions = _load(options).pool_history()
     _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
-
-
-def _by_token(price: float | None) -> float | None:
-    return None if price is None else price / TOKENS_OF_A_PRICE
-
-
-def _token_prices(options: argparse.Namespace, output_tokens: Mapping[str, float]) -> "TokenPrices | None":
-    from unirouter_torch.modeling.calibration import TokenPrices
-
-    if options.price_in is None and options.price_out is None:
-        return None
-    price_in, price_out = _by_token(options.price_in), _by_token(options.price_out)
-    return TokenPrices(price_in=price_in or 0.0, price_out=price_out or 0.0, output_tokens=output_tokens)
-
-
-def _told_costs(options: argparse.Namespace) -> str:
-    costs = {"cost": options.cost, "price in": options.price_in, "price out": options.price_out}
-    told = [f"{name} {value:g}" for name, value in costs.items() if value is not None]
-    if not told:
-        raise PoolError(f"cost of {options.llm!r}: got none. Give --cost, or --price-in and --price-out.")
-    return ", ".join(told)
 
 
 def _load(options: argparse.Namespace) -> "Router":
