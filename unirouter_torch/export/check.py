@@ -11,7 +11,7 @@ from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.token_rows import batches_by_length
+from unirouter_torch.modeling.token_rows import batches_by_tokens, tokens_per_batch
 from unirouter_torch.progress import progress
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.shapes import ErrorMatrix, LLMIndex, TokenMask
@@ -21,8 +21,6 @@ ROUNDING = 1e-4
 
 COST_WEIGHTS = (0.0, DEFAULT_COST_WEIGHT, 1.0)
 """What the prompts are checked at, in turn [1]."""
-
-_BATCH_SIZE = 32
 
 Run = Callable[
     [Int[Tensor, "prompt token"], TokenMask, Float[Tensor, " prompt"]],
@@ -95,7 +93,8 @@ def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
     texts = router.calibration.texts
     cost_weight = torch.tensor([COST_WEIGHTS[row % len(COST_WEIGHTS)] for row in range(len(texts))])
     difference, added = 0.0, torch.zeros(len(texts))
-    batches = batches_by_length([len(text) for text in texts], _BATCH_SIZE)
+    lengths = [len(row) for row in router.encoder.tokenize_rows(texts)]
+    batches = batches_by_tokens(lengths, tokens_per_batch(torch.device("cpu")))
     for rows in progress(batches, "Comparing with the router"):
         batch = [texts[row] for row in rows]
         with torch.inference_mode():
