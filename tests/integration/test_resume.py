@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 from miniature import ROOT, miniature
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from unirouter_torch.config.files import parse_config
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.storage import sha256_of_file
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
+from unirouter_torch.training.episodes import Episode
+from unirouter_torch.training.module import RouterModule
+from unirouter_torch.training.pretrain import pretrain
 from unirouter_torch.training.run import run
 
 STEPS = ["--trainer.max_steps", "200", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
@@ -91,3 +96,29 @@ def test_ended_run_goes_on_to_the_same_files(
     run(parse_config(arguments))
     assert contents(tmp_path) == expected
     assert not checkpoint.exists()
+
+
+def test_interrupted_pretraining_goes_on_to_the_same_router(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(name: str) -> TrainConfig:
+        tables = ("--data.tables", "[simulated:240x12]", "--output_dir", str(tmp_path / name))
+        return parse_config(miniature(workshop, *tables))
+
+    pretrain(config("uninterrupted"))
+    expected = contents(tmp_path / "uninterrupted")
+    step, stop_at = RouterModule.training_step, 12
+
+    def training_step(self: RouterModule, batch: Episode, batch_idx: int) -> Tensor:
+        if batch_idx == stop_at:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(RouterModule, "training_step", training_step)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config("interrupted"))
+    assert (tmp_path / "interrupted" / "logs" / CHECKPOINT_NAME).exists()
+    stop_at = 0
+    pretrain(config("interrupted"))
+    assert contents(tmp_path / "interrupted") == expected
+    assert not (tmp_path / "interrupted" / "logs" / CHECKPOINT_NAME).exists()

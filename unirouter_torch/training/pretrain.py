@@ -28,7 +28,7 @@ def pretrain(config: TrainConfig) -> Router | None:
 
     A tenth of the prompts of each table is kept from the steps, to choose one of them. A frozen encoder is written by
     reference, with its checksum; a trained one lies in the router's folder. Where no step was better than the frozen
-    encoder, that is kept.
+    encoder, that is kept. An interrupted training goes on from its checkpoint.
 
     Args:
         config: The run; ``data.path`` plays no part.
@@ -39,6 +39,7 @@ def pretrain(config: TrainConfig) -> Router | None:
     Raises:
         ConfigError: ``data.tables`` is empty.
         UniRouterError: The data, the encoder or the output folder cannot be used.
+        TerminatedError: The process was asked to end.
     """
     if not config.data.tables:
         raise ConfigError("data.tables: got none, expected at least one table. Add --data.tables '[FOLDER, ...]'.")
@@ -60,7 +61,7 @@ def _pretrain(config: TrainConfig) -> Router | None:
     with workers.first_then_others():
         encoder = load_encoder(config)
         tables = embed_other_tables(config, encoder)
-    head, step = train_travelling_head(tables, config, config.seed)
+    head, step = train_travelling_head(tables, config, config.seed, log_folder=folder / "logs")
     steps = {"step": step}
     if config.encoder_training.mode != "frozen":
         joint = tables_alone(tables, num_calibration=config.data.num_calibration, seed=config.seed)

@@ -1,6 +1,7 @@
 """The travelling router: trained on other tables alone, it serves this one from calibration outcomes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,13 +18,16 @@ from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.validation import validation_set
 
 
-def train_travelling_head(others: Sequence[OtherTable], config: TrainConfig, seed: int) -> tuple[ClusterHead, int]:
+def train_travelling_head(
+    others: Sequence[OtherTable], config: TrainConfig, seed: int, *, log_folder: Path | None = None
+) -> tuple[ClusterHead, int]:
     """Train a head on several tables; the mean of their validation losses decides which step is kept.
 
     Args:
         others: The tables, at least one.
         config: The run.
         seed: Seed of the K-means warm start and of the episodes.
+        log_folder: Where learning curves and the checkpoint go; neither of them without it.
 
     Returns:
         The head, and the step whose weights were kept.
@@ -43,7 +47,7 @@ def train_travelling_head(others: Sequence[OtherTable], config: TrainConfig, see
         )
         for other in others
     ]
-    step = train_head(head, [other.train for other in others], validation, config, seed=seed, log_folder=None)
+    step = train_head(head, [other.train for other in others], validation, config, seed=seed, log_folder=log_folder)
     return head, step
 
 
