@@ -120,9 +120,9 @@ class TrainerConfig:
     """Number of devices of each node, at least 1; every episode is shared out over all of them."""
     num_nodes: int = 1
     """Number of machines, at least 1; torchrun or SLURM starts the workers of several."""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """How several devices share the work: ``ddp`` keeps all weights on each; ``auto`` is ``ddp`` where there are
-    several."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several devices share the work: ``ddp`` keeps all weights on each, ``fsdp`` a part of those of an encoder
+    that is trained; ``auto`` is ``ddp`` where there are several."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -227,12 +227,27 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least("seed", self.seed, 0)
+        self._check_sharding()
         if "travelling" in (self.evaluation.methods or ()) and not self.data.tables:
             raise ConfigError("data.tables: got none, expected the tables that the method travelling trains on.")
         if self.head.start_from is not None and self.evaluation.sweeps.num_clusters:
             raise ConfigError(
                 f"evaluation.sweeps.num_clusters: got {self.evaluation.sweeps.num_clusters}, expected none with "
                 "head.start_from, whose router has its clusters. Add --evaluation.sweeps.num_clusters '[]'."
+            )
+
+    def _check_sharding(self) -> None:
+        if self.trainer.strategy != "fsdp":
+            return
+        if self.encoder_training.mode == "frozen":
+            raise ConfigError(
+                "trainer.strategy: got fsdp with a frozen encoder, which leaves nothing to share out. Choose ddp, or "
+                "set encoder_training.mode."
+            )
+        if self.encoder_training.compile:
+            raise ConfigError(
+                "encoder_training.compile: got true with trainer.strategy fsdp, which compiles nothing. Set it to "
+                "false, or choose ddp."
             )
 
 

@@ -45,7 +45,18 @@ class TrainableEncoder(nn.Module):
         self.encoder = encoder
         self.trained = trained
         self.inputs = inputs
+        self.agree_on_passes: Callable[[int], int] = lambda num_passes: num_passes
+        """Number of passes for the number that this process needs; workers that share out the weights need equally
+        many."""
         self._finish = finish
+
+    def units(self) -> list[nn.Module]:
+        """Modules whose weights are used together: each layer of the network, and at last all that is trained."""
+        network: Any = self.encoder.network
+        for module in network.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == network.config.num_hidden_layers:
+                return [*module, self.trained]
+        return [self.trained]
 
     def train(self, mode: bool = True) -> "TrainableEncoder":
         """Stay in evaluation mode."""
@@ -65,14 +76,21 @@ class TrainableEncoder(nn.Module):
         embedding = torch.zeros(len(rows), self.encoder.dim, device=device)
         filled = [position for position, row in enumerate(rows) if len(self.inputs[row]) > 0]
         lengths = [len(self.inputs[rows[position]]) for position in filled]
-        for batch in batches_by_tokens(lengths, tokens_per_batch(device)):
+        batches = batches_by_tokens(lengths, tokens_per_batch(device))
+        for batch in batches:
             positions = [filled[number] for number in batch]
-            values, mask = pad_rows([self.inputs[rows[position]] for position in positions], self.encoder.filler)
-            part = self.trained(values.to(device), mask.to(device)).float()
+            part = self._pass([self.inputs[rows[position]] for position in positions], device)
             embedding = embedding.index_copy(0, torch.tensor(positions, device=device), part)
-        if not filled:  # every weight has a gradient all the same, which workers wait for from one another
-            embedding = embedding + 0 * sum(p.sum() for p in self.trained.parameters() if p.requires_grad)
+        # every weight has a gradient even where no prompt passes, which workers wait for from one another
+        for _ in range(len(batches), self.agree_on_passes(max(1, len(batches)))):
+            blank = self.inputs[0].new_full((1, *self.inputs[0].shape[1:]), self.encoder.filler)
+            embedding = embedding + 0 * self._pass([blank], device)
         return embedding
+
+    def _pass(self, inputs: Sequence[Tensor], device: torch.device) -> Embedding:
+        values, mask = pad_rows(inputs, self.encoder.filler)
+        embedding: Tensor = self.trained(values.to(device), mask.to(device))
+        return embedding.float()
 
     def finish(self) -> PromptEncoder:
         """The encoder with what it has learned, for good: nothing can be trained afterwards."""

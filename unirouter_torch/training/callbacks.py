@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unirouter_torch.progress import ProgressBar
+from unirouter_torch.training.sharding import part_like
 
 
 class KeepBest(Callback):
@@ -45,7 +46,8 @@ class KeepBest(Callback):
         """Put them back; this is called even where a checkpoint left no step to do."""
         with torch.no_grad():
             for name, value in self._weights.items():
-                pl_module.get_parameter(name).copy_(value)
+                parameter = pl_module.get_parameter(name)
+                parameter.copy_(part_like(value, parameter))
 
 
 class TrainingProgress(Callback):

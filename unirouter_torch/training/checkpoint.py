@@ -141,7 +141,7 @@ class KeepCheckpoint(Callback):
         self.episodes.start = checkpoint["global_step"] * trainer.accumulate_grad_batches
         state = checkpoint[OWN_STATE]
         trainer.should_stop = state["should_stop"]
-        for writer, curves in zip(_curve_writers(trainer), state["curves"], strict=True):
+        for writer, curves in zip(_curve_writers(trainer), state["curves"], strict=trainer.is_global_zero):
             if curves:
                 Path(writer.metrics_file_path).write_bytes(curves.encode())
                 writer.metrics_keys = curves.splitlines()[0].split(",")

@@ -66,11 +66,15 @@ class DeviceGroup(NamedTuple):
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set at a worker."""
+        return self.most(int(flag)) > 0
+
+    def most(self, number: int) -> int:
+        """The largest of the workers' numbers."""
         if self.size == 1:
-            return flag
-        found = torch.tensor(int(flag))
+            return number
+        found = torch.tensor(number)
         distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
-        return bool(found)
+        return int(found)
 
     @contextmanager
     def first_then_others(self) -> Iterator[None]:

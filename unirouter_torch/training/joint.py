@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.joint_module import JointModule, ValidationDraw
 from unirouter_torch.training.joint_tables import JointTables
 from unirouter_torch.training.module import DECIDING_LOSS
+from unirouter_torch.training.sharding import gather_weights
 from unirouter_torch.training.trainer import fit
 from unirouter_torch.training.validation import NUM_VALIDATION_DRAWS
 
@@ -58,17 +60,15 @@ def train_jointly(
     """
     check_encoder_training(config, encoder)
     workers = DeviceGroup.current()
+    prepare = partial(make_trainable, cache_dir=cache_folder(config.data.cache_dir), seed=tables.seed)
     with workers.first_then_others():
-        trainable = make_trainable(
-            encoder,
-            tables.texts,
-            config.encoder_training,
-            cache_dir=cache_folder(config.data.cache_dir),
-            seed=tables.seed,
-            show_progress=log_folder is not None and workers.is_first,
-        )
+        show_progress = log_folder is not None and workers.is_first
+        trainable = prepare(encoder, tables.texts, config.encoder_training, show_progress=show_progress)
     module = JointModule(trainable, copy.deepcopy(head).train(), tables, config)
     step = fit_module(module, tables.num_calibration, tables.seed, log_folder)
+    if config.trainer.strategy == "fsdp":
+        trainable = prepare(encoder, [], config.encoder_training)
+        gather_weights(module.encoder, trainable)
     tuned = trainable.finish().to(module.device)
     return TunedEncoder(tuned, module.head.cpu().eval(), step, module.losses)
 

@@ -22,6 +22,7 @@ from unirouter_torch.training.memory_bank import MemoryBank
 from unirouter_torch.training.module import DECIDING_LOSS
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 from unirouter_torch.training.optimizer import build_schedule
+from unirouter_torch.training.sharding import clip_gradients
 
 
 class EpisodeParts(NamedTuple):
@@ -138,6 +139,13 @@ class JointModule(LightningModule):
         optimizer = joint_optimizer(self.encoder, self.head, self.config)
         schedule = build_schedule(optimizer, self.config.optimizer, self.config.encoder_training.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Cut the gradient of a step, over encoder and head, shared out or not."""
+        assert gradient_clip_val is not None
+        clip_gradients([p for group in optimizer.param_groups for p in group["params"]], gradient_clip_val)
 
     def _bank(self, table: int) -> MemoryBank:
         bank = self.banks[table]

@@ -1,6 +1,7 @@
 """Lightning's trainer, loggers and checkpoints, as every training has them."""
 
 import logging
+import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.storage import write_atomically
 from unirouter_torch.training.callbacks import TrainingProgress
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, LOG_EVERY, CheckpointFile, KeepCheckpoint
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import Episode, EpisodesInOrder
+from unirouter_torch.training.sharding import ShardedStrategy
 
 
 def fit(
@@ -60,7 +63,7 @@ def fit(
     with quiet_lightning():
         trainer = build_trainer(
             config,
-            logger=build_loggers(config, log_folder),
+            logger=build_loggers(config, log_folder, goes_on=found is not None),
             callbacks=[*callbacks, *beside],
             plugins=[CheckpointFile(fingerprint)],
             **settings,
@@ -91,6 +94,8 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
             devices=hardware.devices,
             num_nodes=hardware.num_nodes,
             strategy=_strategy(config),
+            # what a sharded encoder gathers while it validates is used again in training
+            inference_mode=hardware.strategy != "fsdp",
             # an episode is shared out, not the episodes
             use_distributed_sampler=False,
             check_val_every_n_epoch=None,
@@ -109,25 +114,44 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
 
 
 def _strategy(config: TrainConfig) -> str | DDPStrategy:
-    """DDP for several devices, with gloo beside NCCL for what lies in main memory."""
+    """DDP or sharding for several devices, with gloo beside NCCL for what lies in main memory."""
     if config.trainer.num_workers == 1:
         return "auto"
     has_gpus = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
     # nobody waits in vain: whoever started the workers ends all of them when one fails
-    return DDPStrategy(process_group_backend=backend, timeout=timedelta(days=7), broadcast_buffers=False)
+    kind = ShardedStrategy if config.trainer.strategy == "fsdp" else DDPStrategy
+    return kind(process_group_backend=backend, timeout=timedelta(days=7), broadcast_buffers=False)
 
 
-def build_loggers(config: TrainConfig, log_folder: Path | None) -> list[Logger]:
-    """Where learning curves go; nowhere without a folder."""
+def build_loggers(config: TrainConfig, log_folder: Path | None, *, goes_on: bool) -> list[Logger]:
+    """Where learning curves go; nowhere without a folder.
+
+    Args:
+        config: The run.
+        log_folder: The folder of its curves.
+        goes_on: Whether the training goes on from a checkpoint, and so does its run at Weights & Biases.
+    """
     if log_folder is None:
         return []
     loggers: list[Logger] = [CSVLogger(log_folder, name="", version="")]
     if config.logger == "wandb":
-        wandb = WandbLogger(project="unirouter_torch", save_dir=log_folder)
+        identity = _wandb_identity(log_folder, goes_on=goes_on)
+        wandb = WandbLogger(project="unirouter_torch", save_dir=log_folder, id=identity, resume="allow")
         wandb.log_hyperparams(to_plain(config))
         loggers.append(wandb)
     return loggers
+
+
+def _wandb_identity(log_folder: Path, *, goes_on: bool) -> str:
+    """The id of the run at Weights & Biases, in a file that lives as long as the checkpoint."""
+    path = log_folder / f"{CHECKPOINT_NAME}.wandb"
+    if goes_on and path.exists():
+        return path.read_text()
+    identity = secrets.token_hex(4)
+    if DeviceGroup.current().is_first:
+        write_atomically(path, identity.encode())
+    return identity
 
 
 @contextmanager

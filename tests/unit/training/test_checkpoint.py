@@ -2,11 +2,13 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+import wandb
 
 from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig, TrainerConfig
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
@@ -148,3 +150,23 @@ def test_half_written_checkpoint_leaves_the_one_before(
     assert Path(caught.value.filename).name == CHECKPOINT_NAME
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", CHECKPOINT_NAME]
     assert_same(train(tmp_path), uninterrupted)
+
+
+def test_training_that_goes_on_is_the_same_run_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, logger="wandb")
+
+    def identities() -> set[str]:
+        wandb.finish()  # as the end of the process does
+        return {path.name.rsplit("-", 1)[1] for path in (tmp_path / "wandb").glob("offline-run-*")}
+
+    with monkeypatch.context() as patched:
+        at_step(patched, 12, stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, config)
+    first = identities()
+    assert len(first) == 1
+    train(tmp_path, config)
+    assert identities() == first
+    remove_checkpoints(tmp_path)
+    train(tmp_path, config)
+    assert len(identities()) == 2

@@ -35,7 +35,7 @@ class Workshop:
     def __init__(self, folder: Path, *, with_twins: bool = True, encoder: Path | None = None) -> None:
         self.folder = folder
         self.encoder = PromptEncoder.from_pretrained(str(encoder or tiny_encoder.save_bert(folder / "encoder")))
-        words = self.encoder.network.embeddings.word_embeddings.weight.data
+        words = self.encoder.network.get_input_embeddings().weight.data
         twins = [self.encoder.tokenizer.convert_tokens_to_ids(word) for word in ("otter", "kites")]
         if with_twins:
             words[twins[1]] = words[twins[0]]
