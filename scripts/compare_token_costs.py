@@ -7,6 +7,7 @@ each pair: list prices times tokens (characters / 4). They differ in the cost th
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.router import CHARS_PER_TOKEN, DEFAULT_ENCODER, HeadConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import draw_calibration, split_table
@@ -53,16 +55,23 @@ class Lengths(NamedTuple):
         return self.prompt_tokens[:, None] * self.price_in + self.output_tokens * self.price_out
 
 
-def main() -> None:
-    """Print one row for each quality."""
+def main() -> int:
+    """Parse and compare; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = "default: %(default)s"
     parser.add_argument("table", help="folder of Parquet files with prices and lengths of answers")
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--num-calibration", type=int, default=400)
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help=default)
+    parser.add_argument("--num-calibration", type=int, default=400, metavar="N", help=default)
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME", help=f"hub id or folder; {default}")
     options = parser.parse_args()
+    return guarded(lambda: compare_over_trials(options))
+
+
+def compare_over_trials(options: argparse.Namespace) -> None:
+    """Print one row for each arm."""
     table = load_table(options.table, cost_rule="estimated")
     lengths = read_lengths(Path(options.table), table)
-    encoder = PromptEncoder.from_pretrained(DEFAULT_ENCODER)
+    encoder = PromptEncoder.from_pretrained(options.encoder)
     embedding = embed_with_cache(encoder, table.prompt_texts, cache_dir=cache_folder(None))
     ratios = [
         compare(table, lengths, embedding, options.num_calibration, seed)
@@ -83,8 +92,10 @@ def read_lengths(folder: Path, table: RoutingTable) -> Lengths:
     output_tokens = torch.full((len(row), len(column)), torch.nan)
     outcomes = pq.read_table(folder / "outcomes.parquet").to_pylist()
     for one in outcomes:
-        if one["prompt_id"] in row and one["model_id"] in column and one["output_chars"] is not None:
-            output_tokens[row[one["prompt_id"]], column[one["model_id"]]] = one["output_chars"] / CHARS_PER_TOKEN
+        length = one["output_tokens"] if "output_tokens" in one else one.get("output_chars")
+        if one["prompt_id"] in row and one["model_id"] in column and length is not None:
+            tokens = length if "output_tokens" in one else length / CHARS_PER_TOKEN
+            output_tokens[row[one["prompt_id"]], column[one["model_id"]]] = tokens
     prices = (torch.tensor(table.llms[name].to_pylist()) / 1e6 for name in ("price_in", "price_out"))
     prompt_tokens = torch.tensor([len(text) / CHARS_PER_TOKEN for text in table.prompt_texts])
     return Lengths(prompt_tokens, output_tokens, *prices)
@@ -165,4 +176,4 @@ def cost_at(points: list[tuple[float, float]], quality: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

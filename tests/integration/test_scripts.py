@@ -9,6 +9,8 @@ from miniature import ROOT, miniature
 
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
+from unirouter_torch.data.simulate.tables import simulate_tables
+from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
 from unirouter_torch.training.run import RunResult
 
 
@@ -92,6 +94,19 @@ def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
     rows = dict(line.strip("| ").split(" | ", 1) for line in result.stdout.splitlines() if line.startswith("| "))
     assert rows["stationary, half-life inf: alarm"].split(" | ")[1] == "0.0000"
     assert "flipped, half-life 200: squared error" in rows
+
+
+def test_costs_that_depend_on_the_prompt_are_compared_with_mean_ones(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_parquet_folder(tmp_path / "table", *simulate_tables(num_prompts=300, num_llms=6, seed=0))
+    settings = ("--trials", "2", "--num-calibration", "40", "--encoder", str(workshop / "encoder"))
+    result = script("compare_token_costs.py", tmp_path, "table", *settings)
+    assert result.returncode == 0, result.stderr
+    rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines()[2:]]
+    assert len(rows) == 3 and all(row[2].endswith(" of 2") for row in rows)
+    assert float(rows[-1][1].split()[0]) < 1.0, "who knows every length pays less"
 
 
 def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunResult, config: TrainConfig) -> None:
