@@ -68,6 +68,7 @@ def test_llm_joins_with_its_scores_prices_and_the_lengths_of_its_answers(
     lengths = dict.fromkeys(scores, float(ANSWER_TOKENS))
     expected.add_llm("expected", scores, 0.0, tokens=TokenPrices(price_in=1e-3, price_out=2e-3, output_tokens=lengths))
     assert router.pool.names == ("old", "new/one")
+    assert set(router.pool.latency) == {"new/one"} and router.pool.latency["new/one"].seconds > 0
     for sums in expected.pool.sums:
         torch.testing.assert_close(sums[1], sums[2])
     prompts = ["short", "a prompt of many more words"]
@@ -78,6 +79,7 @@ def test_llm_joins_with_its_scores_prices_and_the_lengths_of_its_answers(
     assert "11 of 12 prompts" in printed and "0.182 (95% interval 0.051 to 0.477)" in printed
     assert "content filter (1)" in printed and "10 of the prompt and 5 of the answer" in printed
     assert f"cost      {COST:.4g} US dollars per prompt" in printed
+    assert "seconds per call (median)" in printed
     assert "calibrate new/one at price in 1000, price out 2000 by 11 outcomes" in printed
     assert (folder.parent / "calibrate_new_one.jsonl").exists()
 

@@ -67,6 +67,8 @@ def test_every_change_shows_in_the_list_and_can_be_undone(
         "cost_of_call": 0.3,
         "price_in": None,
         "price_out": None,
+        "latency": None,
+        "latency_per_token": None,
         "is_available": True,
     }
     assert states[2]["new"]["cost"] == 0.4
@@ -233,3 +235,39 @@ def test_answers_of_a_batch_are_graded_as_they_are_read(folder: Path, tmp_path: 
     run(*command, "--references", references)
     prompts = list(PROMPTS.values())
     assert Router.from_pretrained(folder).route(prompts) == by_hand.route(prompts)
+
+
+def test_latency_is_given_shown_and_counted_where_a_weight_asks_for_it(
+    folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("add", "new", "--router", folder, "--scores", scores, "--cost", "0.0", "--latency", "9")
+    assert "add new at cost 0, latency 9 by 3 outcomes" in capsys.readouterr().out
+    route = ["route", "--router", str(folder), "--json", "--cost-weight", "0.5", "the otter sings"]
+    assert main([*route, "--latency-weight", "0.2"]) == 2
+    said = capsys.readouterr().err
+    assert "latency of 'small': not known" in said and len(said.splitlines()) == 1
+    for name in ("small", "large", "other"):
+        run("reprice", name, "--router", folder, "--latency", "1")
+    assert listed(folder, capsys)["new"]["latency"] == 9.0
+    run("list", "--router", folder)
+    assert "seconds" in capsys.readouterr().out
+    run("show", "new", "--router", folder)
+    assert "9 seconds a call" in " ".join(capsys.readouterr().out.split())
+    found = []
+    for weight in ("0", "0.2"):
+        assert main([*route, "--latency-weight", weight]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[1]["cost"] == pytest.approx(
+        {name: cost + 0.2 * (9 if name == "new" else 1) for name, cost in found[0]["cost"].items()}
+    )
+    assert found[0]["llm"] == "new" != found[1]["llm"]
+    assert main(["route", "--router", str(folder), "--latency-weight", "0.2", "the otter"]) == 0
+    assert "with 0.2 for each second" in " ".join(capsys.readouterr().out.split())
+
+
+def test_latency_is_no_cost(folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["pool", "add", "new", "--router", str(folder), "--scores", str(scores), "--latency", "9"]
+    assert main(command) == 2
+    assert "cost of 'new': got none" in capsys.readouterr().err
+    assert main([*command, "--cost", "1", "--latency-per-token", "0.1"]) == 2
+    assert "known for no calibration prompt" in capsys.readouterr().err

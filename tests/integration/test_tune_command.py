@@ -113,3 +113,18 @@ def test_mistake_ends_with_code_2_and_keeps_nothing(
     assert main(["tune", "--router", str(folder), "--save", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert len(list((folder / "pool").iterdir())) == 1
+
+
+def test_latency_counts_as_a_cost_in_what_a_target_gives(
+    folder: Path, outcomes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = Router.from_pretrained(folder)
+    for name, seconds in (("small", 4.0), ("large", 1.0), ("other", 2.0)):
+        router.pool = router.pool.with_latency(name, seconds)
+    router.save_pool("time")
+    weight = ("--latency-weight", "0.3")
+    facts = tuned(capsys, "--router", folder, "--target-cost", "1.6", "--outcomes", outcomes, *weight)
+    routes = router.route(list(PROMPTS.values()), facts["cost_weight"] + 1e-6, latency_weight=0.3)
+    assert facts["expected"]["cost"] == pytest.approx(sum(route.cost[route.llm] for route in routes) / len(routes))
+    assert {0.1 + 0.3 * 4.0, 2.0 + 0.3 * 1.0, 0.5 + 0.3 * 2.0} >= {round(route.cost[route.llm], 6) for route in routes}
+    assert facts["held_out"]["expected_cost"] >= 0.1 + 0.3 * 4.0 - 1e-6

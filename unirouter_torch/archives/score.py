@@ -18,6 +18,7 @@ from unirouter_torch.data.shards import (
     refuse_same_place,
 )
 from unirouter_torch.errors import ConfigError, DataError, PoolError
+from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.pool_history import pool_digest
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.progress import ProgressBar
@@ -35,12 +36,14 @@ class ScoreSettings:
     Attributes:
         column: The prompts' column.
         cost_weight: Error accepted to save one reference cost [1]; that of the router's target, or 0.1, when not given.
+        latency_weight: What a second costs [cost unit / second]; 0 leaves latency out.
         all_estimates: Whether the estimated errors of all LLMs are written, too.
         batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
     """
 
     column: str = "prompt"
     cost_weight: float | None = None
+    latency_weight: float = 0.0
     all_estimates: bool = False
     batch_size: int = 4096
 
@@ -156,7 +159,7 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     """The function from the prompts of a batch to their answers.
 
     Raises:
-        PoolError: The router has no LLM yet, or the cost weight is negative or not finite.
+        PoolError: The router has no LLM yet, a weight is negative or not finite, or a latency counts that is not known.
     """
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
@@ -164,9 +167,12 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     if settings.cost_weight is not None:
         # a bad one shows before anything is read
         check_costs(router.pool.cost, settings.cost_weight)
+    count_latency(router.pool, settings.latency_weight)  # likewise
 
     def answer(prompts: list[str]) -> Answers:
-        chosen, estimated = router.choose_and_estimate(prompts, settings.cost_weight)
+        chosen, estimated = router.choose_and_estimate(
+            prompts, settings.cost_weight, latency_weight=settings.latency_weight
+        )
         return Answers(
             llm=[names[column] for column in chosen.tolist()],
             estimated_error=estimated.gather(1, chosen.unsqueeze(1)).squeeze(1),

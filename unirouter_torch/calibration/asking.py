@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from typing import NamedTuple
 
 from unirouter_torch.calibration.budget import Budget
@@ -27,6 +28,7 @@ class Answer(NamedTuple):
         prompt_tokens: Tokens billed for the prompt; None where not reported.
         answer_tokens: Tokens billed for the answer; None where not reported.
         dollars: What the call cost [US dollars]; the most that it can have cost where no tokens were reported.
+        seconds: How long the call took; None in journals of before that was measured.
     """
 
     text: str
@@ -34,6 +36,7 @@ class Answer(NamedTuple):
     prompt_tokens: int | None
     answer_tokens: int | None
     dollars: float
+    seconds: float | None = None
 
 
 class Asker:
@@ -108,6 +111,7 @@ class Asker:
         try:
             sent = await self._limiter.enter(tokens)
             call = self._journal.send(dollars)
+            start = time.monotonic()
             try:
                 reply = await self._client.ask(message)
             except (CallError, EndpointError) as error:
@@ -115,7 +119,7 @@ class Asker:
                 self._journal.settle(call, paid, str(error))
                 raise
             self._has_answer = True
-            answer = self._priced(reply, dollars)
+            answer = self._priced(reply, dollars)._replace(seconds=time.monotonic() - start)
             paid = answer.dollars
             self._journal.keep(call, paid, key, answer._asdict())
             if answer.prompt_tokens is not None and answer.answer_tokens is not None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from statistics import median
 from typing import NamedTuple, TypeAlias
 
 from unirouter_torch.calibration.asking import Answer, Asker, UnansweredError
@@ -62,6 +63,12 @@ class Measurement:
         """Mean cost of an answer [US dollars]; 0 without any."""
         dollars = [answer.dollars for answer in self.answers.values()]
         return sum(dollars) / len(dollars) if dollars else 0.0
+
+    @property
+    def median_seconds(self) -> float | None:
+        """Median time of a call that was answered [seconds]; None where no time is known."""
+        seconds = [answer.seconds for answer in self.answers.values() if answer.seconds is not None]
+        return median(seconds) if seconds else None
 
     @property
     def answer_tokens(self) -> dict[str, float]:

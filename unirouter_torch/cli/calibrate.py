@@ -105,16 +105,21 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     cost, tokens, told = _costs(options, found)
     what = f"calibrate {options.llm} at {told} by {len(found.scores)} outcomes"
     router.reload_pool()
-    change_router(
-        router, lambda: router.add_llm(options.llm, found.scores, cost, tokens=tokens), what, data=plan.journal
-    )
+
+    def add_to_pool() -> None:
+        router.add_llm(options.llm, found.scores, cost, tokens=tokens)
+        if found.median_seconds is not None:
+            router.pool = router.pool.with_latency(options.llm, found.median_seconds)
+
+    change_router(router, add_to_pool, what, data=plan.journal)
 
 
 def _costs(options: argparse.Namespace, found: "Measurement") -> "tuple[float, TokenPrices | None, str]":
     """Cost of a call, prices by the token, and both in words: by the token where nobody wants another cost."""
     if options.cost is None and found.answer_tokens:
-        told = f"price in {options.price_in:g}, price out {options.price_out:g}"
-        return 0.0, token_prices(options, found.answer_tokens), told
+        price_in, price_out = options.price_in, options.price_out
+        tokens = token_prices(price_in, price_out, found.answer_tokens)
+        return 0.0, tokens, f"price in {price_in:g}, price out {price_out:g}"
     cost = found.mean_dollars if options.cost is None else options.cost
     return cost, None, f"cost {cost:.4g}"
 
@@ -247,6 +252,7 @@ def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPl
         "error": f"{error:.3f} (95% interval {low:.3f} to {high:.3f})",
         "cost": f"{found.mean_dollars:.4g} {DOLLARS}",
         "tokens": _mean_tokens(counted),
+        "latency": "" if found.median_seconds is None else f"{found.median_seconds:.3g} seconds per call (median)",
         "left out": ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common()),
         "cut off": f"{cut} answers at {plan.endpoint.max_tokens} tokens; --max-tokens allows more" if cut else "",
         "journal": os.path.relpath(plan.journal),

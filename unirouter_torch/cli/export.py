@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from unirouter_torch.cli.llm_costs import declare_latency_weight
 from unirouter_torch.cli.output import Commands, print_places
 
 
@@ -20,6 +21,7 @@ def add_export(commands: Commands) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--int8", action="store_true", help="round the encoder's weights to 8 bits (onnx)")
+    declare_latency_weight(parser)
     parser.set_defaults(run=export)
 
 
@@ -29,7 +31,8 @@ def export(options: argparse.Namespace, _: list[str]) -> None:
     from unirouter_torch.modeling.router import Router
 
     folder = Path(options.output)
-    written = export_router(Router.from_pretrained(options.router), options.format, folder, int8=options.int8)
+    router = Router.from_pretrained(options.router)
+    written = export_router(router, options.format, folder, int8=options.int8, latency_weight=options.latency_weight)
     found = written.comparison
     console = Console()
     console.print(
@@ -38,4 +41,6 @@ def export(options: argparse.Namespace, _: list[str]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if written.left_out:
+        console.print(f"without disabled LLMs: {', '.join(written.left_out)}", highlight=False, soft_wrap=True)
     print_places(console, {"export": folder})

@@ -8,6 +8,7 @@ from unirouter_torch.errors import PoolError
 
 if TYPE_CHECKING:
     from unirouter_torch.modeling.calibration import TokenPrices
+    from unirouter_torch.routing.pool import LLMPool
 
 TOKENS_OF_A_PRICE = 1e6
 """Prices by the token are given for so many tokens, as price lists do."""
@@ -20,6 +21,16 @@ def declare_costs(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--price-out", type=float, metavar="P", help="cost of a million tokens of answers, in that unit"
     )
+    action.add_argument("--latency", type=float, metavar="S", help="seconds that a call takes")
+    action.add_argument(
+        "--latency-per-token", type=float, metavar="S", help="seconds that each token of the answer adds"
+    )
+
+
+def declare_latency_weight(action: argparse.ArgumentParser) -> None:
+    """Declare what a second costs."""
+    weight = "what a second costs, in the unit of the pool: the latency of an LLM then counts as a cost (default: 0)"
+    action.add_argument("--latency-weight", type=float, default=0.0, metavar="W", help=weight)
 
 
 def by_token(price: float | None) -> float | None:
@@ -27,24 +38,44 @@ def by_token(price: float | None) -> float | None:
     return None if price is None else price / TOKENS_OF_A_PRICE
 
 
-def token_prices(options: argparse.Namespace, output_tokens: Mapping[str, float]) -> "TokenPrices | None":
-    """The prices by the token that were given, with the lengths of answers; none where none was given."""
+def token_prices(price_in: float | None, price_out: float | None, output_tokens: Mapping[str, float]) -> "TokenPrices":
+    """Prices of a million tokens as those of one, 0 where none was given, with the lengths of answers."""
     from unirouter_torch.modeling.calibration import TokenPrices
 
-    if options.price_in is None and options.price_out is None:
-        return None
-    price_in, price_out = by_token(options.price_in), by_token(options.price_out)
+    price_in, price_out = by_token(price_in), by_token(price_out)
     return TokenPrices(price_in=price_in or 0.0, price_out=price_out or 0.0, output_tokens=output_tokens)
 
 
+def goes_by_token(options: argparse.Namespace) -> bool:
+    """Whether what an LLM takes depends on the length of its answers."""
+    return not (options.price_in is None and options.price_out is None and not options.latency_per_token)
+
+
+def with_latency(pool: "LLMPool", options: argparse.Namespace) -> "LLMPool":
+    """A pool with the latency that was given; one that was not given stays."""
+    if options.latency is None and options.latency_per_token is None:
+        return pool
+    return pool.with_latency(options.llm, options.latency, options.latency_per_token)
+
+
+def require_cost(options: argparse.Namespace) -> None:
+    """Refuse an LLM without a cost, which would be taken for one that costs nothing.
+
+    Raises:
+        PoolError: None was given.
+    """
+    if options.cost is None and options.price_in is None and options.price_out is None:
+        raise PoolError(f"cost of {options.llm!r}: got none. Give --cost, or --price-in and --price-out.")
+
+
 def told_costs(options: argparse.Namespace) -> str:
-    """The costs that were given, for the history.
+    """The costs and latencies that were given, for the history.
 
     Raises:
         PoolError: None was.
     """
-    costs = {"cost": options.cost, "price in": options.price_in, "price out": options.price_out}
-    told = [f"{name} {value:g}" for name, value in costs.items() if value is not None]
+    names = ("cost", "price_in", "price_out", "latency", "latency_per_token")
+    told = [f"{name.replace('_', ' ')} {value:g}" for name in names if (value := getattr(options, name)) is not None]
     if not told:
-        raise PoolError(f"cost of {options.llm!r}: got none. Give --cost, or --price-in and --price-out.")
+        raise PoolError(f"cost of {options.llm!r}: got none. Give --cost, --price-in, --price-out or --latency.")
     return ", ".join(told)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from unirouter_torch.cli.llm_costs import by_token, declare_costs, token_prices, told_costs
+from unirouter_torch.cli.llm_costs import (
+    by_token,
+    declare_costs,
+    goes_by_token,
+    require_cost,
+    token_prices,
+    told_costs,
+    with_latency,
+)
 from unirouter_torch.cli.output import Commands
 from unirouter_torch.errors import ConfigError, PoolConflictError
 
@@ -46,7 +54,7 @@ def add_pool(commands: Commands) -> None:
     _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
     action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
     action.add_argument("new_name", metavar="NEW_NAME", help="a name that the pool does not hold yet")
-    action = _declare(actions, "reprice", reprice, "give an LLM another cost", of_llm=True)
+    action = _declare(actions, "reprice", reprice, "give an LLM another cost or latency", of_llm=True)
     declare_costs(action)
     _declare(actions, "disable", disable, "choose an LLM no more, but keep what is known of it", of_llm=True)
     _declare(actions, "enable", enable, "choose a disabled LLM again", of_llm=True)
@@ -91,6 +99,7 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     """Add an LLM from its outcomes."""
     from unirouter_torch.data.outcomes.read import read_outcomes
 
+    require_cost(options)
     path, router = Path(options.scores), _load(options)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
@@ -103,12 +112,14 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     )
     for line in found.report.lines():
         _say(line)
-    tokens = token_prices(options, found.output_tokens)
+    lengths = found.output_tokens if goes_by_token(options) else None
+    tokens = None if lengths is None else token_prices(options.price_in, options.price_out, lengths)
     what = f"add {options.llm} at {told_costs(options)} by {len(found.scores)} outcomes"
 
     def add_to_pool() -> None:
         cost = options.cost or 0.0
         router.add_llm(options.llm, found.scores, cost, tokens=tokens, flip_rate=options.flip_rate)
+        router.pool = with_latency(router.pool, options)
 
     change_router(router, add_to_pool, what, path)
 
@@ -166,9 +177,10 @@ def rename(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def reprice(options: argparse.Namespace, _: list[str]) -> None:
-    """Give an LLM other costs; those that are not named stay."""
+    """Give an LLM other costs or another latency; those that are not named stay."""
 
     def change(pool: "LLMPool") -> "LLMPool":
+        pool = with_latency(pool, options)
         if options.cost is not None:
             pool = pool.with_cost(options.llm, options.cost)
         if options.price_in is None and options.price_out is None:

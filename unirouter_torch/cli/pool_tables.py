@@ -13,6 +13,7 @@ from unirouter_torch.routing.pool import LLMPool
 
 _NUM_CLUSTERS = 4
 _PRICES = ("price_in", "price_out")
+_LATENCY = ("seconds", "seconds_per_token")
 
 
 def describe_pool(router: Router) -> dict[str, Any]:
@@ -22,8 +23,21 @@ def describe_pool(router: Router) -> dict[str, Any]:
     costs, calls = router.prompt_cost(pool).typical.tolist(), pool.cost.tolist()
     prices = [pool.token_costs.get(name) for name in pool.names]
     price_in, price_out = ([None if one is None else getattr(one, name) for one in prices] for name in _PRICES)
-    facts = zip(pool.names, counts, errors, costs, calls, price_in, price_out, pool.available.tolist(), strict=True)
-    keys = ("llm", "outcomes", "error", "cost", "cost_of_call", *_PRICES, "is_available")
+    known = [pool.latency.get(name) for name in pool.names]
+    seconds, of_token = ([None if one is None else getattr(one, name) for one in known] for name in _LATENCY)
+    columns = (counts, errors, costs, calls, price_in, price_out, seconds, of_token, pool.available.tolist())
+    facts = zip(pool.names, *columns, strict=True)
+    keys = (
+        "llm",
+        "outcomes",
+        "error",
+        "cost",
+        "cost_of_call",
+        *_PRICES,
+        "latency",
+        "latency_per_token",
+        "is_available",
+    )
     return {
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
@@ -42,22 +56,34 @@ def pool_table(router: Router, most: int | None = None) -> Table:
     pool = router.pool
     llms = sorted(describe_pool(router)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
     caption = f"{len(router.calibration.texts)} calibration prompts; cost in {_unit(pool)}"
-    table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost"), caption)
+    seconds = ("seconds",) if pool.latency else ()
+    table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost", *seconds), caption)
     for llm in llms[:most]:
         name = llm["llm"] if llm["is_available"] else f"{llm['llm']} (disabled)"
         style = None if llm["is_available"] else "dim"
-        table.add_row(name, f"{llm['outcomes']:.0f}", f"{llm['error']:.3f}", f"{llm['cost']:.4g}", style=style)
+        facts = f"{llm['outcomes']:.0f}", f"{llm['error']:.3f}", f"{llm['cost']:.4g}"
+        table.add_row(name, *facts, *(_typical_latency(pool, llm["llm"]) for _ in seconds), style=style)
     if most is not None and len(llms) > most:
-        table.add_row(f"and {len(llms) - most} more", "", "", "")
+        table.add_row(f"and {len(llms) - most} more")
     return table
+
+
+def _typical_latency(pool: LLMPool, name: str) -> str:
+    """Seconds of a call with an answer of mean length; empty where not known."""
+    if name not in pool.latency:
+        return ""
+    its, lengths = pool.latency[name], pool.token_costs.get(name)
+    tokens = 0.0 if lengths is None else float(lengths.token_sum.sum() / lengths.weight_sum.sum())
+    return f"{its.seconds + its.seconds_per_token * tokens:.3g}"
 
 
 def profile_tables(profile: LLMProfile, router: Router) -> list[Table]:
     """What a router knows of one LLM: its clusters, its relatives, its traffic."""
     state = "" if profile.is_available else ", disabled"
+    seconds = _typical_latency(router.pool, profile.name)
     title = (
         f"{profile.name}{state}\nerror {profile.error:.3f} over {profile.outcomes:.0f} calibration prompts, "
-        f"cost {profile.cost:.4g} {_unit(router.pool)}"
+        f"cost {profile.cost:.4g} {_unit(router.pool)}" + (f", {seconds} seconds a call" if seconds else "")
     )
     return [
         _clusters_table(title, profile.clusters),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from unirouter_torch.cli.llm_costs import declare_latency_weight
 from unirouter_torch.cli.output import Commands
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import DataError
@@ -39,6 +40,7 @@ def add_route(commands: Commands) -> None:
         help="count each cluster error as the bound that it is below with this probability, in [0.5, 1): LLMs of which "
         "little is known are taken for worse ones",
     )
+    declare_latency_weight(parser)
     parser.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
     parser.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -47,12 +49,14 @@ def add_route(commands: Commands) -> None:
 
 def route(options: argparse.Namespace, _: list[str]) -> None:
     """Route prompts with a saved router and print the choices."""
+    from unirouter_torch.modeling.choosing import count_latency
     from unirouter_torch.modeling.router import Router
 
     if options.top is not None:
         at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
+    router.pool = count_latency(router.pool, options.latency_weight)  # once, for the cost weight of the table too
     routes = router.route(prompts, cost_weight=options.cost_weight, caution=options.caution)
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
@@ -86,7 +90,10 @@ def _route_table(prompt: str, route: "Route", router: "Router", options: argpars
     estimated = " (estimated)" if router.pool.cost_is_estimate else ""
     title = prompt if len(prompt) <= 100 else prompt[:97] + "..."
     table = Table(title=f"{title}\n-> {route.llm}", title_justify="left", caption_justify="left")
-    table.caption = f"cost in {router.pool.cost_unit}{estimated}; cost weight {cost_weight:g} per reference cost"
+    seconds = f", with {options.latency_weight:g} for each second" if options.latency_weight else ""
+    table.caption = (
+        f"cost in {router.pool.cost_unit}{estimated}{seconds}; cost weight {cost_weight:g} per reference cost"
+    )
     for name in ("LLM", "estimated error", "cost", "error + weighted cost"):
         table.add_column(name, justify="left" if name == "LLM" else "right")
     weighted = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from unirouter_torch.cli.llm_costs import declare_latency_weight
 from unirouter_torch.cli.output import Commands, print_places
 from unirouter_torch.errors import ConfigError
 
@@ -28,6 +29,7 @@ def add_score(commands: Commands) -> None:
         help="error accepted to save the reference cost of the router (default: that of the target that unirouter tune "
         "--save keeps, else 0.1)",
     )
+    declare_latency_weight(parser)
     parser.add_argument(
         "--all-estimates",
         action="store_true",
@@ -47,6 +49,7 @@ def score(options: argparse.Namespace, _: list[str]) -> None:
     settings = ScoreSettings(
         column=options.column,
         cost_weight=options.cost_weight,
+        latency_weight=options.latency_weight,
         all_estimates=options.all_estimates,
         batch_size=options.batch_size,
     )

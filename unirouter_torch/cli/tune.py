@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from unirouter_torch.cli.llm_costs import declare_latency_weight
 from unirouter_torch.cli.output import Commands
 from unirouter_torch.errors import PoolError
 
@@ -26,6 +27,7 @@ def add_tune(commands: Commands) -> None:
     target.add_argument("--target-saving", type=float, metavar="F", help=saving)
     outcomes = "outcomes on other prompts, as unirouter adopt reads them: what the cost weight gives there"
     parser.add_argument("--outcomes", metavar="DATA", help=outcomes)
+    declare_latency_weight(parser)
     save = "keep the target in the router: it is met where no cost weight is asked for, also when LLMs come and go"
     parser.add_argument("--save", action="store_true", help=save)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -35,11 +37,12 @@ def add_tune(commands: Commands) -> None:
 def tune(options: argparse.Namespace, _: list[str]) -> None:
     """Find a cost weight, say what it gives, and keep the target if asked to."""
     from unirouter_torch.cli.pool import change_router
-    from unirouter_torch.modeling.choosing import tune_on_calibration
+    from unirouter_torch.modeling.choosing import count_latency, tune_on_calibration
     from unirouter_torch.modeling.router import Router
 
     target, router = _target(options), Router.from_pretrained(options.router)
-    found = tune_on_calibration(router.head, router.calibration, router.pool, target)
+    pool = count_latency(router.pool, options.latency_weight)
+    found = tune_on_calibration(router.head, router.calibration, pool, target)
     if not found.is_reached:
         raise PoolError(
             f"target {target.kind} {target.value:g}: out of reach; the nearest is a cost of {found.cost:.4g} "
@@ -53,7 +56,8 @@ def tune(options: argparse.Namespace, _: list[str]) -> None:
         from unirouter_torch.data.load import load_table
         from unirouter_torch.training.held_out import judge_on_table
 
-        facts["held_out"] = judge_on_table(router, load_table(options.outcomes), found.cost_weight)._asdict()
+        table = load_table(options.outcomes)
+        facts["held_out"] = judge_on_table(router, table, found.cost_weight, options.latency_weight)._asdict()
     _print(options, facts, router.pool.cost_unit)
     if options.save:
 

@@ -1,6 +1,6 @@
 """Whether an export does what its router does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,14 @@ from torch import Tensor
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.tokenizer_file import Tokenize
+from unirouter_torch.modeling.choosing import cluster_errors
+from unirouter_torch.modeling.observation import cluster_prompts
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.modeling.token_rows import batches_by_tokens, tokens_per_batch
 from unirouter_torch.progress import progress
-from unirouter_torch.routing.decision import choose_llm
-from unirouter_torch.shapes import ErrorMatrix, LLMIndex, TokenMask
+from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.routing.token_cost import count_tokens
+from unirouter_torch.shapes import LLMIndex, TokenMask
 
 ROUNDING = 1e-4
 """Largest difference of estimates between two programs for the same float32 arithmetic [error]."""
@@ -23,10 +26,10 @@ COST_WEIGHTS = (0.0, DEFAULT_COST_WEIGHT, 1.0)
 """What the prompts are checked at, in turn [1]."""
 
 Run = Callable[
-    [Int[Tensor, "prompt token"], TokenMask, Float[Tensor, " prompt"]],
+    [Int[Tensor, "prompt token"], TokenMask, Float[Tensor, " prompt"], Int[Tensor, " prompt"]],
     tuple[Float[Tensor, "prompt llm"], Int[Tensor, " prompt"]],
 ]
-"""An export as a function from tokens, mask and cost weights to estimated errors and choices."""
+"""An export as a function from tokens, mask, cost weights and numbers of characters to estimated errors and choices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ class Comparison:
         )
 
 
+@torch.inference_mode()
 def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
     """Send the router's calibration prompts through the router and through an export of it.
 
@@ -90,18 +94,21 @@ def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
         tokenize: The tokenizer of the export.
         run: The export.
     """
-    texts = router.calibration.texts
+    texts, features = router.calibration.texts, cluster_errors(router.head, router.pool)
+    cost = router.prompt_cost(router.pool).scaled(1 / router.pool.reference_cost)
     cost_weight = torch.tensor([COST_WEIGHTS[row % len(COST_WEIGHTS)] for row in range(len(texts))])
     difference, added = 0.0, torch.zeros(len(texts))
     lengths = [len(row) for row in router.encoder.tokenize_rows(texts)]
     batches = batches_by_tokens(lengths, tokens_per_batch(torch.device("cpu")))
     for rows in progress(batches, "Comparing with the router"):
         batch = [texts[row] for row in rows]
-        with torch.inference_mode():
-            estimated, choice = run(*tokenize(batch), cost_weight[rows])
-        expected = router.estimate_error(batch)
+        num_characters = torch.tensor([len(text) for text in batch])
+        estimated, choice = run(*tokenize(batch), cost_weight[rows], num_characters)
+        probability = cluster_prompts(router.head, router.encoder, batch)
+        expected = estimate_error(probability, features)
         difference = max(difference, (estimated - expected).abs().max().item())
-        added[rows] = _added_total(expected, choice, router, cost_weight[rows].tolist())
+        total = expected + cost_weight[rows, None] * cost.of_prompts(probability, count_tokens(batch))
+        added[rows] = _above_least(total, choice)
     return Comparison(
         num_prompts=len(texts),
         largest_difference=difference,
@@ -110,13 +117,6 @@ def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
     )
 
 
-def _added_total(
-    expected: ErrorMatrix, choice: LLMIndex, router: Router, cost_weight: Sequence[float]
-) -> Float[Tensor, " prompt"]:
+def _above_least(total: Float[Tensor, "prompt llm"], choice: LLMIndex) -> Float[Tensor, " prompt"]:
     """Estimated error plus weighted cost of the given choices above that of the router's own."""
-    added = torch.zeros(len(choice))
-    cost = router.pool.relative_cost
-    for row, weight in enumerate(cost_weight):
-        total = expected[row] + weight * cost
-        added[row] = total[choice[row]] - total[choose_llm(expected[row : row + 1], cost, weight)]
-    return added
+    return (total.gather(1, choice[:, None]).squeeze(1) - total.amin(1)).float()

@@ -5,12 +5,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from unirouter_torch.config.router import CHARS_PER_TOKEN
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import order_by_cost, smallest_total
 from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMIndex, LLMSubset, TokenMask
 
-INPUTS = ("input_ids", "attention_mask", "cost_weight")
+INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters")
 OUTPUTS = ("estimated_error", "choice")
 
 _WHERE_TRACED = ("stack_trace", "source_fn_stack", "from_node")
@@ -22,11 +23,14 @@ class RoutingGraph(nn.Module):
     Cluster errors and relative costs are constants of the graph: a pool that changes is exported again.
 
     Args:
-        router: On the CPU, with at least one LLM in its pool. Its weights are shared, not copied.
+        router: On the CPU, with at least one LLM in its pool, all of which may be chosen. Its weights are shared, not
+            copied.
     """
 
     cluster_error: ClusterError
-    relative_cost: CostVector
+    typical_cost: CostVector
+    cost_by_cluster: ClusterError
+    cost_by_token: CostVector
     by_cost: LLMSubset
 
     def __init__(self, router: Router) -> None:
@@ -37,14 +41,19 @@ class RoutingGraph(nn.Module):
         # copies: what was calibrated in this process are tensors of inference mode, which cannot be traced
         sums = ClusterSums(pool.sums.error.clone(), pool.sums.weight.clone())
         self.register_buffer("cluster_error", router.head.cluster_error(sums).detach())
-        self.register_buffer("relative_cost", pool.relative_cost.clone())
-        self.register_buffer("by_cost", order_by_cost(self.relative_cost))
+        cost = router.prompt_cost(pool).scaled(1 / pool.reference_cost)
+        self.typical_tokens = cost.typical_tokens
+        self.register_buffer("typical_cost", cost.typical)
+        self.register_buffer("cost_by_cluster", cost.by_cluster.float())
+        self.register_buffer("cost_by_token", cost.by_token.float())
+        self.register_buffer("by_cost", order_by_cost(self.typical_cost))
 
     def forward(
         self,
         input_ids: Int[Tensor, "prompt token"],
         attention_mask: TokenMask,
         cost_weight: Float[Tensor, " prompt"],
+        num_characters: Int[Tensor, " prompt"],
     ) -> tuple[ErrorMatrix, LLMIndex]:
         """Estimated error of every LLM in [0, 1], and the column of the chosen one; equal totals as in the router.
 
@@ -52,9 +61,13 @@ class RoutingGraph(nn.Module):
             input_ids: Tokens.
             attention_mask: 1 for a token of the prompt, 0 for padding.
             cost_weight: Error accepted to save one reference cost, for each prompt [1].
+            num_characters: Length of each prompt, as it was before there were tokens; what it costs is told by that.
         """
-        estimated = estimate_error(self.head(self.encoder(input_ids, attention_mask)), self.cluster_error)
-        return estimated, smallest_total(estimated, self.relative_cost, cost_weight.unsqueeze(-1), self.by_cost)
+        probability, weight = self.head(self.encoder(input_ids, attention_mask)), cost_weight.unsqueeze(-1)
+        estimated = estimate_error(probability, self.cluster_error)
+        beyond = num_characters.unsqueeze(-1) / CHARS_PER_TOKEN - self.typical_tokens
+        of_prompt = probability @ self.cost_by_cluster.T + beyond * self.cost_by_token
+        return estimated, smallest_total(estimated + weight * of_prompt, self.typical_cost, weight, self.by_cost)
 
 
 def trace(router: Router) -> ExportedProgram:
@@ -65,7 +78,8 @@ def trace(router: Router) -> ExportedProgram:
     """
     # a size of 0 or 1 would be taken for a constant
     shape = (2, 8)
-    example = (torch.ones(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64), torch.zeros(2))
+    tokens, lengths = torch.ones(shape, dtype=torch.int64), torch.ones(shape[:1], dtype=torch.int64)
+    example = (tokens, tokens.clone(), torch.zeros(2), lengths)
     graph = RoutingGraph(router).eval()
     with torch.no_grad():
         program = torch.export.export(graph, example, dynamic_shapes=shapes_of(router), strict=False)
@@ -80,4 +94,5 @@ def trace(router: Router) -> ExportedProgram:
 def shapes_of(router: Router) -> dict[str, dict[int, Dim]]:
     """Which axes of the inputs vary, and how far."""
     prompt, token = Dim("prompt"), Dim("token", max=router.encoder.max_length)
-    return {"input_ids": {0: prompt, 1: token}, "attention_mask": {0: prompt, 1: token}, "cost_weight": {0: prompt}}
+    of_tokens, of_prompts = {0: prompt, 1: token}, {0: prompt}
+    return dict(zip(INPUTS, (of_tokens, of_tokens, of_prompts, of_prompts), strict=True))

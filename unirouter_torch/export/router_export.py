@@ -11,6 +11,7 @@ from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compar
 from unirouter_torch.export.graph import RoutingGraph, trace
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
 from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
+from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.storage import atomic_folder, write_json
@@ -30,40 +31,61 @@ class Export:
     Attributes:
         comparison: The export beside its router.
         num_bytes: Size of all files.
+        left_out: Names of disabled LLMs, which the export does not hold.
     """
 
     comparison: Comparison
     num_bytes: int
+    left_out: tuple[str, ...]
 
 
-def export_router(router: Router, export_format: ExportFormat, folder: Path, *, int8: bool = False) -> Export:
+def export_router(
+    router: Router, export_format: ExportFormat, folder: Path, *, int8: bool = False, latency_weight: float = 0.0
+) -> Export:
     """Write a router in another format, after a check that it does the same.
 
     Args:
         router: On the CPU.
-        export_format: ``"onnx"`` and ``"torch"``: the whole router as one graph, with its pool as it is now;
-            ``"sentence-transformers"``: the encoder alone.
+        export_format: ``"onnx"`` and ``"torch"``: the whole router as one graph, with its pool as it is now, without
+            the LLMs that are disabled; ``"sentence-transformers"``: the encoder alone.
         folder: Where to write; an earlier export is replaced.
         int8: Whether the encoder's weights are rounded to 8 bits; ONNX alone.
+        latency_weight: What a second costs [cost unit / second]; the costs that the graph holds then contain it.
 
     Returns:
         How the export compares with the router.
 
     Raises:
         ConfigError: The format is unknown, its packages are missing, or it has no int8.
-        PoolError: The router has no LLM yet.
+        PoolError: The router has no LLM yet, or a latency counts that is not known.
         ArtifactError: The export does something else than the router, or the folder holds something else. Nothing is
             written.
     """
     _refuse_what_cannot_be(router, export_format, int8)
+    left_out = () if export_format == "sentence-transformers" else tuple(sorted(router.pool.disabled))
+    router = _as_exported(router, latency_weight)
     with atomic_folder(folder, "export", FORMAT_VERSION) as target:
         tokenize, run = _write(target, router, export_format, int8=int8)
         comparison = compare(router, tokenize, run)
         comparison.check(ROUNDED if int8 else EXACT)
         if export_format != "sentence-transformers":
-            write_json(target / SETTINGS_FILE, _settings(router, export_format, comparison, int8=int8))
+            about = _settings(router, export_format, comparison, int8=int8)
+            about |= {"left_out": list(left_out), "latency_weight": latency_weight}
+            write_json(target / SETTINGS_FILE, about)
         num_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    return Export(comparison=comparison, num_bytes=num_bytes)
+    return Export(comparison=comparison, num_bytes=num_bytes, left_out=left_out)
+
+
+def _as_exported(router: Router, latency_weight: float) -> Router:
+    """The same router over the LLMs that may be chosen, at costs that count latency."""
+    pool = count_latency(router.pool, latency_weight)
+    return Router(
+        encoder=router.encoder,
+        head=router.head,
+        pool=pool.select([name for name in pool.names if name not in pool.disabled]),
+        calibration=router.calibration,
+        about=router.about,
+    ).eval()
 
 
 def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> None:
@@ -77,12 +99,6 @@ def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> No
         raise PoolError(
             "export: this router has no LLM yet, so there is nothing to choose. Give it your LLMs first, by "
             "`unirouter adopt` or router.calibrate, and export what that saves."
-        )
-    if router.pool.disabled or router.pool.token_costs:
-        name = min([*router.pool.disabled, *router.pool.token_costs])
-        raise PoolError(
-            f"export: {name!r} is disabled or paid by the token, but an export holds LLMs that may all be chosen, each "
-            "at one cost. Export router.pool.select(names) of the others, or change the pool."
         )
 
 
@@ -128,6 +144,8 @@ def _settings(router: Router, export_format: str, comparison: Comparison, *, int
             "input_ids": "int64 [prompt token], at least one token",
             "attention_mask": "int64 [prompt token], 1 for a token of the prompt, 0 for padding",
             "cost_weight": "float32 [prompt], error accepted to save one reference cost; 0 asks for quality alone",
+            "num_characters": "int64 [prompt], length of each prompt in characters, without prefix; decides what it "
+            "costs with LLMs that are paid by the token",
         },
         "outputs": {
             "estimated_error": "float32 [prompt llm], in [0, 1]",
@@ -138,7 +156,7 @@ def _settings(router: Router, export_format: str, comparison: Comparison, *, int
         "lower_case": recipe.lower_case,
         "max_length": router.encoder.max_length,
         "llms": list(pool.names),
-        "cost": pool.cost.tolist(),
+        "cost": router.prompt_cost(pool).typical.tolist(),
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,

@@ -1,5 +1,7 @@
 """From a pool to choices: what its LLMs cost and get wrong, as the rule of choice takes it."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,6 +41,35 @@ def cluster_errors(head: ClusterHead, pool: LLMPool, caution: float | None = Non
     parts = zip(*(torch.split(part, _LLMS_AT_ONCE) for part in sums), strict=True)
     bound = torch.cat([head.cluster_error_quantile(ClusterSums(*part), caution) for part in parts])
     return torch.maximum(error, bound)  # of a very skewed belief the mean lies above the bound
+
+
+def count_latency(pool: LLMPool, latency_weight: float) -> LLMPool:
+    """A pool with the latency of its LLMs in their costs, so that a choice counts both: to choose by, not to save.
+
+    Args:
+        pool: The LLMs with their costs and latencies; what comes back has no latencies any more.
+        latency_weight: What a second costs [cost unit / second], at least 0; 0 gives the pool as it is.
+
+    Raises:
+        PoolError: The latency weight is negative or not finite, or the latency of an LLM that may be chosen is unknown.
+    """
+    if not 0 <= latency_weight < float("inf"):
+        raise PoolError(f"latency_weight: got {latency_weight}, expected a finite number of at least 0.")
+    if latency_weight == 0:
+        return pool
+    unknown = [name for name in pool.names if name not in pool.disabled and name not in pool.latency]
+    if unknown:
+        raise PoolError(
+            f"latency of {unknown[0]!r}: not known, but a latency weight of {latency_weight:g} counts it. Give it by "
+            "`unirouter pool reprice --latency`, disable the LLM, or leave the latency weight out."
+        )
+    cost, token_costs = pool.cost.clone(), dict(pool.token_costs)
+    for name, its in pool.latency.items():
+        cost[pool.find(name)] += latency_weight * its.seconds
+        if name in token_costs:
+            of_token = token_costs[name].price_out + latency_weight * its.seconds_per_token
+            token_costs[name] = replace(token_costs[name], price_out=of_token)
+    return replace(pool, cost=cost, token_costs=token_costs, latency={})
 
 
 def cost_of_prompts(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool) -> PromptCost:

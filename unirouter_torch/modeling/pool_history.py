@@ -17,6 +17,7 @@ from torch import Tensor
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
 from unirouter_torch.routing.token_cost import TokenCost
@@ -183,6 +184,8 @@ def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
 
 
 def _settings_of(pool: LLMPool) -> dict[str, Any]:
+    of_llm = {name: asdict(one) for name, one in pool.latency.items()}
+    latency = {"latency": of_llm} if of_llm else {}  # so the digest of a pool without any stays what it was
     return {
         "names": list(pool.names),
         "disabled": sorted(pool.disabled),
@@ -195,7 +198,7 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,
-    }
+    } | latency
 
 
 def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
@@ -208,6 +211,7 @@ def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
         cost_is_estimate=settings["cost_is_estimate"],
         reference_cost=settings["reference_cost"],
         disabled=frozenset(settings.get("disabled", ())),
+        latency={name: Latency(**its) for name, its in settings.get("latency", {}).items()},
         target=Target(**settings["target"]) if settings.get("target") else None,
         drift={
             entry["llm"]: DriftTest(

@@ -10,7 +10,7 @@ class Route:
     Attributes:
         llm: Name of the chosen LLM.
         estimated_error: Estimated error of every LLM of the pool, in [0, 1].
-        cost: Expected cost of the prompt for every LLM, in the pool's unit.
+        cost: Expected cost of the prompt for every LLM, in the pool's unit; with that of its latency where that counts.
     """
 
     llm: str

@@ -22,6 +22,7 @@ from unirouter_torch.modeling.choosing import (
     choose_available,
     cluster_errors,
     cost_of_prompts,
+    count_latency,
     default_cost_weight,
 )
 from unirouter_torch.modeling.encoder import PromptEncoder
@@ -90,7 +91,12 @@ class Router(nn.Module):
 
     @torch.inference_mode()
     def route(
-        self, prompts: Sequence[str], cost_weight: float | None = None, *, caution: float | None = None
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        caution: float | None = None,
+        latency_weight: float = 0.0,
     ) -> list[Route]:
         """Choose an LLM for each prompt.
 
@@ -100,15 +106,19 @@ class Router(nn.Module):
                 [1]; 0 asks for quality alone. That of the pool's target by default, or 0.1.
             caution: Count each cluster error as the bound that it is below with this probability, in [0.5, 1): an LLM
                 of which little is known is then taken for a worse one. As it is estimated when not given.
+            latency_weight: What a second costs [cost unit / second]; the expected latency of an LLM then adds to its
+                cost. 0 leaves it out.
 
         Returns:
             One route for each prompt, in order. Equal scores go to the cheaper LLM.
 
         Raises:
-            PoolError: ``cost_weight`` is negative or not finite, ``caution`` is out of range, ``prompts`` is one
-                string, or the pool is empty.
+            PoolError: A weight is negative or not finite, ``caution`` is out of range, ``prompts`` is one string, the
+                pool is empty, or a latency counts that is not known.
         """
-        pool = self.pool  # one and the same throughout, even where another thread reloads it
+        pool = count_latency(
+            self.pool, latency_weight
+        )  # one and the same throughout, even where another thread reloads it
         features = cluster_errors(self.head, pool, caution)
         chosen, probability = self._choose(prompts, cost_weight, pool, features)
         estimated = estimate_error(probability, features)
@@ -123,7 +133,9 @@ class Router(nn.Module):
         ]
 
     @torch.inference_mode()
-    def choose(self, prompts: Sequence[str], cost_weight: float | None = None) -> list[str]:
+    def choose(
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float = 0.0
+    ) -> list[str]:
         """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
 
         Memory does not grow with prompts x LLMs.
@@ -131,6 +143,7 @@ class Router(nn.Module):
         Args:
             prompts: Texts to route.
             cost_weight: As in :meth:`route`.
+            latency_weight: As there.
 
         Returns:
             The name for each prompt, in order. Equal scores go to the cheaper LLM.
@@ -138,24 +151,25 @@ class Router(nn.Module):
         Raises:
             PoolError: As in :meth:`route`.
         """
-        pool = self.pool
+        pool = count_latency(self.pool, latency_weight)
         chosen, _ = self._choose(prompts, cost_weight, pool, cluster_errors(self.head, pool))
         return [pool.names[column] for column in chosen.tolist()]
 
     @torch.inference_mode()
     def choose_and_estimate(
-        self, prompts: Sequence[str], cost_weight: float | None = None
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float = 0.0
     ) -> tuple[LLMIndex, ErrorMatrix]:
         """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
 
         Args:
             prompts: Texts to route.
             cost_weight: As in :meth:`route`.
+            latency_weight: As there.
 
         Raises:
             PoolError: As in :meth:`route`.
         """
-        pool = self.pool
+        pool = count_latency(self.pool, latency_weight)
         features = cluster_errors(self.head, pool)
         chosen, probability = self._choose(prompts, cost_weight, pool, features)
         return chosen.cpu(), estimate_error(probability, features).cpu()

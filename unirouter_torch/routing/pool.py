@@ -12,6 +12,7 @@ from torch import Tensor
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.target import Target
 from unirouter_torch.routing.token_cost import PromptCost, TokenCost
 from unirouter_torch.shapes import CostVector
@@ -35,11 +36,12 @@ class LLMPool:
         disabled: Names of LLMs that keep their place and their sums but are not chosen.
         drift: Test for drift of each LLM of which outcomes came in use, by name.
         token_costs: What comes to the cost of those LLMs, by name, that are paid by the token as well.
+        latency: How long a call of each LLM takes of which that is known, by name.
         target: What routing shall give where no cost weight is asked for; it stays when LLMs come and go.
 
     Raises:
         PoolError: A name is empty or stands twice, a cost is negative or not finite, the reference cost is not
-            positive, an LLM that is disabled or has token costs is unknown, or all are disabled.
+            positive, an LLM that is disabled or has token costs or a latency is unknown, or all are disabled.
     """
 
     names: tuple[str, ...]
@@ -51,6 +53,7 @@ class LLMPool:
     disabled: frozenset[str] = frozenset()
     drift: Mapping[str, DriftTest] = field(default_factory=dict)
     token_costs: Mapping[str, TokenCost] = field(default_factory=dict)
+    latency: Mapping[str, Latency] = field(default_factory=dict)
     target: Target | None = None
 
     def __post_init__(self) -> None:
@@ -63,7 +66,7 @@ class LLMPool:
             check_cost(name, cost)
         if not 0 < self.reference_cost < float("inf"):
             raise PoolError(f"pool: reference cost {self.reference_cost}; expected a positive number.")
-        for name in sorted(self.disabled.union(self.token_costs)):
+        for name in sorted(self.disabled.union(self.token_costs, self.latency)):
             self.find(name)
         if self.names and len(self.disabled) == len(self.names):
             raise PoolError(
@@ -169,6 +172,7 @@ class LLMPool:
             disabled=self.disabled.intersection(names),
             drift={name: test for name, test in self.drift.items() if name in names},
             token_costs={name: cost for name, cost in self.token_costs.items() if name in names},
+            latency={name: latency for name, latency in self.latency.items() if name in names},
         )
 
     def without_llm(self, name: str) -> "LLMPool":
@@ -196,6 +200,7 @@ class LLMPool:
             disabled=frozenset(new[other] for other in self.disabled),
             drift={new[other]: test for other, test in self.drift.items()},
             token_costs={new[other]: cost for other, cost in self.token_costs.items()},
+            latency={new[other]: latency for other, latency in self.latency.items()},
         )
 
     def with_outcomes(self, name: str, sums: ClusterSums, drift: DriftTest) -> "LLMPool":
@@ -231,10 +236,7 @@ class LLMPool:
         """
         self.find(name)
         if name not in self.token_costs:
-            raise PoolError(
-                f"pool: the length of the answers of {name!r} is not known, so it has no price by the token. Give one "
-                "cost, or remove it and add it by outcomes with output_tokens."
-            )
+            raise PoolError(_no_lengths(name, "price by the token. Give one cost"))
         its = self.token_costs[name]
         changed = replace(
             its,
@@ -242,6 +244,30 @@ class LLMPool:
             price_out=its.price_out if price_out is None else price_out,
         )
         return replace(self, token_costs={**self.token_costs, name: changed})
+
+    def with_latency(
+        self, name: str, seconds: float | None = None, seconds_per_token: float | None = None
+    ) -> "LLMPool":
+        """This pool with another latency of an LLM; a part that is not given stays, 0 where none was known.
+
+        Args:
+            name: Name of the LLM.
+            seconds: How long a call takes, but for what each token of the answer adds [seconds].
+            seconds_per_token: What each token of the answer adds [seconds / token].
+
+        Raises:
+            PoolError: The pool has no such LLM, the length of its answers is not known and a token adds to it, or a
+                number is negative or not finite.
+        """
+        self.find(name)
+        if seconds_per_token and name not in self.token_costs:
+            raise PoolError(_no_lengths(name, "latency by the token. Give the latency of a call"))
+        its = self.latency.get(name, Latency())
+        changed = Latency(
+            seconds=its.seconds if seconds is None else seconds,
+            seconds_per_token=its.seconds_per_token if seconds_per_token is None else seconds_per_token,
+        )
+        return replace(self, latency={**self.latency, name: changed})
 
     def with_availability(self, name: str, available: bool) -> "LLMPool":
         """This pool with an LLM that may or may not be chosen.
@@ -251,6 +277,13 @@ class LLMPool:
         """
         self.find(name)
         return replace(self, disabled=self.disabled - {name} if available else self.disabled | {name})
+
+
+def _no_lengths(name: str, what: str) -> str:
+    return (
+        f"pool: the length of the answers of {name!r} is not known, so it has no {what}, or remove it and add it by "
+        "outcomes with output_tokens."
+    )
 
 
 def check_cost(name: str, cost: float) -> None:

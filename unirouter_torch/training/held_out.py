@@ -6,6 +6,7 @@ import torch
 
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
+from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.routing.target import choose_by_cost_matrix
 from unirouter_torch.routing.token_cost import count_tokens
@@ -30,13 +31,20 @@ class HeldOut(NamedTuple):
 
 
 @torch.inference_mode()
-def judge_on_table(router: Router, table: RoutingTable, cost_weight: float) -> HeldOut:
+def judge_on_table(router: Router, table: RoutingTable, cost_weight: float, latency_weight: float = 0.0) -> HeldOut:
     """Route the prompts of a table, and look up what came of it.
+
+    Args:
+        router: The router.
+        table: Prompts and outcomes.
+        cost_weight: Error accepted to save one reference cost [1].
+        latency_weight: What a second costs [cost unit / second]; expected costs then contain it.
 
     Raises:
         DataError: The table tells of no LLM that the router may choose.
+        PoolError: A latency counts that is not known.
     """
-    pool = router.pool
+    pool = count_latency(router.pool, latency_weight)
     known = [name for name in table.llm_names if name in pool.names and name not in pool.disabled]
     if not known:
         raise DataError(f"{table.name}: none of its {table.num_llms} LLMs is one that the router may choose.")

@@ -80,6 +80,17 @@ def test_disabled_llm_gets_no_prompt_and_prices_by_the_token_count(
         assert chosen == [route.llm for route in router.route(table["prompt"].to_pylist(), cost_weight=0.3)]
 
 
+def test_latency_counts_where_a_weight_asks_for_it(router: Router, archive: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, latency_weight=50.0)
+    with pytest.raises(PoolError, match="latency of 'small'"):
+        score_archive(router, archive, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+    for name, seconds in (("small", 1.0), ("large", 0.0), ("other", 1.0)):
+        router.pool = router.pool.with_latency(name, seconds)
+    score_archive(router, archive, tmp_path / "out", settings)
+    assert {llm for table in contents(tmp_path / "out").values() for llm in table["llm"].to_pylist()} == {"large"}
+
+
 def test_without_a_cost_weight_the_target_of_the_router_counts(router: Router, archive: str, tmp_path: Path) -> None:
     plain = fingerprint(router)
     router.pool = dataclasses.replace(router.pool, target=Target(kind="quality", value=0.0))

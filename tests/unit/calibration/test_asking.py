@@ -5,6 +5,7 @@ from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,16 +23,27 @@ DOLLARS = (PROMPT_TOKENS * 1000 + ANSWER_TOKENS * 2000) / 1e6
 RETRIED = ["429", "500", "503", "broken_json", "no_choice", "reset"]
 
 
-def lines(plan: CalibrationPlan) -> list[dict[str, object]]:
+def lines(plan: CalibrationPlan) -> list[dict[str, Any]]:
     return [json.loads(line) for line in plan.journal.read_text().splitlines()]
 
 
 def test_answers_are_graded_and_their_tokens_and_dollars_recorded(server: Endpoint, run: Run) -> None:
     found = run([*questions("a", "b"), questions("c")[0]._replace(reference="something else")])
     assert found.scores == {"id a": 1.0, "id b": 1.0, "id c": 0.0}
-    assert {a[2:] for a in found.answers.values()} == {(PROMPT_TOKENS, ANSWER_TOKENS, DOLLARS)}
+    assert {a[2:5] for a in found.answers.values()} == {(PROMPT_TOKENS, ANSWER_TOKENS, DOLLARS)}
+    assert all(answer.seconds and answer.seconds > 0 for answer in found.answers.values())
     assert found.mean_dollars == DOLLARS
     assert server.requests[0]["max_tokens"] == 20 and server.requests[0]["model"] == "m"
+
+
+def test_journal_of_before_calls_were_timed_still_serves(server: Endpoint, run: Run, plan: CalibrationPlan) -> None:
+    run(questions("a"))
+    entries = lines(plan)
+    del entries[-1]["answer"]["seconds"]
+    plan.journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    found = run(questions("a"))
+    assert found.scores == {"id a": 1.0} and found.median_seconds is None
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("behaviour", RETRIED)

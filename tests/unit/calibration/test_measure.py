@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from misbehaving_endpoint import Endpoint, Run, questions
 from scipy.stats import binomtest
 
+from unirouter_torch.calibration.asking import Answer
 from unirouter_torch.calibration.measure import Measurement, in_random_order, is_certain, wilson_interval
 from unirouter_torch.errors import MeasurementError
 
@@ -20,6 +21,13 @@ def test_interval_of_right_or_wrong_errors_is_wilsons(wrong: list[bool]) -> None
 def test_nothing_is_known_without_scores() -> None:
     assert wilson_interval([]) == (0.5, 0.0, 1.0)
     assert Measurement().error == (0.5, 0.0, 1.0) and Measurement().mean_dollars == 0.0
+
+
+def test_latency_is_the_median_of_the_calls_whose_time_is_known() -> None:
+    times = [None, 9.0, 1.0, 2.0]
+    answers = {str(row): Answer("", "stop", 1, 1, 0.0, seconds) for row, seconds in enumerate(times)}
+    assert Measurement(answers=answers).median_seconds == 2.0
+    assert Measurement(answers={"0": answers["0"]}).median_seconds is None
 
 
 def test_certainty_needs_a_narrow_interval() -> None:

@@ -7,6 +7,7 @@ from small_router import small_router
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.check import EXACT, ROUNDED, compare
 from unirouter_torch.export.graph import RoutingGraph
+from unirouter_torch.modeling.calibration import TokenPrices
 from unirouter_torch.modeling.router import Router
 
 
@@ -60,6 +61,26 @@ def test_wrong_choices_are_refused_where_the_estimates_are_right(router: Router,
     assert found.mean_added_total > 0
     with pytest.raises(ArtifactError, match="another LLM chosen"):
         found.check(tolerance)
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "price_in", "price_out"), [("cost_by_token", 0.06, 0.0), ("cost_by_cluster", 0.0, 2.0)]
+)
+def test_choices_by_mean_costs_are_other_ones_where_costs_depend_on_the_prompt(
+    router: Router, forgotten: str, price_in: float, price_out: float
+) -> None:
+    texts = ("clock", *(f"{'otter ' * number}kite" for number in range(40)))
+    probability = torch.eye(3)[torch.arange(len(texts)) % 3]
+    router.calibration = dataclasses.replace(
+        router.calibration, prompt_ids=texts, texts=texts, cluster_probability=probability
+    )
+    lengths = {text: float(place % 3 == 1) for place, text in enumerate(texts)}
+    tokens = TokenPrices(price_in=price_in, price_out=price_out, output_tokens=lengths)
+    router.add_llm("new", dict.fromkeys(texts, 1.0), 0.0, tokens=tokens)
+    graph = RoutingGraph(router)
+    assert compare(router, tokens_of(router), graph).changed_choices == 0
+    getattr(graph, forgotten).zero_()
+    assert compare(router, tokens_of(router), graph).changed_choices > 0
 
 
 def test_another_llm_of_the_same_total_is_no_other_choice(router: Router) -> None:

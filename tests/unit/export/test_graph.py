@@ -16,7 +16,8 @@ COST_WEIGHTS = [0.0, 0.1, 1.0]
 def run(graph, router: Router, prompts: list[str], cost_weight: float) -> tuple[torch.Tensor, list[str]]:
     tokens = router.encoder.tokenize(prompts)
     with torch.inference_mode():
-        estimated, choice = graph(*tokens.values(), torch.full((len(prompts),), cost_weight))
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        estimated, choice = graph(*tokens.values(), torch.full((len(prompts),), cost_weight), lengths)
     return estimated, [router.pool.names[column] for column in choice]
 
 
@@ -47,7 +48,7 @@ def test_prompts_of_one_batch_may_have_different_cost_weights(tmp_path) -> None:
     router = small_router(tmp_path)
     prompts = ["a"] * 3
     tokens = router.encoder.tokenize(prompts)
-    _, choice = RoutingGraph(router)(*tokens.values(), torch.tensor([0.0, 0.1, 100.0]))
+    _, choice = RoutingGraph(router)(*tokens.values(), torch.tensor([0.0, 0.1, 100.0]), torch.ones(3).long())
     expected = [routes(router, ["a"], cost_weight)[0] for cost_weight in (0.0, 0.1, 100.0)]
     assert [router.pool.names[column] for column in choice] == expected
     assert expected[0] != expected[2]

@@ -19,7 +19,7 @@ def test_file_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: s
     run = open_onnx(tmp_path)
     for prompts in (PROMPTS, PROMPTS[1:2], PROMPTS[-1:]):
         tokens = router.encoder.tokenize(prompts)
-        estimated, choice = run(*tokens.values(), torch.full((len(prompts),), 0.1))
+        estimated, choice = run(*tokens.values(), torch.full((len(prompts),), 0.1), torch.full((len(prompts),), 9))
         torch.testing.assert_close(estimated, router.estimate_error(prompts), rtol=0, atol=1e-5)
         assert [router.pool.names[column] for column in choice] == [route.llm for route in router.route(prompts)]
 
@@ -36,7 +36,7 @@ def test_int8_rounds_the_weights_of_the_encoder_alone(tmp_path) -> None:
     assert of_head == [onnx.TensorProto.FLOAT] * 2
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["encoder"]
     tokens = router.encoder.tokenize(PROMPTS)
-    estimated, _ = open_onnx(tmp_path)(*tokens.values(), torch.zeros(len(PROMPTS)))
+    estimated, _ = open_onnx(tmp_path)(*tokens.values(), torch.zeros(len(PROMPTS)), torch.full((len(PROMPTS),), 9))
     difference = (estimated - router.estimate_error(PROMPTS)).abs().max()
     assert 1e-6 < difference < 0.2
 

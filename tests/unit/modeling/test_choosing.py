@@ -1,4 +1,4 @@
-"""Cautious choices."""
+"""Cautious choices, and choices that count latency."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from small_router import PROMPTS, small_router
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling import choosing
-from unirouter_torch.modeling.choosing import cluster_errors, tune_on_calibration
+from unirouter_torch.modeling.calibration import TokenPrices
+from unirouter_torch.modeling.choosing import cluster_errors, count_latency, tune_on_calibration
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
 
@@ -54,3 +55,49 @@ def test_target_of_an_empty_pool_is_refused(tmp_path: Path) -> None:
     target = Target(kind="saving", value=0.5)
     with pytest.raises(PoolError, match="pool: empty"):
         tune_on_calibration(router.head, router.calibration, LLMPool.empty(router.head.num_clusters), target)
+
+
+def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_the_answer(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    lengths = {"p0": 10.0, "p1": 300.0, "p2": 20.0}
+    tokens = TokenPrices(price_in=0.01, price_out=0.002, output_tokens=lengths)
+    router.add_llm("new", dict.fromkeys(PROMPTS, 1.0), 0.3, tokens=tokens)
+    for name, seconds in (("small", 2.0), ("large", 0.5), ("other", 0.0), ("new", 1.0)):
+        router.pool = router.pool.with_latency(name, seconds)
+    router.pool = router.pool.with_latency("new", seconds_per_token=0.05)
+    prompts = [*PROMPTS.values(), "the otter"]
+    with torch.inference_mode():
+        probability = router.head(router.encoder.embed(prompts)).double()
+    answers = router.pool.token_costs["new"].output_tokens(float(router.head.shrinkage.detach())).double()
+    plain, counted = router.route(prompts, 0.2), router.route(prompts, 0.2, latency_weight=0.4)
+    for row, (before, after) in enumerate(zip(plain, counted, strict=True)):
+        tokens_of_answer = float(probability[row] @ answers)
+        seconds = {"small": 2.0, "large": 0.5, "other": 0.0, "new": 1.0 + 0.05 * tokens_of_answer}
+        assert after.cost == pytest.approx(
+            {name: before.cost[name] + 0.4 * seconds[name] for name in seconds}, rel=1e-5
+        )
+        total = {name: after.estimated_error[name] + 0.2 * after.cost[name] / 2.0 for name in seconds}
+        assert total[after.llm] == pytest.approx(min(total.values()), abs=1e-5)
+    assert [route.llm for route in counted] == router.choose(prompts, 0.2, latency_weight=0.4)
+    assert {route.llm for route in router.route(prompts, 5.0, latency_weight=100.0)} == {"other"}
+
+
+def test_without_a_latency_weight_the_pool_is_as_it_was(tmp_path: Path) -> None:
+    pool = small_router(tmp_path).pool.with_latency("small", 3.0)
+    assert count_latency(pool, 0.0) is pool
+
+
+def test_latency_that_counts_must_be_known_of_all_that_may_be_chosen(tmp_path: Path) -> None:
+    pool = small_router(tmp_path).pool.with_latency("small", 3.0).with_latency("other", 1.0)
+    with pytest.raises(PoolError, match=r"latency of 'large': not known.*reprice --latency"):
+        count_latency(pool, 0.1)
+    counted = count_latency(pool.with_availability("large", False), 0.1)
+    assert counted.cost.tolist() == pytest.approx([0.1 + 0.3, 2.0, 0.5 + 0.1])
+    with pytest.raises(PoolError, match="not known"):
+        count_latency(counted, 0.1)
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_latency_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -> None:
+    with pytest.raises(PoolError, match="latency_weight"):
+        count_latency(small_router(tmp_path).pool, weight)

@@ -126,6 +126,13 @@ class PoolMachine(RuleBasedStateMachine):
 
         self._change_pool(writer, lambda pool: pool.with_token_prices(name, price_out=price_out), change)
 
+    @rule(writer=WRITERS, name=NAMES, seconds=COSTS)
+    def time(self, writer: int, name: str, seconds: float) -> None:
+        def change(llms: list[LLM]) -> list[LLM] | None:
+            return [_with(llm, name, seconds=seconds) for llm in llms] if name in _names(llms) else None
+
+        self._change_pool(writer, lambda pool: pool.with_latency(name, seconds), change)
+
     @rule(writer=WRITERS, name=NAMES, enabled=st.booleans())
     def set_available(self, writer: int, name: str, enabled: bool) -> None:
         def change(llms: list[LLM]) -> list[LLM] | None:
@@ -186,6 +193,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert pool.cost.tolist() == [llm["cost"] for llm in llms]
         assert pool.disabled == {llm["name"] for llm in llms if not llm["enabled"]}
         assert set(pool.drift) == {llm["name"] for llm in llms if llm["observed"]}
+        seconds = {name: one.seconds for name, one in pool.latency.items()}
+        assert seconds == {llm["name"]: llm["seconds"] for llm in llms if llm["seconds"] is not None}
         prices = {name: (one.price_in, one.price_out) for name, one in pool.token_costs.items()}
         assert prices == {llm["name"]: llm["prices"] for llm in llms if llm["prices"]}
         for row, llm in enumerate(llms):
@@ -254,7 +263,7 @@ def _llm(name: str, cost: float, scores: dict[str, float], lengths: bool) -> LLM
     outcomes = tuple((prompt_id, 1 - score, 1.0) for prompt_id, score in scores.items())
     prices = (0.01, 0.1) if lengths else None
     known = {"calibration": outcomes, "outcomes": outcomes, "observed": ()}
-    return {"name": name, "cost": cost, "enabled": True, "prices": prices} | known
+    return {"name": name, "cost": cost, "enabled": True, "prices": prices, "seconds": None} | known
 
 
 def _observed(llm: LLM, outcomes: list[tuple[str, float]], half_life: float) -> LLM:

@@ -14,7 +14,9 @@ from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch.errors import ArtifactError, PoolConflictError, PoolError
 from unirouter_torch.modeling.calibration import TokenPrices
+from unirouter_torch.modeling.pool_history import _settings_of
 from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.storage import read_json, read_tensors, write_json, write_tensors
 
@@ -309,3 +311,13 @@ def test_token_costs_survive_a_round_trip_and_route_alike(router: Router, folder
 def test_lengths_that_make_no_sense_are_refused(router: Router, lengths: dict[str, float]) -> None:
     with pytest.raises(PoolError, match="output tokens"):
         router.add_llm("new", {"p0": 1.0}, 0.0, tokens=TokenPrices(price_in=1.0, price_out=1.0, output_tokens=lengths))
+
+
+def test_latency_is_kept_and_a_pool_without_any_is_saved_as_before_there_was_one(router: Router, folder: Path) -> None:
+    assert "latency" not in _settings_of(router.pool)
+    router.pool = router.pool.with_latency("large", 1.5)
+    router.save_pool("time large")
+    loaded = Router.from_pretrained(folder)
+    assert loaded.pool.latency == {"large": Latency(seconds=1.5)}
+    loaded.undo_pool()
+    assert loaded.pool.latency == {}

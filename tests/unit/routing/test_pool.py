@@ -3,7 +3,9 @@ import torch
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.token_cost import TokenCost
 
 
 def make_pool(names=("small", "large"), cost=(1.0, 4.0), reference_cost: float = 4.0) -> LLMPool:
@@ -97,3 +99,15 @@ def test_unknown_name_of_a_large_pool_is_answered_by_the_names_most_like_it() ->
         pool = pool.with_llm(f"llm-{number}", 1.0, ClusterSums(torch.zeros(1, 1), torch.ones(1, 1)))
     with pytest.raises(PoolError, match=r"it holds llm-17, .* and 25 more\.$"):
         pool.find("llm-17b")
+
+
+def test_latency_goes_with_its_llm_and_a_part_that_is_not_given_stays() -> None:
+    answers = TokenCost(price_in=0.0, price_out=0.0, token_sum=torch.ones(2), weight_sum=torch.ones(2))
+    pool = make_pool().with_llm("new", 1.0, row(1.0), answers).with_latency("new", seconds_per_token=0.01)
+    pool = pool.with_latency("new", 2.0).with_latency("small", 1.0).with_name("new", "newer")
+    assert pool.latency == {"newer": Latency(seconds=2.0, seconds_per_token=0.01), "small": Latency(seconds=1.0)}
+    assert set(pool.without_llm("small").latency) == {"newer"}
+    with pytest.raises(PoolError, match="'large' is not known, so it has no latency by the token"):
+        pool.with_latency("large", seconds_per_token=0.1)
+    with pytest.raises(PoolError, match="no LLM named 'nobody'"):
+        pool.with_latency("nobody", 1.0)
