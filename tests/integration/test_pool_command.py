@@ -213,6 +213,18 @@ def test_feedback_is_added_by_one_command_as_in_python(
     assert main(["pool", "observe", "large", "--router", str(folder), "--outcomes", str(log)]) == 2
 
 
+def test_feedback_is_read_from_logs_of_others(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand = Router.from_pretrained(folder)
+    by_hand.observe("large", outcome_files.TEXTS, [1.0, 0.0, 0.5])
+    log = outcome_files.write_inspect_archive(tmp_path / "a.eval", outcome_files.inspect_log(["C", "I", "P"]))
+    run("observe", "large", "--router", folder, "--outcomes", log, "--metric", "match")
+    assert "no drift after 3 outcomes" in capsys.readouterr().out
+    assert Router.from_pretrained(folder).route(["a kite"]) == by_hand.route(["a kite"])
+    batch = outcome_files.write_lines(tmp_path / "b.jsonl", [outcome_files.batch_line("p0", "x")])
+    assert main(["pool", "observe", "large", "--router", str(folder), "--outcomes", str(batch)]) == 2
+    assert "custom_id alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("said", "rate"), [("0.2", 0.2), ("estimate", None)])
 def test_wrong_labels_are_corrected_by_the_command(folder: Path, scores: Path, said: str, rate: float | None) -> None:
     by_hand = Router.from_pretrained(folder)

@@ -48,8 +48,9 @@ def add_pool(commands: Commands) -> None:
     declare_costs(action)
     action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
     action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
-    action.add_argument("--outcomes", required=True, metavar="FILE", help="log with prompt and score, oldest row first")
-    action.add_argument("--llm", dest="llm_in_file", metavar="NAME", help="its name in a log of several LLMs")
+    outcomes = "file with the text of prompts and the score of its answers, the oldest first"
+    action.add_argument("--outcomes", required=True, metavar="FILE", help=outcomes)
+    _declare_form(action, "auto, log, lm_eval, inspect or helm")
     action.add_argument("--half-life", type=float, default=math.inf, metavar="N", help=HALF_LIFE_HELP)
     _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
     action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
@@ -84,14 +85,17 @@ def _flip_rate(text: str) -> float | None:
 
 def _declare_outcomes(action: argparse.ArgumentParser) -> None:
     action.add_argument("--scores", required=True, metavar="FILE", help="its outcomes on calibration prompts")
-    formats = "auto, log, lm_eval, inspect, helm or openai_batch"
+    _declare_form(action, "auto, log, lm_eval, inspect, helm or openai_batch")
+    graders = "exact, number, choice, pattern or json"
+    action.add_argument("--grader", metavar="NAME", help=f"grades the answers of openai_batch: {graders}")
+    action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
+
+
+def _declare_form(action: argparse.ArgumentParser, formats: str) -> None:
     action.add_argument("--format", default="auto", metavar="F", help=f"form of the file: {formats} (default: auto)")
     action.add_argument(
         "--llm", dest="llm_in_file", metavar="NAME", help="its name in a file that tells of several LLMs"
     )
-    graders = "exact, number, choice, pattern or json"
-    action.add_argument("--grader", metavar="NAME", help=f"grades the answers of openai_batch: {graders}")
-    action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
     action.add_argument("--metric", metavar="M", help="which metric of the file is the score, where it has several")
 
 
@@ -149,7 +153,7 @@ def observe(options: argparse.Namespace, _: list[str]) -> None:
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
     path, router = Path(options.outcomes), _load(options)
-    feedback = read_feedback(path, llm=options.llm_in_file)
+    feedback = read_feedback(path, format=options.format, llm=options.llm_in_file, metric=options.metric)
     what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
 
     def add_feedback() -> None:

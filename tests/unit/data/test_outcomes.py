@@ -1,3 +1,4 @@
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from unirouter_torch.data.outcomes import Grading, OutcomeRow
 from unirouter_torch.data.outcomes.match import match_outcomes, normalise
-from unirouter_torch.data.outcomes.read import FORMATS, OutcomesFormat, detect_format, read_outcomes
+from unirouter_torch.data.outcomes.read import FORMATS, OutcomesFormat, detect_format, read_feedback, read_outcomes
 from unirouter_torch.errors import DataError
 
 GRADING = Grading(grader=made.grade, references=made.REFERENCES)
@@ -45,6 +46,32 @@ def test_every_form_gives_the_same_scores_and_tokens(format: OutcomesFormat, tmp
         assert found.output_tokens == TOKENS["output_tokens"]
     assert (found.report.num_by_id + found.report.num_by_text, found.report.num_other) == (3, 0)
     assert found.report.missing == ("left",)
+
+
+@pytest.mark.parametrize("format", FORMATS[1:-1])
+def test_every_form_with_texts_gives_the_same_feedback(format: OutcomesFormat, tmp_path: Path) -> None:
+    found = read_feedback(write(format, tmp_path))
+    assert found.scores == list(made.SCORES.values())
+    for prompt, text in zip(found.prompts, made.TEXTS, strict=True):
+        assert prompt == (text if format != "lm_eval" else f"Q: an example\nA: x\n\nQ: {text}\nA:")
+
+
+def test_feedback_leaves_ungraded_answers_out(tmp_path: Path) -> None:
+    path = made.write_json(tmp_path / "log.json", made.inspect_log(["C", "not a score", "I"]))
+    found = read_feedback(path, metric="match")
+    assert (found.prompts, found.scores) == ([made.TEXTS[0], made.TEXTS[2]], [1.0, 0.0])
+
+
+def test_feedback_from_a_batch_is_refused_as_it_has_no_texts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="custom_id alone"):
+        read_feedback(write("openai_batch", tmp_path))
+
+
+def test_feedback_of_a_chat_goes_by_its_last_question(tmp_path: Path) -> None:
+    chat = json.dumps([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add 17 and 25."}])
+    sample = made.lm_eval_sample(0, "x", 1.0, arguments={"gen_args_0": {"arg_0": chat}})
+    path = made.write_lines(tmp_path / "samples_chat.jsonl", [sample])
+    assert read_feedback(path).prompts == ["Add 17 and 25."]
 
 
 def read(path: Path, **options: Any) -> dict[str, float]:

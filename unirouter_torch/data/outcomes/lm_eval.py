@@ -1,5 +1,6 @@
 """Sample logs of lm-evaluation-harness, as ``--log_samples`` writes them."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,16 +80,13 @@ def _first_argument(arguments: Any) -> Any:
 
 
 def _sent(prompt: Any) -> Iterator[str]:
-    """A prompt, and if it is a chat in JSON, its last message of the user."""
+    """A prompt; if it is a chat in JSON, its last message of the user before that."""
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):
         return
-    yield prompt
     if prompt.lstrip().startswith("[{"):
-        try:
-            messages = json.loads(prompt)
-        except json.JSONDecodeError:
-            return
-        said = [message.get("content") for message in messages if message.get("role") == "user"]
-        yield from (text for text in said[-1:] if isinstance(text, str))
+        with contextlib.suppress(json.JSONDecodeError):
+            said = [message.get("content") for message in json.loads(prompt) if message.get("role") == "user"]
+            yield from (text for text in said[-1:] if isinstance(text, str))
+    yield prompt

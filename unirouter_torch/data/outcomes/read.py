@@ -54,11 +54,15 @@ def read_outcomes(
     """
     place = Path(path)
     kind = detect_format(place) if format == "auto" else format
-    try:
-        rows = _READERS[kind](place, Pick(llm=llm, metric=metric, grading=grading))
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise DataError(f"{place}: not of the form {kind!r} ({error}). Name the form of the file.") from error
+    rows = _read_rows(place, kind, Pick(llm=llm, metric=metric, grading=grading))
     return match_outcomes(rows, calibration, str(place))
+
+
+def _read_rows(path: Path, kind: OutcomesFormat, pick: Pick) -> list[OutcomeRow]:
+    try:
+        return _READERS[kind](path, pick)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not of the form {kind!r} ({error}). Name the form of the file.") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +73,27 @@ class UsedPrompts:
     scores: list[float]
 
 
-def read_feedback(path: Path, *, llm: str | None = None) -> UsedPrompts:
-    """Read outcomes of one LLM on prompts of any kind, from a log in our form, oldest row first.
+def read_feedback(
+    path: Path, *, format: OutcomesFormat = "auto", llm: str | None = None, metric: str | None = None
+) -> UsedPrompts:
+    """Read outcomes of one LLM on prompts of any kind, in the order of the file; those without a score are left out.
 
     Args:
-        path: A log with ``prompt`` and ``score``.
-        llm: Name of the LLM in the file; needed where it tells of several.
+        path: A file or folder in one of :data:`FORMATS` that has the text of the prompts: any but ``openai_batch``.
+        format: As in :func:`read_outcomes`; likewise the others.
+        llm: As there.
+        metric: As there.
 
     Raises:
-        DataError: The file cannot be read, or a row has no prompt.
+        DataError: The file cannot be read, something has to be chosen, or a graded row has no prompt.
     """
-    rows = read_own_log(path, Pick(llm=llm))
+    kind = detect_format(path) if format == "auto" else format
+    if kind == "openai_batch":
+        raise DataError(
+            f"{path}: the output of a batch names its prompts by custom_id alone, but feedback goes by text. Write a "
+            "log with prompt and score."
+        )
+    rows = [row for row in _read_rows(path, kind, Pick(llm=llm, metric=metric)) if row.score is not None]
     for row in rows:
         if not row.texts:
             raise DataError(f"{row.place}: no 'prompt', expected its text. Feedback goes by text, not by prompt id.")
