@@ -86,7 +86,7 @@ def _flip_rate(text: str) -> float | None:
 def _declare_outcomes(action: argparse.ArgumentParser) -> None:
     action.add_argument("--scores", required=True, metavar="FILE", help="its outcomes on calibration prompts")
     _declare_form(action, "auto, log, lm_eval, inspect, helm or openai_batch")
-    graders = "exact, number, choice, pattern or json"
+    graders = "exact, number, choice, regex or json"
     action.add_argument("--grader", metavar="NAME", help=f"grades the answers of openai_batch: {graders}")
     action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
 
@@ -116,8 +116,8 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     )
     for line in found.report.lines():
         _say(line)
-    lengths = found.output_tokens if goes_by_token(options) else None
-    tokens = None if lengths is None else token_prices(options.price_in, options.price_out, lengths)
+    by_length = goes_by_token(options)
+    tokens = token_prices(options.price_in, options.price_out, found.output_tokens) if by_length else None
     what = f"add {options.llm} at {told_costs(options)} by {len(found.scores)} outcomes"
 
     def add_to_pool() -> None:
