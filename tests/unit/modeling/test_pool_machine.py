@@ -35,7 +35,7 @@ LLM = dict[str, Any]
 """What is true of an LLM; ``outcomes`` are prompt id, error and what is left of its weight, in any order."""
 
 # a failing run is not made shorter: that takes minutes
-SETTINGS = settings(max_examples=8, stateful_step_count=12, phases=[Phase.generate])
+SETTINGS = settings(max_examples=8, stateful_step_count=16, phases=[Phase.generate])
 
 
 class PoolMachine(RuleBasedStateMachine):
