@@ -77,12 +77,13 @@ class TrainableEncoder(nn.Module):
         filled = [position for position, row in enumerate(rows) if len(self.inputs[row]) > 0]
         lengths = [len(self.inputs[rows[position]]) for position in filled]
         batches = batches_by_tokens(lengths, tokens_per_batch(device))
+        num_passes = self.agree_on_passes(max(1, len(batches)))  # before any pass, where workers wait for one another
         for batch in batches:
             positions = [filled[number] for number in batch]
             part = self._pass([self.inputs[rows[position]] for position in positions], device)
             embedding = embedding.index_copy(0, torch.tensor(positions, device=device), part)
         # every weight has a gradient even where no prompt passes, which workers wait for from one another
-        for _ in range(len(batches), self.agree_on_passes(max(1, len(batches)))):
+        for _ in range(len(batches), num_passes):
             blank = self.inputs[0].new_full((1, *self.inputs[0].shape[1:]), self.encoder.filler)
             embedding = embedding + 0 * self._pass([blank], device)
         return embedding
