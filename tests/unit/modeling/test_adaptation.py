@@ -56,6 +56,17 @@ def some_steps(module: TrainableEncoder, num_steps: int = 3) -> list[float]:
 
 
 @pytest.mark.parametrize(("kind", "mode"), WAYS)
+def test_units_are_all_layers_and_then_what_is_trained(
+    kind: str, mode: str, encoders: dict[str, PromptEncoder], tmp_path: Path
+) -> None:
+    module = trainable(encoders[kind], tmp_path, mode)
+    *layers, last = module.units()
+    assert last is module.trained
+    assert len(layers) == module.encoder.network.config.num_hidden_layers == 2
+    assert all(any("attn" in name or "attention" in name for name, _ in layer.named_modules()) for layer in layers)
+
+
+@pytest.mark.parametrize(("kind", "mode"), WAYS)
 def test_every_kind_starts_as_the_frozen_encoder_learns_and_embeds_as_it_learned(
     kind: str, mode: str, encoders: dict[str, PromptEncoder], tmp_path: Path
 ) -> None:
