@@ -37,6 +37,9 @@ class HeadConfig:
     """Inverse squared width of a cluster at the K-means warm start [1 / squared distance], positive."""
     initial_shrinkage: float = 5.0
     """Shrinkage of cluster errors before training [prompts], positive; training learns it."""
+    far_clusters: bool = False
+    """Whether each cluster gets a twin for prompts unlike all training prompts: for traffic that will bring other kinds
+    of prompts than those at hand. Scoring then has twice the clusters."""
     start_from: str | None = None
     """A trained router that training starts from, a folder or ``unirouter-minilm``: its clusters, difficulty and
     shrinkage, and its encoder where it brings one. K-means when not given."""

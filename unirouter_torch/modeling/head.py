@@ -10,24 +10,39 @@ from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error, ex
 from unirouter_torch.routing.intervals import cluster_error_quantile
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding
 
+FAR_SHARE = 0.01
+"""Share of the training prompts that are less familiar than a prompt that counts as half far."""
+FAR_WIDTH = 0.5
+"""Width of the passage from near to far [standard deviations of the training prompts' familiarity]."""
+
 
 class ClusterHead(nn.Module):
     """Cluster probabilities ``p(x) = softmax(A x + b)``, and the difficulty and shrinkage that go with these clusters.
 
     No parameter belongs to an LLM, so the head serves LLMs that it has never met.
 
+    With :meth:`split_far` each cluster has a twin of the same difficulty, and the twins take the prompts that are
+    unlike the training prompts: near and far clusters come with ``(1 - a) p(x)`` and ``a p(x)``, where ``a(x)`` rises
+    from 0 to 1 as the familiarity ``logsumexp(A x + b)`` falls. What calibration prompts of a known kind say of a
+    cluster is so not taken for what an LLM does on prompts of an unknown one.
+
     Args:
         dim: Length of an embedding.
         num_clusters: Number of clusters.
 
-    Source: the learned map of UniRoute (arXiv:2502.08773); learned difficulty and shrinkage are this project's.
+    Source: the learned map of UniRoute (arXiv:2502.08773); the familiarity is the energy score of Liu et al.
+    (arXiv:2010.03759) with the opposite sign; learned difficulty, shrinkage and twins are this project's.
     """
+
+    far: Float[Tensor, "2"] | None
+    """Familiarity at which a prompt counts as half far, and the width of the passage; None without far clusters."""
 
     def __init__(self, dim: int, num_clusters: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, num_clusters)
         self.difficulty = nn.Parameter(torch.zeros(num_clusters))
         self.log_shrinkage = nn.Parameter(torch.zeros(()))
+        self.register_buffer("far", None)
 
     @classmethod
     def from_centroids(
@@ -54,23 +69,43 @@ class ClusterHead(nn.Module):
 
     @property
     def num_clusters(self) -> int:
-        """Number of clusters."""
-        return self.linear.out_features
+        """Number of clusters, far ones included."""
+        return self.linear.out_features * (1 if self.far is None else 2)
 
     @property
     def shrinkage(self) -> Float[Tensor, ""]:
         """Strength with which a cluster error is pulled to the one expected at the LLM's ability [prompts]."""
         return self.log_shrinkage.exp()
 
+    @torch.no_grad()
+    def split_far(self, embedding: Embedding) -> None:
+        """Give each cluster a twin for prompts unlike these.
+
+        Args:
+            embedding: Training prompts, at least 2.
+        """
+        familiarity = self.linear(embedding).logsumexp(-1).sort().values
+        middle = familiarity[int(FAR_SHARE * len(familiarity))]
+        self.far = torch.stack([middle, (FAR_WIDTH * familiarity.std()).clamp(min=1e-6)])
+
     def forward(self, embedding: Embedding) -> ClusterProbability:
-        """Cluster probabilities of prompts."""
-        probability: ClusterProbability = self.linear(embedding).softmax(-1)
-        return probability
+        """Cluster probabilities of prompts, the far clusters after the near ones."""
+        logit = self.linear(embedding)
+        probability: ClusterProbability = logit.softmax(-1)
+        if self.far is None:
+            return probability
+        middle, width = self.far
+        is_far = torch.sigmoid((middle - logit.logsumexp(-1, keepdim=True)) / width)
+        return torch.cat([(1 - is_far) * probability, is_far * probability], -1)
 
     def cluster_error(self, sums: ClusterSums) -> ClusterError:
         """Cluster errors of LLMs, shrunk to those that the difficulty of the clusters lets expect."""
-        return cluster_error(sums, self.shrinkage, expected_cluster_error(sums, self.difficulty))
+        return cluster_error(sums, self.shrinkage, self._expected(sums))
 
     def cluster_error_quantile(self, sums: ClusterSums, level: float) -> ClusterError:
         """Quantile of the belief about each cluster error at a level in (0, 1)."""
-        return cluster_error_quantile(sums, self.shrinkage, expected_cluster_error(sums, self.difficulty), level)
+        return cluster_error_quantile(sums, self.shrinkage, self._expected(sums), level)
+
+    def _expected(self, sums: ClusterSums) -> ClusterError:
+        difficulty = self.difficulty if self.far is None else self.difficulty.repeat(2)
+        return expected_cluster_error(sums, difficulty)

@@ -180,6 +180,7 @@ def read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
     state = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
     num_clusters, dim = state["linear.weight"].shape
     head = ClusterHead(dim, num_clusters)
+    head.far = state.get("far")
     head.load_state_dict(state)
     return head
 

@@ -88,6 +88,8 @@ def train_head(
         num_sanity_val_steps=0 if config.head.start_from is None else -1,
     )
     head.cpu().eval()
+    if config.head.far_clusters:
+        head.split_far(torch.cat([table.embedding for table in tables]))
     return keep_best.step
 
 

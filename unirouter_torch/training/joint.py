@@ -64,13 +64,17 @@ def train_jointly(
     with workers.first_then_others():
         show_progress = log_folder is not None and workers.is_first
         trainable = prepare(encoder, tables.texts, config.encoder_training, show_progress=show_progress)
-    module = JointModule(trainable, copy.deepcopy(head).train(), tables, config)
+    head = copy.deepcopy(head).train()
+    head.far = None
+    module = JointModule(trainable, head, tables, config)
     step = fit_module(module, tables.num_calibration, tables.seed, log_folder)
+    if config.head.far_clusters:
+        head.split_far(module.embed_training_prompts())
     if config.trainer.strategy == "fsdp":
         trainable = prepare(encoder, [], config.encoder_training)
         gather_weights(module.encoder, trainable)
     tuned = trainable.finish().to(module.device)
-    return TunedEncoder(tuned, module.head.cpu().eval(), step, module.losses)
+    return TunedEncoder(tuned, head.cpu().eval(), step, module.losses)
 
 
 def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder: Path | None) -> int:

@@ -147,6 +147,11 @@ class JointModule(LightningModule):
         assert gradient_clip_val is not None
         clip_gradients([p for group in optimizer.param_groups for p in group["params"]], gradient_clip_val)
 
+    def embed_training_prompts(self) -> Embedding:
+        """Embeddings of training prompts of all tables, evenly spread and about 1,000 of each at most."""
+        rows = [self.get_buffer(f"train_rows_{table}") for table in range(len(self.banks))]
+        return torch.cat([self._embed(part[:: -(-len(part) // 1000)]) for part in rows])
+
     def _bank(self, table: int) -> MemoryBank:
         bank = self.banks[table]
         assert isinstance(bank, MemoryBank)

@@ -40,6 +40,7 @@ def read_starting_router(config: TrainConfig) -> StartingRouter | None:
     folder = find_router(name)
     check_folder(folder, "router", FORMAT_VERSION)
     head = read_head(read_tensors(folder / "router.safetensors"))
+    head.far = None  # it is told from the prompts of this training
     if head.num_clusters != config.head.num_clusters:
         raise ConfigError(
             f"head.num_clusters: got {config.head.num_clusters}, but the router of head.start_from, {name}, has "

@@ -15,10 +15,11 @@ MORE = [*PROMPTS.values(), "red", "the harbour clock sings of a red otter and of
 
 @pytest.fixture
 def router(tmp_path: Path) -> Router:
-    """A pool with a disabled LLM and one that is paid by the token alone, so dear that prompts part by their length."""
+    """Far clusters; a disabled LLM, and one paid by the token alone, so dear that prompts part by their length."""
     router = small_router(tmp_path)
     with torch.no_grad():
         router.head.linear.weight.mul_(8)
+    router.head.split_far(router.encoder.embed(list(PROMPTS.values())))
     router.calibrate(PROMPTS, SCORES, COST)
     lengths = {"p0": 1.0, "p1": 2.0, "p2": 40.0, "p3": 20.0, "p4": 90.0}
     for name, price_in, price_out in (("metered", 0.1, 0.002), ("by answer", 0.0, 0.02)):

@@ -18,7 +18,7 @@ from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
 from unirouter_torch.modeling.layers import LastLayers
 from unirouter_torch.routing.method import Outcomes
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
-from unirouter_torch.training.joint import _validation_draws, fit_module
+from unirouter_torch.training.joint import _validation_draws, fit_module, train_jointly
 from unirouter_torch.training.joint_module import JointModule, joint_optimizer, share_out
 from unirouter_torch.training.joint_tables import JointPart, JointTables
 from unirouter_torch.training.objective import EpisodeOutcomes
@@ -367,3 +367,19 @@ def test_all_tables_decide_where_none_is_served(workshop: Workshop) -> None:
             module.validation_step(draw, number)
     assert torch.equal(module._validation_embeddings[1], module.encoder(rows).detach())
     assert abs(logged[0] - logged[3]) > 0.01
+
+
+def test_far_clusters_are_told_from_the_trained_embeddings(workshop: Workshop, tmp_path: Path) -> None:
+    config = recipe(max_steps=2)
+    config = replace(
+        config, head=replace(config.head, far_clusters=True), data=replace(config.data, cache_dir=str(tmp_path))
+    )
+    head = workshop.module(config).head
+    head.split_far(workshop.outcomes.of_prompts(TRAIN).embedding)
+    tuned = train_jointly(config, workshop.encoder, head, workshop.tables(), log_folder=None)
+    assert tuned.step > 0
+    assert tuned.head.num_clusters == 8
+    found = copy.deepcopy(tuned.head)
+    found.split_far(tuned.encoder.embed([workshop.texts[row] for row in TRAIN.tolist()]))
+    torch.testing.assert_close(tuned.head.far, found.far)
+    assert not torch.allclose(tuned.head.far, head.far)

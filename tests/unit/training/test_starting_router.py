@@ -97,6 +97,27 @@ def test_steps_lead_away_from_the_router(encoder: PromptEncoder, tmp_path: Path)
     assert method.head.log_shrinkage.item() != 1.5
 
 
+def test_far_clusters_are_told_from_the_prompts_of_each_training(encoder: PromptEncoder, tmp_path: Path) -> None:
+    kmeans = TrainConfig(head=HeadConfig(num_clusters=3, far_clusters=True), trainer=TrainerConfig(max_steps=2))
+    first = EndToEnd(kmeans, None)
+    first.fit(outcomes(0), tuning())
+    assert first.describe()["num_clusters"] == 6
+    nothing = CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, 6))
+    router = Router(encoder=encoder, head=first.head, pool=LLMPool.empty(6), calibration=nothing, about={})
+    router.save_pretrained(tmp_path / "router", with_encoder=False)
+    loaded = Router.from_pretrained(tmp_path / "router").head
+    assert torch.equal(loaded(outcomes(1).embedding), first.head(outcomes(1).embedding))
+
+    start = read_starting_router(starting(str(tmp_path / "router")))
+    assert start is not None
+    assert start.head.num_clusters == 3
+    again = EndToEnd(replace(kmeans, head=replace(kmeans.head, start_from=str(tmp_path / "router"))), None)
+    train = outcomes(0)
+    again.fit(train._replace(embedding=train.embedding + 1), tuning())
+    assert again.head.num_clusters == 6
+    assert not torch.equal(again.head.far, first.head.far)
+
+
 def test_encoder_of_the_router_comes_before_that_of_the_config(
     encoder: PromptEncoder, tuned: PromptEncoder, tmp_path: Path
 ) -> None:
