@@ -180,7 +180,14 @@ def _what_happened(codes: Sequence[int], outcomes: Sequence[Any], *, asked_to_en
                 f"worker {rank} of {len(codes)} was ended by {signal.Signals(-code).name}, perhaps for want of memory; "
                 "the others were stopped. Run the same command again: it goes on from the last checkpoint."
             )
-    return next(outcome for outcome in outcomes if isinstance(outcome, Exception))
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            return outcome
+    rank = next(rank for rank, code in enumerate(codes) if code > 0)
+    return UniRouterError(
+        f"worker {rank} of {len(codes)} ended with exit code {codes[rank]} and left no error; the others were stopped. "
+        "Look at its last lines above, and run the same command again: it goes on from the last checkpoint."
+    )
 
 
 def _free_port() -> int:
