@@ -22,6 +22,7 @@ from unirouter_torch.training.stress import run_stress
 from unirouter_torch.training.trial_jobs import settings_of
 
 PROMPTS = ["What is 17 plus 25?", "Write a poem about otters.", "kites " * 50]
+METHODS = {"zero", "kmeans", "item_response", "clairvoyant_mlp", "source_oracle", "end_to_end"}
 SETTINGS = {"learning_rate": 1e-3, "max_steps": 6, "validate_every": 2, "num_layers": 1, "num_prompts": 64}
 
 
@@ -137,3 +138,10 @@ def test_encoder_that_cannot_be_trained_so_ends_before_anything_is_computed(work
     with pytest.raises(ConfigError, match=r"num_layers: got 9, expected at most the 2 layers"):
         run(parse_config([*arguments, "--data.cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path)]))
     assert not (tmp_path / "cache").exists()
+
+
+def test_recipe_of_an_encoder_judges_it_beside_the_frozen_one(workshop: Path, tmp_path: Path) -> None:
+    few = ("--encoder_training.max_steps", "2", "--encoder_training.num_prompts", "32")
+    arguments = miniature(workshop, *few, "--output_dir", str(tmp_path), recipe="mmlu_pro_encoder")
+    methods = set(run(parse_config(arguments)).report.methods)
+    assert methods == {*METHODS, "end_to_end_frozen"}

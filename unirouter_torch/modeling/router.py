@@ -116,9 +116,8 @@ class Router(nn.Module):
             PoolError: A weight is negative or not finite, ``caution`` is out of range, ``prompts`` is one string, the
                 pool is empty, or a latency counts that is not known.
         """
-        pool = count_latency(
-            self.pool, latency_weight
-        )  # one and the same throughout, even where another thread reloads it
+        # one and the same throughout, even where another thread reloads it
+        pool = count_latency(self.pool, latency_weight)
         features = cluster_errors(self.head, pool, caution)
         chosen, probability = self._choose(prompts, cost_weight, pool, features)
         estimated = estimate_error(probability, features)
