@@ -24,7 +24,7 @@ DOTTED_KEYS = {
         "cache_dir",
     ],
     "encoder.": ["name", "revision", "max_length"],
-    "head.": ["num_clusters", "sharpness", "initial_shrinkage", "start_from"],
+    "head.": ["num_clusters", "sharpness", "initial_shrinkage", "far_clusters", "start_from"],
     "episodes.": ["num_targets", "min_calibration", "max_calibration", "llm_fraction", "held_out_fraction"],
     "optimizer.": ["learning_rate", "weight_decay", "warmup_fraction"],
     "encoder_training.": [
