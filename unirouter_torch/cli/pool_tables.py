@@ -73,7 +73,7 @@ def _typical_latency(pool: LLMPool, name: str) -> str:
     if name not in pool.latency:
         return ""
     its, lengths = pool.latency[name], pool.token_costs.get(name)
-    tokens = 0.0 if lengths is None else float(lengths.token_sum.sum() / lengths.weight_sum.sum())
+    tokens = 0.0 if lengths is None else lengths.mean_output_tokens
     return f"{its.seconds + its.seconds_per_token * tokens:.3g}"
 
 

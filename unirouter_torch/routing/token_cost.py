@@ -42,6 +42,11 @@ class TokenCost:
         if not self.weight_sum.sum() > 0:
             raise PoolError("output tokens: known for no calibration prompt, so the length of an answer is unknown.")
 
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean length of an answer over all clusters [tokens]."""
+        return float(self.token_sum.sum() / self.weight_sum.sum())
+
     def output_tokens(self, shrinkage: float) -> Float[Tensor, " cluster"]:
         """Expected length of an answer in each cluster [tokens].
 
@@ -50,8 +55,7 @@ class TokenCost:
         Args:
             shrinkage: Strength of the pull to the mean [prompts], positive.
         """
-        mean = self.token_sum.sum() / self.weight_sum.sum()
-        return (self.token_sum + shrinkage * mean) / (self.weight_sum + shrinkage)
+        return (self.token_sum + shrinkage * self.mean_output_tokens) / (self.weight_sum + shrinkage)
 
 
 def sum_tokens(

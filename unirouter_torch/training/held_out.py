@@ -6,8 +6,10 @@ import torch
 
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
-from unirouter_torch.modeling.choosing import count_latency
+from unirouter_torch.modeling.choosing import cluster_errors, count_latency
+from unirouter_torch.modeling.observation import cluster_prompts
 from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.target import choose_by_cost_matrix
 from unirouter_torch.routing.token_cost import count_tokens
 
@@ -52,9 +54,8 @@ def judge_on_table(router: Router, table: RoutingTable, cost_weight: float, late
     observed = table.observed[:, columns]
     prompts = observed.any(-1).nonzero().squeeze(-1)
     texts = [table.prompt_texts[row] for row in prompts.tolist()]
-    embedding = router.encoder.embed(texts).to(router.head.log_shrinkage.device)
-    probability, rows = router.head(embedding).cpu(), [pool.find(name) for name in known]
-    estimated = router(embedding).cpu()[:, rows]
+    probability, rows = cluster_prompts(router.head, router.encoder, texts), [pool.find(name) for name in known]
+    estimated = estimate_error(probability, cluster_errors(router.head, pool).cpu())[:, rows]
     cost = router.prompt_cost(pool).of_prompts(probability, count_tokens(texts))[:, rows]
     open_to = estimated.double().masked_fill(~observed[prompts], torch.inf)
     chosen = choose_by_cost_matrix(open_to, cost / pool.reference_cost, cost_weight)[:, None]
