@@ -92,9 +92,10 @@ def read_lengths(folder: Path, table: RoutingTable) -> Lengths:
     output_tokens = torch.full((len(row), len(column)), torch.nan)
     outcomes = pq.read_table(folder / "outcomes.parquet").to_pylist()
     for one in outcomes:
-        length = one["output_tokens"] if "output_tokens" in one else one.get("output_chars")
-        if one["prompt_id"] in row and one["model_id"] in column and length is not None:
-            tokens = length if "output_tokens" in one else length / CHARS_PER_TOKEN
+        tokens, characters = one.get("output_tokens"), one.get("output_chars")
+        if tokens is None and characters is not None:  # as the table itself tells what they cost
+            tokens = characters / CHARS_PER_TOKEN
+        if one["prompt_id"] in row and one["model_id"] in column and tokens is not None:
             output_tokens[row[one["prompt_id"]], column[one["model_id"]]] = tokens
     prices = (torch.tensor(table.llms[name].to_pylist()) / 1e6 for name in ("price_in", "price_out"))
     prompt_tokens = torch.tensor([len(text) / CHARS_PER_TOKEN for text in table.prompt_texts])
