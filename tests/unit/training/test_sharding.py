@@ -122,6 +122,9 @@ def in_workers(config: TrainConfig) -> dict[str, Any]:
     with stopped():
         long_training(folder, "ddp", "handed over", STOPPED_AT)
     found["handed over"] = long_training(folder, "fsdp", "handed over")
+    with stopped():
+        long_training(folder, "fsdp", "handed back", STOPPED_AT)
+    found["handed back"] = long_training(folder, "ddp", "handed back")
     workshop = Workshop(folder, encoder=folder / "bert", with_twins=False)
     tuned_by = config_of(FEW | {"mode": "lora", "max_steps": 4}, folder, 2, config.trainer.strategy)
     head = workshop.module(tuned_by).head
@@ -178,7 +181,8 @@ def test_checkpoint_is_that_of_ddp(found: dict[str, Any], folder: Path) -> None:
     assert not any(isinstance(value, DTensor) for value in sharded["state_dict"].values())
     for part in ("state_dict", "optimizer_states", "callbacks"):
         torch.testing.assert_close(shapes(sharded[part]), shapes(ddp[part]))
-    torch.testing.assert_close(found["handed over"]["losses"], found["ddp"]["losses"], rtol=0, atol=1e-6)
+    for way in ("handed over", "handed back"):
+        torch.testing.assert_close(found[way]["losses"], found["ddp"]["losses"], rtol=0, atol=1e-6)
 
 
 def shapes(part: Any) -> Any:
