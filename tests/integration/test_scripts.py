@@ -4,6 +4,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from miniature import ROOT, miniature
 
@@ -96,11 +99,19 @@ def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
     assert "flipped, half-life 200: squared error" in rows
 
 
+@pytest.mark.parametrize("counted", [True, False])
 def test_costs_that_depend_on_the_prompt_are_compared_with_mean_ones(
-    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_parquet_folder(tmp_path / "table", *simulate_tables(num_prompts=300, num_llms=6, seed=0))
+    if not counted:  # characters alone, beside a column of tokens that is empty
+        path = tmp_path / "table" / "outcomes.parquet"
+        outcomes = pq.read_table(path)
+        characters = pc.multiply(outcomes["output_tokens"], 4.0)
+        place, nothing = outcomes.column_names.index("output_tokens"), pa.nulls(outcomes.num_rows, pa.float64())
+        outcomes = outcomes.set_column(place, "output_tokens", nothing)
+        pq.write_table(outcomes.append_column("output_chars", characters), path)
     settings = ("--trials", "2", "--num-calibration", "40", "--encoder", str(workshop / "encoder"))
     result = script("compare_token_costs.py", tmp_path, "table", *settings)
     assert result.returncode == 0, result.stderr
