@@ -17,6 +17,16 @@ PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
 BILLED = ("ok", "broken_json", "no_choice", "slow_body", "reset", "filtered", "no_usage", "cut_off", "greedy")
 """Behaviours after which an answer was made, and is billed, whether it arrives or not."""
+CHUNKS = (
+    *(
+        b'data: {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": '
+        b'[{"index": 0, "delta": {"content": "%s"}, "finish_reason": null}]}\n\n' % part.encode()
+        for part in ("echo: ", "naïve ", "otter")
+    ),
+    b": a comment, and a field that nobody knows\nx-unknown: 1\n\n",
+    b"data: [DONE]\n\n",
+)
+"""What comes of a stream, piece by piece."""
 
 
 def questions(*prompts: str) -> list[Question]:
@@ -36,6 +46,7 @@ class Endpoint:
         billed: How often each message was billed.
         hold: Requests wait for it before they are answered.
         most_at_once: Most requests that were on their way at one time.
+        hung_up: Set once somebody hangs up on an endless stream.
     """
 
     def __init__(self) -> None:
@@ -49,6 +60,7 @@ class Endpoint:
         self.hold = threading.Event()
         self.hold.set()
         self.closing = threading.Event()
+        self.hung_up = threading.Event()
         self.most_at_once = 0
         self.at_once = 0
         self.lock = threading.Lock()
@@ -105,6 +117,18 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                     while not endpoint.closing.wait(0.02):
                         self.wfile.write(b" ")
                         self.wfile.flush()
+                case "stream":
+                    for chunk in CHUNKS:
+                        self.write_chunk(chunk)
+                    self.wfile.write(b"0\r\n\r\n")
+                case "cut_stream":
+                    self.write_chunk(CHUNKS[0])
+                case "endless_stream":
+                    try:
+                        while not endpoint.closing.wait(0.02):
+                            self.write_chunk(CHUNKS[0])
+                    except (BrokenPipeError, ConnectionResetError):
+                        endpoint.hung_up.set()
                 case "reset":
                     self.start(200, 1000)
                     self.wfile.write(b'{"choices": [')
@@ -125,6 +149,16 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                     self.fail(int(status), f"status {status}", retry_after=retry_after)
                 case _:
                     self.send(200, json.dumps(completion(endpoint.answer(message), behaviour)).encode())
+
+        def write_chunk(self, chunk: bytes) -> None:
+            if self.protocol_version != "HTTP/1.1":  # of HTTP/1.0 the end of a stream is no end but a cut
+                self.protocol_version, self.close_connection = "HTTP/1.1", True
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            self.wfile.flush()
 
         def start(self, status: int, length: int, **headers: str) -> None:
             self.send_response(status)

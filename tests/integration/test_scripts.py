@@ -171,6 +171,27 @@ def test_training_benchmark_trains_on_one_loss_in_every_way(workshop: Path, tmp_
     assert {row["llms"] for row in found["growth"]} == {3, 5, 6}
 
 
+def test_serving_benchmark_compares_both_ways_under_every_load(
+    tmp_path: Path, result: RunResult, config: TrainConfig
+) -> None:
+    assert result.router.pool.names
+    folder = str(Path(config.output_dir) / "router")
+    sizes = ("--table", "simulated:60x6", "--clients", "1", "3", "--seconds", "0.3", "--repeats", "1", "--threads", "1")
+    run = script("benchmark_serving.py", tmp_path, "--output", "found.json", "--router", folder, *sizes)
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr and "leaked" not in run.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["clients"] for row in found["load"]] == [1, 3]
+    for row in found["load"]:
+        together, alone = row["ways"]["together"], row["ways"]["one_at_a_time"]
+        assert alone["batch"] == 1 <= together["batch"] <= row["clients"]
+        for way in (together, alone):
+            assert way["p50"] <= way["p95"] <= way["p99"]
+            assert way["stages"]["encode"] < way["p99"]
+        ratios = row["together_to_one_at_a_time"]
+        assert ratios == {name: together[name] / alone[name] for name in ratios}
+
+
 @pytest.mark.parametrize(
     ("script", "mistake"),
     [

@@ -29,3 +29,13 @@ def test_a_router_is_loaded_without_training_and_data_libraries() -> None:
     loaded = modules_after("from unirouter_torch import Router")
     assert "torch" in loaded
     assert not loaded.intersection({"lightning", "datasets", "pyarrow", "matplotlib", "wandb", "jsonargparse"})
+
+
+def test_a_server_is_loaded_without_training_and_data_libraries() -> None:
+    loaded = modules_after("from unirouter_torch.serving.server import serve")
+    assert {"fastapi", "uvicorn"} < loaded
+    assert not loaded.intersection({"lightning", "datasets", "pyarrow", "sklearn", "openai", "matplotlib", "wandb"})
+
+
+def test_commands_are_declared_without_their_packages() -> None:
+    assert not modules_after("import unirouter_torch.cli").intersection({*HEAVY, "fastapi", "uvicorn", "openai"})

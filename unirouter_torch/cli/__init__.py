@@ -14,6 +14,7 @@ from unirouter_torch.cli.pool import add_pool
 from unirouter_torch.cli.pretrain import add_pretrain
 from unirouter_torch.cli.route import add_route
 from unirouter_torch.cli.score import add_score
+from unirouter_torch.cli.serve import add_serve
 from unirouter_torch.cli.stress import add_stress
 from unirouter_torch.cli.tune import add_tune
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         add_calibrate,
         add_export,
         add_score,
+        add_serve,
     ):
         add_command(commands)
     return parser

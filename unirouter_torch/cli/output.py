@@ -53,8 +53,9 @@ def guarded(command: Callable[[], None]) -> int:
     except TerminatedError as message:
         console.print(str(message), markup=False)
         return TERMINATED
-    except KeyboardInterrupt:
-        console.print("interrupted; what was finished is kept, the same command goes on from there")
+    except KeyboardInterrupt as interrupt:
+        kept = "interrupted; what was finished is kept, the same command goes on from there"
+        console.print(str(interrupt) or kept, markup=False)
         return INTERRUPTED
     return 0
 

@@ -96,16 +96,13 @@ def _route_table(prompt: str, route: "Route", router: "Router", options: argpars
     )
     for name in ("LLM", "estimated error", "cost", "error + weighted cost"):
         table.add_column(name, justify="left" if name == "LLM" else "right")
-    weighted = {
-        llm: error + cost_weight * route.cost[llm] / router.pool.reference_cost
-        for llm, error in route.estimated_error.items()
-    }
-    for llm in sorted(weighted, key=lambda llm: (llm != route.llm, weighted[llm]))[: options.top]:
+    weighted = route.weighted(cost_weight, router.pool.reference_cost)
+    for llm, total in list(weighted.items())[: options.top]:
         table.add_row(
             llm,
             f"{route.estimated_error[llm]:.3f}",
             f"{route.cost[llm]:.4g}",
-            f"{weighted[llm]:.3f}",
+            f"{total:.3f}",
             style="bold green" if llm == route.llm else None,
         )
     return table

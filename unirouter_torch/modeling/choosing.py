@@ -1,5 +1,6 @@
 """From a pool to choices: what its LLMs cost and get wrong, as the rule of choice takes it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -70,6 +71,20 @@ def count_latency(pool: LLMPool, latency_weight: float) -> LLMPool:
             of_token = token_costs[name].price_out + latency_weight * its.seconds_per_token
             token_costs[name] = replace(token_costs[name], price_out=of_token)
     return replace(pool, cost=cost, token_costs=token_costs, latency={})
+
+
+def among(pool: LLMPool, llms: Sequence[str]) -> LLMPool:
+    """A pool of which the named LLMs alone may be chosen, as far as they are not disabled: to choose by, not to save.
+
+    Raises:
+        PoolError: A name is unknown, or none of the LLMs may be chosen.
+    """
+    for name in llms:
+        pool.find(name)
+    disabled = pool.disabled.union(name for name in pool.names if name not in llms)
+    if len(disabled) == len(pool.names):
+        raise PoolError(f"llms: none of {', '.join(llms) or 'no names'} may be chosen. Name one that is not disabled.")
+    return replace(pool, disabled=disabled)
 
 
 def cost_of_prompts(head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool) -> PromptCost:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling.calibration import (
@@ -19,6 +20,7 @@ from unirouter_torch.modeling.calibration import (
     sum_scores,
 )
 from unirouter_torch.modeling.choosing import (
+    among,
     choose_available,
     cluster_errors,
     cost_of_prompts,
@@ -97,6 +99,7 @@ class Router(nn.Module):
         *,
         caution: float | None = None,
         latency_weight: float = 0.0,
+        llms: Sequence[str] | None = None,
     ) -> list[Route]:
         """Choose an LLM for each prompt.
 
@@ -108,20 +111,74 @@ class Router(nn.Module):
                 of which little is known is then taken for a worse one. As it is estimated when not given.
             latency_weight: What a second costs [cost unit / second]; the expected latency of an LLM then adds to its
                 cost. 0 leaves it out.
+            llms: Names of the LLMs that may be chosen, of those that are not disabled; all by default. A pool's target
+                is met over all LLMs.
 
         Returns:
             One route for each prompt, in order. Equal scores go to the cheaper LLM.
 
         Raises:
             PoolError: A weight is negative or not finite, ``caution`` is out of range, ``prompts`` is one string, the
-                pool is empty, or a latency counts that is not known.
+                pool is empty, a latency counts that is not known, or ``llms`` has an unknown name or leaves no choice.
         """
         # one and the same throughout, even where another thread reloads it
-        pool = count_latency(self.pool, latency_weight)
-        features = cluster_errors(self.head, pool, caution)
-        chosen, probability = self._choose(prompts, cost_weight, pool, features)
+        pool = self._pool_to_choose_from(latency_weight)
+        return self._routes(self.cluster(prompts), count_tokens(prompts), pool, cost_weight, caution, llms)
+
+    @torch.inference_mode()
+    def cluster(self, prompts: Sequence[str]) -> ClusterProbability:
+        """Cluster probabilities of prompts, on the device of the head: what :meth:`route_clustered` takes.
+
+        Raises:
+            PoolError: ``prompts`` is one string.
+        """
+        if isinstance(prompts, str):
+            raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
+        probability: ClusterProbability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        return probability
+
+    @torch.inference_mode()
+    def route_clustered(
+        self,
+        probability: ClusterProbability,
+        tokens: Float[Tensor, " prompt"],
+        cost_weight: float | None = None,
+        *,
+        llms: Sequence[str] | None = None,
+    ) -> list[Route]:
+        """The same as :meth:`route`, for prompts that are embedded already.
+
+        Args:
+            probability: What :meth:`cluster` gives.
+            tokens: Lengths of the prompts, as ``count_tokens`` gives them [tokens].
+            cost_weight: As in :meth:`route`.
+            llms: As there.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        return self._routes(probability, tokens, self._pool_to_choose_from(), cost_weight, None, llms)
+
+    def _pool_to_choose_from(self, latency_weight: float = 0.0) -> LLMPool:
+        if not self.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
+        return count_latency(self.pool, latency_weight)
+
+    def _routes(
+        self,
+        probability: ClusterProbability,
+        tokens: Float[Tensor, " prompt"],
+        pool: LLMPool,
+        cost_weight: float | None,
+        caution: float | None,
+        llms: Sequence[str] | None,
+    ) -> list[Route]:
+        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
+        pool = pool if llms is None else among(pool, llms)
+        features, prompt_cost = cluster_errors(self.head, pool, caution), self.prompt_cost(pool)
+        chosen = choose_available(features, prompt_cost, pool, probability, tokens, weight)
         estimated = estimate_error(probability, features)
-        cost = self.prompt_cost(pool).of_prompts(probability.cpu(), count_tokens(prompts))
+        cost = prompt_cost.of_prompts(probability.cpu(), tokens)
         return [
             Route(
                 llm=pool.names[column],
@@ -150,7 +207,7 @@ class Router(nn.Module):
         Raises:
             PoolError: As in :meth:`route`.
         """
-        pool = count_latency(self.pool, latency_weight)
+        pool = self._pool_to_choose_from(latency_weight)
         chosen, _ = self._choose(prompts, cost_weight, pool, cluster_errors(self.head, pool))
         return [pool.names[column] for column in chosen.tolist()]
 
@@ -168,20 +225,15 @@ class Router(nn.Module):
         Raises:
             PoolError: As in :meth:`route`.
         """
-        pool = count_latency(self.pool, latency_weight)
+        pool = self._pool_to_choose_from(latency_weight)
         features = cluster_errors(self.head, pool)
         chosen, probability = self._choose(prompts, cost_weight, pool, features)
         return chosen.cpu(), estimate_error(probability, features).cpu()
 
-    @torch.inference_mode()
     def _choose(
         self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool, features: ClusterError
     ) -> tuple[LLMIndex, ClusterProbability]:
-        if isinstance(prompts, str):
-            raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
-        if not pool.names:
-            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
-        probability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        probability = self.cluster(prompts)
         weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
         cost = self.prompt_cost(pool)
         return choose_available(features, cost, pool, probability, count_tokens(prompts), weight), probability

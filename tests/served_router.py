@@ -1,0 +1,70 @@
+"""A saved router behind a real server on loopback, with upstreams on loopback."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import yaml
+from small_router import small_router
+
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.serving.app import make_app
+from unirouter_torch.serving.live_router import LiveRouter
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.server import listen, server_of
+
+
+class Served(NamedTuple):
+    """A server that runs.
+
+    Attributes:
+        url: Its address.
+        http: A client of it.
+        live: What it serves.
+    """
+
+    url: str
+    http: httpx2.Client
+    live: LiveRouter
+
+    def count(self, sample: str) -> float:
+        """A sample of the metrics; 0 where there is none yet."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return next((float(line.removeprefix(sample)) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+
+def saved_router(folder: Path) -> Path:
+    small_router(folder).save_pretrained(folder / "router")
+    return folder / "router"
+
+
+def write_upstreams(path: Path, upstreams: Mapping[str, Any]) -> Path:
+    """Upstreams by LLM: an address, or all fields."""
+    fields = {llm: {"base_url": its} if isinstance(its, str) else its for llm, its in upstreams.items()}
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+@contextmanager
+def served(
+    folder: Path, upstream_file: Path | None = None, *, latency_weight: float = 0.0, **settings: Any
+) -> Iterator[Served]:
+    """Serve the router in a folder."""
+    metrics = Metrics()
+    router = Router.from_pretrained(folder)
+    live = LiveRouter(router, metrics, latency_weight=latency_weight, upstream_file=upstream_file)
+    server = server_of(make_app(live, metrics, **settings))
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        with httpx2.Client(base_url=url, trust_env=False, timeout=30) as http:
+            yield Served(url, http, live)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+    assert not thread.is_alive()

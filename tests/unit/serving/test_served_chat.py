@@ -1,0 +1,262 @@
+"""Chat over HTTP: a real server, real upstreams that misbehave on demand, the official client."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from misbehaving_endpoint import CHUNKS, KEY, Endpoint, completion, endpoint_on_loopback
+from served_router import Served, saved_router, served, write_upstreams
+
+PROMPT = "the otter sings"
+LLMS = ("small", "large", "other")
+
+
+@pytest.fixture
+def upstreams() -> Iterator[dict[str, Endpoint]]:
+    """One endpoint for each LLM."""
+    with ExitStack() as stack:
+        found = {llm: stack.enter_context(endpoint_on_loopback()) for llm in LLMS}
+        for llm, endpoint in found.items():
+            endpoint.answer = lambda message, llm=llm: f"{llm}: {message}"
+        yield found
+
+
+@pytest.fixture
+def upstream_file(upstreams: dict[str, Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KEY_OF_LARGE", KEY)
+    fields: dict[str, Any] = {llm: {"base_url": its.url, "timeout": 20} for llm, its in upstreams.items()}
+    fields["large"] |= {"api_key_env": "KEY_OF_LARGE", "model": "large/there"}
+    return write_upstreams(tmp_path / "upstreams.yaml", fields)
+
+
+@pytest.fixture
+def server(upstream_file: Path, tmp_path: Path) -> Iterator[Served]:
+    with served(saved_router(tmp_path), upstream_file) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as found:
+        yield found
+
+
+def order(server: Served, weight: float) -> list[str]:
+    """The LLMs for the prompt, the best one first."""
+    (route,) = server.live.router.route([PROMPT], weight)
+    return list(route.weighted(weight, server.live.router.pool.reference_cost))
+
+
+def ask(server: Served, model: str = "unirouter-0", **fields: Any) -> httpx2.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": PROMPT}]} | fields
+    return server.http.post("/v1/chat/completions", json=body)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 5.0])
+def test_official_client_gets_the_answer_of_the_llm_that_the_router_chooses(
+    server: Served, client: openai.OpenAI, weight: float
+) -> None:
+    chosen = order(server, weight)[0]
+    answer = client.chat.completions.create(
+        model=f"unirouter-{weight:g}", messages=[{"role": "user", "content": PROMPT}]
+    )
+    assert answer.choices[0].message.content == f"{chosen}: {PROMPT}"
+    assert server.count(f'unirouter_choices_total{{llm="{chosen}"}}') == 1
+
+
+def test_the_cost_weights_of_these_tests_choose_different_llms(server: Served) -> None:
+    assert order(server, 0.0)[0] != order(server, 5.0)[0]
+
+
+def test_official_client_streams(server: Served, client: openai.OpenAI, upstreams: dict[str, Endpoint]) -> None:
+    for endpoint in upstreams.values():
+        endpoint.default = "stream"
+    stream = client.chat.completions.create(
+        model="unirouter", messages=[{"role": "user", "content": PROMPT}], stream=True
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "echo: naïve otter"
+
+
+def test_stream_arrives_byte_for_byte(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    upstreams["other"].default = "stream"
+    response = ask(server, "other", stream=True)
+    assert response.content == b"".join(CHUNKS)
+    assert response.headers["content-type"] == "text/event-stream"
+
+
+def test_answer_and_request_pass_unchanged_but_for_the_model_and_the_key(
+    server: Served, upstreams: dict[str, Endpoint]
+) -> None:
+    response = ask(server, "large", temperature=0.25, made_up={"naïve": [1]})
+    assert response.content == json.dumps(completion(f"large: {PROMPT}", "ok")).encode()
+    assert response.headers["x-unirouter-llm"] == "large"
+    (request,) = upstreams["large"].requests
+    messages = [{"role": "user", "content": PROMPT}]
+    assert request == {"model": "large/there", "messages": messages, "temperature": 0.25, "made_up": {"naïve": [1]}}
+    assert upstreams["large"].keys == [f"Bearer {KEY}"]
+    ask(server, "small")
+    assert upstreams["small"].keys == [None], "no upstream gets a key that is not its own, not even the client's"
+
+
+def test_models_are_the_router_and_its_llms(client: openai.OpenAI) -> None:
+    assert {model.id for model in client.models.list()} == {"unirouter", *LLMS}
+
+
+@pytest.mark.parametrize("failure", ["429", "500", "503"])
+def test_next_best_llm_answers_for_one_that_fails(server: Served, upstreams: dict[str, Endpoint], failure: str) -> None:
+    first, second, third = order(server, 0.0)
+    upstreams[first].default = failure
+    response = ask(server)
+    assert response.json()["choices"][0]["message"]["content"] == f"{second}: {PROMPT}"
+    assert response.headers["x-unirouter-llm"] == second
+    assert not upstreams[third].requests
+    assert server.count(f'unirouter_fallbacks_total{{llm="{second}"}}') == 1
+    assert server.count(f'unirouter_upstream_errors_total{{llm="{first}",reason="status {failure}"}}') == 1
+
+
+def test_llm_that_cannot_be_reached_or_is_silent_is_passed_over(
+    server: Served, upstreams: dict[str, Endpoint], upstream_file: Path, tmp_path: Path
+) -> None:
+    first, second, third = order(server, 0.0)
+    upstreams[second].default = "silence"
+    addresses = {
+        first: "http://127.0.0.1:9/v1",
+        second: {"base_url": upstreams[second].url, "timeout": 0.2},
+        third: upstreams[third].url,
+    }
+    with served(tmp_path / "router", write_upstreams(tmp_path / "other.yaml", addresses)) as other:
+        assert ask(other).headers["x-unirouter-llm"] == third
+        assert other.count(f'unirouter_upstream_errors_total{{llm="{first}",reason="no connection"}}') == 1
+        assert other.count(f'unirouter_upstream_errors_total{{llm="{second}",reason="timed out"}}') == 1
+
+
+@pytest.mark.parametrize("status", ["400", "401", "404", "422"])
+def test_other_refusals_are_passed_on(server: Served, upstreams: dict[str, Endpoint], status: str) -> None:
+    first, second, _ = order(server, 0.0)
+    upstreams[first].default = status
+    response = ask(server)
+    assert response.status_code == int(status)
+    assert response.json() == {"error": {"message": f"status {status}", "code": None}}
+    assert response.headers["x-unirouter-llm"] == first and not upstreams[second].requests
+
+
+def test_last_failure_is_what_the_client_gets(
+    server: Served, client: openai.OpenAI, upstreams: dict[str, Endpoint]
+) -> None:
+    for endpoint in upstreams.values():
+        endpoint.default = "429:7"
+    response = ask(server)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
+    assert [len(endpoint.requests) for endpoint in upstreams.values()] == [1, 1, 1]
+    with pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(model="unirouter", messages=[{"role": "user", "content": PROMPT}])
+
+
+def test_without_any_answer_the_client_is_told_who_failed_how(tmp_path: Path) -> None:
+    nowhere = dict.fromkeys(LLMS, "http://127.0.0.1:9/v1")
+    with served(saved_router(tmp_path), write_upstreams(tmp_path / "u.yaml", nowhere), fallbacks=1) as server:
+        response = ask(server)
+        first, second, _ = order(server, 0.0)
+    assert response.status_code == 502
+    message = f"No LLM answered ({first}: no connection; {second}: no connection). Try again."
+    assert response.json()["error"] == {
+        "message": message,
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_failed",
+    }
+
+
+def test_llm_asked_by_name_has_no_substitute(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    upstreams["small"].default = "500"
+    assert ask(server, "small").status_code == 500
+    assert not upstreams["large"].requests and not upstreams["other"].requests
+
+
+def test_stream_that_breaks_off_breaks_off_for_the_client_too(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    upstreams["small"].default = "cut_stream"
+    with pytest.raises(httpx2.RemoteProtocolError):
+        ask(server, "small", stream=True)
+    assert server.count('unirouter_upstream_errors_total{llm="small",reason="broke off"}') == 1
+    upstreams["small"].default = "ok"
+    assert ask(server, "small").status_code == 200
+
+
+def test_client_that_leaves_a_stream_ends_it_at_the_upstream(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    upstreams["small"].default = "endless_stream"
+    body = {"model": "small", "messages": [{"role": "user", "content": PROMPT}], "stream": True}
+    with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert next(response.iter_raw())
+        assert not upstreams["small"].hung_up.is_set()
+    assert upstreams["small"].hung_up.wait(10)
+
+
+def test_client_that_leaves_before_the_answer_is_noticed(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    first, second, _ = order(server, 0.0)
+    upstreams[first].default = "silence"
+    with pytest.raises(httpx2.ReadTimeout):
+        server.http.post(
+            "/v1/chat/completions",
+            json={"model": "unirouter-0", "messages": [{"role": "user", "content": PROMPT}]},
+            timeout=0.5,
+        )
+    gone = 'unirouter_requests_total{endpoint="/v1/chat/completions",status="499"}'
+    deadline = time.monotonic() + 10
+    while server.count(gone) == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.count(gone) == 1
+    assert not upstreams[second].requests, "nobody is asked for a client that is gone"
+
+
+def test_llm_without_upstream_or_out_of_service_gets_no_chat(upstreams: dict[str, Endpoint], tmp_path: Path) -> None:
+    folder = saved_router(tmp_path)
+    some = {llm: upstreams[llm].url for llm in ("small", "other")} | {"not in the pool": upstreams["large"].url}
+    with served(folder, write_upstreams(tmp_path / "u.yaml", some)) as server:
+        assert "large" in order(server, 0.0)
+        for weight in (0.0, 0.3, 5.0):
+            assert ask(server, f"unirouter-{weight}").headers["x-unirouter-llm"] in ("small", "other")
+        assert "has no upstream" in ask(server, "large").json()["error"]["message"]
+        assert "is no LLM of the pool" in ask(server, "not in the pool").json()["error"]["message"]
+        upstreams["small"].default = upstreams["other"].default = "500"
+        assert ask(server).status_code == 500
+    assert not upstreams["large"].requests
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "what"),
+    [
+        (b"{", "application/json", 400, "no JSON"),
+        (b"{}", "application/json", 400, "model: expected"),
+        (
+            b'{"model": "gpt", "messages": [{"role": "user", "content": "a"}]}',
+            "application/json",
+            404,
+            "'gpt' is no LLM",
+        ),
+        (b'{"model": "unirouter-x", "messages": [{}]}', "application/json", 404, "names no cost weight"),
+        (b'{"model": "small", "messages": [{}]}', "text/plain", 415, "application/json"),
+    ],
+)
+def test_mistakes_are_told_in_the_form_of_openai(
+    server: Served, upstreams: dict[str, Endpoint], body: bytes, content_type: str, status: int, what: str
+) -> None:
+    response = server.http.post("/v1/chat/completions", content=body, headers={"content-type": content_type})
+    assert response.status_code == status
+    assert what in response.json()["error"]["message"]
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert not any(endpoint.requests for endpoint in upstreams.values())
+
+
+def test_llm_of_any_name_stands_in_the_header(upstreams: dict[str, Endpoint], tmp_path: Path) -> None:
+    folder = saved_router(tmp_path)
+    with served(folder, write_upstreams(tmp_path / "u.yaml", {"small": upstreams["small"].url})) as server:
+        router = server.live.router
+        router.pool = router.pool.with_name("small", "org/naïve 7B:free")
+        server.live.upstreams["org/naïve 7B:free"] = server.live.upstreams["small"]
+        assert ask(server).headers["x-unirouter-llm"] == "org/na%C3%AFve%207B:free"

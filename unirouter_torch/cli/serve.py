@@ -1,0 +1,89 @@
+"""``unirouter serve``: a saved router over HTTP."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from unirouter_torch.cli.llm_costs import declare_latency_weight
+from unirouter_torch.cli.output import Commands
+from unirouter_torch.errors import ConfigError, TerminatedError
+
+if TYPE_CHECKING:
+    from unirouter_torch.serving.live_router import LiveRouter
+
+
+def add_serve(commands: Commands) -> None:
+    """Declare ``unirouter serve``."""
+    parser = commands.add_parser("serve", help="choose LLMs, and chat with the chosen one, over HTTP")
+    parser.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, metavar="N", help="0 for a free one (default: %(default)s)")
+    parser.add_argument(
+        "--cost-weight",
+        type=float,
+        metavar="W",
+        help="error accepted to save the reference cost of the router, where a request does not say (default: that of "
+        "the target that unirouter tune --save keeps, else 0.1)",
+    )
+    declare_latency_weight(parser)
+    parser.add_argument(
+        "--upstreams", metavar="FILE", help="YAML: the base_url of each LLM; without it the server only routes"
+    )
+    parser.add_argument(
+        "--fallbacks",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how many of the next best LLMs are asked when one fails (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--api-key-env", metavar="NAME", help="environment variable with the key that clients have to send"
+    )
+    parser.set_defaults(run=serve)
+
+
+def serve(options: argparse.Namespace, _: list[str]) -> None:
+    """Serve a router until a signal ends it."""
+    try:
+        from unirouter_torch.serving.server import ServerSettings
+        from unirouter_torch.serving.server import serve as run_server
+        from unirouter_torch.serving.upstreams import key_in
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("unirouter_torch"):
+            raise
+        raise ConfigError(
+            f"serve: {error.name} is not installed. Run `pip install 'unirouter_torch[serve]'`."
+        ) from None
+    import torch
+
+    from unirouter_torch.modeling.router import Router
+
+    settings = ServerSettings(
+        host=options.host,
+        port=options.port,
+        cost_weight=options.cost_weight,
+        latency_weight=options.latency_weight,
+        upstream_file=Path(options.upstreams) if options.upstreams else None,
+        fallbacks=options.fallbacks,
+        api_key=key_in(options.api_key_env, "--api-key-env") if options.api_key_env else "",
+    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("unirouter_torch").setLevel(logging.INFO)
+    router = Router.from_pretrained(options.router)
+    if torch.cuda.is_available():
+        router = router.to("cuda")
+    try:
+        run_server(router, settings, _tell)
+    except TerminatedError:
+        raise TerminatedError("asked to end (SIGTERM); what was running was finished") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; what was running was finished") from None
+
+
+def _tell(address: str, live: "LiveRouter") -> None:
+    pool = live.router.pool
+    chat = f"chat with {len(live.reachable)} of them" if live.upstreams else "no chat: no --upstreams"
+    Console().print(f"serving {len(pool.names)} LLMs at {address}; {chat}", highlight=False, soft_wrap=True)

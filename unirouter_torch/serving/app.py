@@ -1,0 +1,128 @@
+"""The application that a server runs: endpoints, key, errors, and what goes on beside them."""
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unirouter_torch import __version__
+from unirouter_torch.errors import UniRouterError
+from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedError
+from unirouter_torch.serving.endpoints import Endpoints
+from unirouter_torch.serving.live_router import LiveRouter
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError
+from unirouter_torch.serving.relay import ClientGoneError, Relay
+
+FOLLOW_SECONDS = 1.0
+"""How often the server looks whether its files have changed."""
+
+
+def make_app(
+    live: LiveRouter,
+    metrics: Metrics,
+    *,
+    cost_weight: float | None = None,
+    fallbacks: int = 2,
+    api_key: str = "",
+    limits: BatchLimits | None = None,
+) -> FastAPI:
+    """An ASGI application that serves a router; it follows the router's files while it runs.
+
+    Args:
+        live: The router and where its LLMs are asked.
+        metrics: What is counted.
+        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
+        fallbacks: How many further LLMs are asked when one fails, at least 0.
+        api_key: What clients have to send; nothing when empty.
+        limits: How prompts come together.
+    """
+    batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
+    endpoints = Endpoints(live, batcher, relay, metrics, cost_weight=cost_weight, fallbacks=fallbacks)
+
+    @contextlib.asynccontextmanager
+    async def beside(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(_follow(live, batcher))]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await relay.close()
+
+    app = FastAPI(title="unirouter", version=__version__, lifespan=beside, docs_url=None, redoc_url=None)
+    app.add_api_route("/v1/route", endpoints.route, methods=["POST"])
+    app.add_api_route("/v1/chat/completions", endpoints.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
+    app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
+    app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
+    for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, Exception):
+        app.add_exception_handler(kind, _refuse)
+    app.add_middleware(_Front, metrics=metrics, api_key=api_key)
+    return app
+
+
+async def _follow(live: LiveRouter, batcher: Batcher) -> None:
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        await batcher.between(live.follow)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    if isinstance(error, ClientGoneError):
+        return Response(status_code=CLIENT_GONE)
+    return _refusal(error).response()
+
+
+def _refusal(error: Exception) -> RefusedError:
+    """What a client is told of an error."""
+    match error:
+        case RefusedError():
+            return error
+        case OverloadedError():
+            return RefusedError(503, str(error), code="overloaded", retry_after=1)
+        case UniRouterError():
+            return RefusedError(400, str(error))
+        case HTTPException():
+            return RefusedError(error.status_code, error.detail)
+        case RequestValidationError():
+            first = error.errors()[0]
+            if first["type"] == "json_invalid" or first["loc"] == ("body",):
+                return RefusedError(400, "The body is no JSON object, or its Content-Type is not application/json.")
+            place = ".".join(str(part) for part in first["loc"][1:])
+            return RefusedError(400, f"{place}: {first['msg']}.", param=place)
+    return RefusedError(500, "The server failed; its log says why.")
+
+
+class _Front:
+    """Checks the key and counts what is answered, before anything else."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, api_key: str) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._expected = f"Bearer {api_key}".encode() if api_key else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def count_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # only what matched an endpoint, so that nobody can fill the counts with names
+                route = scope.get("route")
+                endpoint = "other" if route is None else route.path
+                self._metrics.requests.labels(endpoint, message["status"]).inc()
+            await send(message)
+
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if self._expected and scope["path"] != "/health" and not hmac.compare_digest(given, self._expected):
+            refused = RefusedError(401, "A key is needed: send Authorization: Bearer KEY.", code="invalid_api_key")
+            await refused.response()(scope, receive, count_and_send)
+            return
+        await self._app(scope, receive, count_and_send)

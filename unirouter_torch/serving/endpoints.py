@@ -1,0 +1,139 @@
+"""What each endpoint does."""
+
+from typing import Annotated
+
+from fastapi import Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.serving.batching import Batcher
+from unirouter_torch.serving.chat import (
+    ROUTER_MODEL,
+    asked_cost_weight,
+    check_llm,
+    is_router,
+    order_of_llms,
+    read_chat,
+)
+from unirouter_torch.serving.live_router import LiveRouter
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.refusals import RefusedError
+from unirouter_torch.serving.relay import Relay, unless_gone
+
+MOST_PROMPTS = 1024
+"""Prompts of one request."""
+
+
+class RouteRequest(BaseModel):
+    """Prompts to choose an LLM for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompts: Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
+    cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    llms: Annotated[list[str] | None, Field(min_length=1)] = None
+
+
+class OneRoute(BaseModel):
+    """Where one prompt goes, and why."""
+
+    llm: str
+    estimated_error: dict[str, float]
+    cost: dict[str, float]
+
+
+class RouteReply(BaseModel):
+    """One route for each prompt, in order, and what was counted."""
+
+    routes: list[OneRoute]
+    cost_weight: float
+    reference_cost: float
+    cost_unit: str
+
+
+class Endpoints:
+    """The endpoints, over one router.
+
+    Args:
+        live: The router and where its LLMs are asked.
+        batcher: Routes with it.
+        relay: Asks its LLMs.
+        metrics: What is counted.
+        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
+        fallbacks: How many further LLMs are asked when one fails, at least 0.
+    """
+
+    def __init__(
+        self,
+        live: LiveRouter,
+        batcher: Batcher,
+        relay: Relay,
+        metrics: Metrics,
+        *,
+        cost_weight: float | None,
+        fallbacks: int,
+    ) -> None:
+        self._live = live
+        self._batcher = batcher
+        self._relay = relay
+        self._metrics = metrics
+        self._cost_weight = cost_weight
+        self._fallbacks = fallbacks
+
+    async def route(self, body: RouteRequest, request: Request) -> RouteReply:
+        """Choose an LLM for each prompt."""
+        for llm in body.llms or ():
+            self._live.router.pool.find(llm)
+        weight = self._cost_weight if body.cost_weight is None else body.cost_weight
+        decision = await unless_gone(request.receive, self._batcher.route(body.prompts, weight, body.llms))
+        pool = decision.pool
+        routes = [OneRoute(llm=one.llm, estimated_error=one.estimated_error, cost=one.cost) for one in decision.routes]
+        return RouteReply(
+            routes=routes,
+            cost_weight=decision.cost_weight,
+            reference_cost=pool.reference_cost,
+            cost_unit=pool.cost_unit,
+        )
+
+    async def chat(self, request: Request) -> Response:
+        """Send a chat to the LLM that the router chooses, or to the one that the request names."""
+        if not self._live.upstreams:
+            raise RefusedError(404, "This server only routes: it was started without --upstreams. Use POST /v1/route.")
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            # a page in a browser cannot send this to another site unasked, so none can spend the owner's money
+            raise RefusedError(415, "Send the body as Content-Type: application/json.")
+        body = await request.body()
+        return await unless_gone(request.receive, self._answer(body, request))
+
+    async def _answer(self, body: bytes, request: Request) -> Response:
+        chat, upstreams, reachable = read_chat(body), self._live.upstreams, self._live.reachable
+        if is_router(chat.model):
+            asked = asked_cost_weight(chat.model)
+            weight = self._cost_weight if asked is None else asked
+            try:
+                decision = await self._batcher.route([chat.prompt], weight, reachable)
+            except PoolError as error:
+                raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
+            llms = order_of_llms(decision, reachable)[: self._fallbacks + 1]
+        else:
+            check_llm(chat.model, self._live.router.pool, reachable)
+            llms = [chat.model]
+        return await self._relay.ask(llms, upstreams, chat, request.headers)
+
+    async def models(self) -> JSONResponse:
+        """What a chat may name as its model."""
+        reachable = self._live.reachable
+        names = [ROUTER_MODEL, *reachable] if reachable else []
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "unirouter_torch"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def health(self) -> JSONResponse:
+        """That the server is there, and with which pool."""
+        pool = self._live.router.pool
+        return JSONResponse({"status": "ok", "llms": len(pool.names) - len(pool.disabled)})
+
+    async def metrics(self) -> Response:
+        """What was counted, for Prometheus."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,104 @@
+"""What a server knows from files: the pool of its router and the upstreams, taken over anew when they change."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from unirouter_torch.errors import PoolError, UniRouterError
+from unirouter_torch.modeling.choosing import count_latency
+from unirouter_torch.modeling.pool_history import latest_number
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.upstreams import Upstream, read_upstreams
+
+_log = logging.getLogger(__name__)
+
+
+class LiveRouter:
+    """A router whose pool and upstreams follow their files.
+
+    What cannot be read is said once in the log, and what was there before stays.
+
+    Args:
+        router: The router.
+        metrics: Where the revision and failed changes are counted.
+        latency_weight: What a second costs [cost unit / second].
+        upstream_file: Where LLMs are asked; none for a server that only routes.
+
+    Attributes:
+        router: The router, with the latencies of its LLMs in their costs.
+        upstreams: Where each LLM is asked, by name; LLMs that the pool does not hold are allowed.
+
+    Raises:
+        PoolError: The pool is empty, no LLM of it has an upstream, or a latency counts that is not known.
+        ConfigError: The upstream file is at fault.
+    """
+
+    def __init__(
+        self, router: Router, metrics: Metrics, *, latency_weight: float = 0.0, upstream_file: Path | None = None
+    ) -> None:
+        self.router = router
+        self.upstreams: dict[str, Upstream] = {}
+        self._metrics = metrics
+        self._latency_weight = latency_weight
+        self._file = upstream_file
+        self._file_state = self._state_of_file()
+        self._number = self._latest_number()
+        if not router.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Adopt outcomes or add an LLM first.")
+        router.pool = count_latency(router.pool, latency_weight)
+        metrics.revision.set(self._number)
+        if upstream_file is not None:
+            self.upstreams = read_upstreams(upstream_file)
+            if not self.reachable:
+                some = ", ".join(router.pool.names[:5])
+                raise PoolError(f"{upstream_file}: names no LLM of the pool, which holds {some}. Use these names.")
+
+    @property
+    def reachable(self) -> list[str]:
+        """LLMs of the pool that can be asked, those that are disabled among them."""
+        return [llm for llm in self.router.pool.names if llm in self.upstreams]
+
+    def follow(self) -> None:
+        """Take over what has changed in the files; on the thread that routes."""
+        state, number = self._state_of_file(), self._latest_number()
+        if state != self._file_state:
+            self._file_state = state
+            self._try(self._read_upstreams)
+        if number != self._number:
+            self._number = number
+            self._try(self._read_pool)
+
+    def _try(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except Exception as error:  # whatever it is, the server goes on with what it has
+            self._metrics.reload_errors.inc()
+            _log.error("not taken over: %s", error)
+
+    def _read_upstreams(self) -> None:
+        assert self._file is not None
+        self.upstreams = read_upstreams(self._file)
+        _log.info("%s: upstreams of %d LLMs", self._file, len(self.upstreams))
+
+    def _read_pool(self) -> None:
+        router, before = self.router, self.router.pool
+        try:
+            router.reload_pool()
+            router.pool = count_latency(router.pool, self._latency_weight)
+        except UniRouterError:
+            router.pool = before
+            raise
+        assert router.saved is not None
+        self._metrics.revision.set(router.saved.revision.number)
+        _log.info("pool: revision %d, %s", router.saved.revision.number, router.saved.revision.change.what)
+
+    def _latest_number(self) -> int:
+        saved = self.router.saved
+        return 0 if saved is None else latest_number(saved.folder) or saved.revision.number
+
+    def _state_of_file(self) -> tuple[int, int] | None:
+        try:
+            return None if self._file is None else (self._file.stat().st_mtime_ns, self._file.stat().st_size)
+        except OSError:
+            return None

@@ -1,0 +1,40 @@
+"""What a server counts, in the text format of Prometheus. The only home of prometheus_client."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_PROMPTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Counts of one server.
+
+    Attributes:
+        requests: Answered requests, by endpoint and status.
+        choices: Prompts that went to each LLM, by the rule.
+        upstream_errors: Calls of an LLM that failed before the first byte, or broke off after it, by LLM and reason.
+        fallbacks: Chat requests that an LLM answered in the place of one that failed before it, by that LLM.
+        stage: Seconds of each stage: queue and upstream of a request, encode and decide of a batch.
+        batch: Prompts that were embedded in one call.
+        waiting: Prompts that wait or are in work.
+        revision: Number of the revision of the pool that is served.
+        reload_errors: Revisions and upstream files that could not be taken over.
+    """
+
+    def __init__(self) -> None:
+        self._registry = all_of = CollectorRegistry()
+        self.requests = Counter("unirouter_requests", "Answered requests", ["endpoint", "status"], registry=all_of)
+        self.choices = Counter("unirouter_choices", "Prompts by chosen LLM", ["llm"], registry=all_of)
+        self.upstream_errors = Counter(
+            "unirouter_upstream_errors", "Failed calls of an LLM", ["llm", "reason"], registry=all_of
+        )
+        self.fallbacks = Counter("unirouter_fallbacks", "Chats answered by a next best LLM", ["llm"], registry=all_of)
+        self.stage = Histogram("unirouter_stage_seconds", "Seconds", ["stage"], buckets=_SECONDS, registry=all_of)
+        self.batch = Histogram("unirouter_batch_prompts", "Prompts in a batch", buckets=_PROMPTS, registry=all_of)
+        self.waiting = Gauge("unirouter_waiting_prompts", "Prompts waiting or in work", registry=all_of)
+        self.revision = Gauge("unirouter_pool_revision", "Revision of the pool in service", registry=all_of)
+        self.reload_errors = Counter("unirouter_reload_errors", "Changes that were not taken over", registry=all_of)
+
+    def text(self) -> bytes:
+        """All counts."""
+        return generate_latest(self._registry)

@@ -1,0 +1,111 @@
+"""One server process: from a saved router to its end by a signal."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from unirouter_torch.config.checks import at_least
+from unirouter_torch.errors import ConfigError
+from unirouter_torch.modeling.router import Router
+from unirouter_torch.serving.app import make_app
+from unirouter_torch.serving.live_router import LiveRouter
+from unirouter_torch.serving.metrics import Metrics
+
+GRACE_SECONDS = 30
+"""How long requests that are running may take to end after a signal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How a router is served.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port, in [0, 65535]; 0 for any that is free.
+        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
+        latency_weight: What a second costs [cost unit / second].
+        upstream_file: Where LLMs are asked; none for a server that only routes.
+        fallbacks: How many further LLMs are asked when one fails, at least 0.
+        api_key: What clients have to send; nothing when empty.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    cost_weight: float | None = None
+    latency_weight: float = 0.0
+    upstream_file: Path | None = None
+    fallbacks: int = 2
+    api_key: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 2**16:
+            raise ConfigError(f"--port: got {self.port}, expected a port from 0 to 65535.")
+        at_least("--fallbacks", self.fallbacks, 0)
+        if self.cost_weight is not None and not 0 <= self.cost_weight < float("inf"):
+            raise ConfigError(f"--cost-weight: got {self.cost_weight}, expected a finite number of at least 0.")
+
+
+def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None]) -> None:
+    """Serve a router until SIGTERM or SIGINT; requests that are running end first, then the signal takes effect.
+
+    Args:
+        router: The router.
+        settings: How it is served.
+        tell: Gets the address and what is served there, as soon as clients can connect.
+
+    Raises:
+        ConfigError: The address cannot be listened on, or the upstream file is at fault.
+        PoolError: The pool is empty, no LLM of it has an upstream, or a latency counts that is not known.
+    """
+    metrics = Metrics()
+    live = LiveRouter(router, metrics, latency_weight=settings.latency_weight, upstream_file=settings.upstream_file)
+    app = make_app(
+        live, metrics, cost_weight=settings.cost_weight, fallbacks=settings.fallbacks, api_key=settings.api_key
+    )
+    router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
+    with listen(settings.host, settings.port) as listener:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        tell(f"http://{host}:{listener.getsockname()[1]}", live)
+        server_of(app).run(sockets=[listener])
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """What runs an application; ``run(sockets=...)`` until a signal, or until its ``should_exit`` is set."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for clients.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 for any that is free.
+
+    Raises:
+        ConfigError: The address is unknown or taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise ConfigError(f"--host, --port: cannot listen on {host}:{port} ({reason}).") from None
+    # asyncio does not do this for sockets that it gets; without it an answer in two parts waits 40 ms for the first ACK
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
