@@ -1,5 +1,8 @@
 """A saved router behind a real server on loopback, with upstreams on loopback."""
 
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +18,8 @@ from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.server import listen, server_of
+
+COMMAND = [sys.executable, "-m", "unirouter_torch.cli", "serve", "--port", "0"]
 
 
 class Served(NamedTuple):
@@ -68,3 +73,20 @@ def served(
         server.should_exit = True
         thread.join(30)
     assert not thread.is_alive()
+
+
+@contextmanager
+def serve_process(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The command, and the address that it printed."""
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        said = process.stdout.readline()
+        address = re.search(r"at (http://\S+);", said)
+        assert address is not None, said + process.stderr.read()
+        yield process, address[1]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()

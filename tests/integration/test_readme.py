@@ -6,9 +6,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 from miniature import ROOT, miniature
+from served_router import serve_process, write_upstreams
 
 from unirouter_torch.cli import main, train
 from unirouter_torch.config.training import TrainConfig
@@ -43,7 +45,7 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 def test_every_command_is_of_a_known_kind() -> None:
     kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
-    kinds = (*kinds, "unirouter pool ", "unirouter export ")
+    kinds = (*kinds, "unirouter pool ", "unirouter export ", "unirouter serve ")
     assert all(line.startswith(kinds) for line in COMMANDS)
     assert all(commands(kind.strip()) for kind in kinds)
 
@@ -70,6 +72,13 @@ def test_export_commands_run(home: Path) -> None:
     for arguments in commands("unirouter export"):
         assert main(["export", *arguments]) == 0
     assert any((home / "runs/quickstart/exported").iterdir())
+
+
+def test_serving_commands_run(home: Path, result: RunResult) -> None:
+    write_upstreams(home / "upstreams.yaml", {result.router.pool.names[0]: "http://127.0.0.1:9/v1"})
+    for arguments in commands("unirouter serve"):
+        with serve_process(*arguments) as (_, address):
+            assert httpx2.get(f"{address}/health", trust_env=False).json()["llms"] == len(result.router.pool.names)
 
 
 def test_python_of_the_pool_page_runs(home: Path) -> None:

@@ -1,41 +1,19 @@
 """The real command: it says where it listens, serves, ends by a signal, and names mistakes."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 from misbehaving_endpoint import endpoint_on_loopback
-from served_router import saved_router, write_upstreams
+from served_router import saved_router, serve_process, write_upstreams
 
 from unirouter_torch.cli import main
-
-COMMAND = [sys.executable, "-m", "unirouter_torch.cli", "serve", "--port", "0"]
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """The command, and the address that it printed."""
-    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        said = process.stdout.readline()
-        address = re.search(r"at (http://\S+);", said)
-        assert address is not None, said + process.stderr.read()
-        yield process, address[1]
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -47,7 +25,7 @@ def test_request_that_runs_is_answered_before_the_server_ends(
         endpoint.hold.clear()
         upstreams = write_upstreams(tmp_path / "u.yaml", {"large": endpoint.url})
         arguments = ("--router", str(saved_router(tmp_path)), "--upstreams", str(upstreams))
-        with running(*arguments) as (process, address):
+        with serve_process(*arguments) as (process, address):
             body = {"model": "unirouter", "messages": [{"role": "user", "content": "the otter"}]}
 
             def ask() -> None:

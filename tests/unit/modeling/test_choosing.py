@@ -1,5 +1,6 @@
 """Cautious choices, and choices that count latency."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from unirouter_torch.errors import PoolError
 from unirouter_torch.modeling import choosing
 from unirouter_torch.modeling.calibration import TokenPrices
 from unirouter_torch.modeling.choosing import cluster_errors, count_latency, tune_on_calibration
+from unirouter_torch.modeling.route import Route
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
+from unirouter_torch.routing.token_cost import count_tokens
 
 
 @torch.inference_mode()
@@ -101,3 +104,51 @@ def test_latency_that_counts_must_be_known_of_all_that_may_be_chosen(tmp_path: P
 def test_latency_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -> None:
     with pytest.raises(PoolError, match="latency_weight"):
         count_latency(small_router(tmp_path).pool, weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 5.0])
+def test_choice_among_some_llms_is_that_of_a_pool_without_the_others(tmp_path: Path, weight: float) -> None:
+    router = small_router(tmp_path)
+    prompts = list(PROMPTS.values())
+    among = router.route(prompts, weight, llms=["other", "small"])
+    plain = router.route(prompts, weight)
+    router.pool = router.pool.without_llm("large")
+    for one, whole, expected in zip(among, plain, router.route(prompts, weight), strict=True):
+        assert one.llm == expected.llm
+        assert (one.estimated_error, one.cost) == (whole.estimated_error, whole.cost), "what is known of all is shown"
+
+
+def test_choice_among_some_llms_keeps_the_cost_weight_of_the_target_for_all(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    router.pool = replace(router.pool, target=Target(kind="saving", value=0.3))
+    prompts = list(PROMPTS.values())
+    by_target = router.route(prompts, llms=["small", "other"])
+    assert by_target == router.route(prompts, router.cost_weight, llms=["small", "other"])
+
+
+def test_choice_among_no_llm_or_unknown_ones_is_refused(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    router.pool = router.pool.with_availability("small", False)
+    with pytest.raises(PoolError, match="no LLM named 'smal'; it holds small"):
+        router.route(["the otter"], llms=["large", "smal"])
+    for llms in ([], ["small"]):
+        with pytest.raises(PoolError, match=r"llms: none of .* may be chosen"):
+            router.route(["the otter"], llms=llms)
+
+
+def test_prompts_that_are_clustered_already_get_the_same_routes(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    prompts = list(PROMPTS.values())
+    probability, tokens = router.cluster(prompts), count_tokens(prompts)
+    assert router.route_clustered(probability, tokens, 0.3, llms=["small"]) == router.route(
+        prompts, 0.3, llms=["small"]
+    )
+    assert router.route_clustered(probability, tokens) == router.route(prompts)
+
+
+def test_weighted_sums_put_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_dearer() -> None:
+    errors = {"chosen": 0.5, "dear": 0.25, "cheap": 0.5, "worst": 1.0}
+    route = Route(llm="chosen", estimated_error=errors, cost={"chosen": 9.0, "dear": 4.0, "cheap": 2.0, "worst": 0.0})
+    found = route.weighted(0.5, 4.0)
+    assert found == {"chosen": 0.5 + 0.5 * 9 / 4, "cheap": 0.75, "dear": 0.75, "worst": 1.0}
+    assert list(found) == ["chosen", "cheap", "dear", "worst"]
