@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from unirouter_torch.cli.output import Commands, print_places
+from unirouter_torch.cli.output import Commands, plain_console, print_places
 
 MOST_LLMS_SHOWN = 20
 
@@ -43,6 +41,6 @@ def adopt(options: argparse.Namespace, _: list[str]) -> None:
     router = Router.from_pretrained(options.router)
     adopt_table(router, table, num_calibration=options.num_calibration)
     router.save_pretrained(options.output)
-    console = Console()
+    console = plain_console()
     console.print(pool_table(router, most=MOST_LLMS_SHOWN))
     print_places(console, {"router": Path(options.output)})

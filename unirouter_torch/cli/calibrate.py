@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from unirouter_torch.cli.llm_costs import token_prices
-from unirouter_torch.cli.output import Commands
+from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.cli.pool import change_router
 from unirouter_torch.errors import ConfigError, DataError, PoolError
 
@@ -96,7 +96,7 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     questions = _questions(router, options.references, plan)
     if plan.until_half_width is not None:
         plan = replace(plan, until_half_width=min(plan.until_half_width / _error_scale(router), MOST_HALF_WIDTH))
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     dollars = worst_case(questions, plan)
     console.print(f"{len(questions)} prompts, at most {dollars:.4g} US dollars; budget {plan.budget:g}")
     found = run_plan(questions, plan)
@@ -259,7 +259,7 @@ def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPl
     }
     for name, fact in facts.items():
         if fact:
-            console.print(f"{name:<10}{fact}", markup=False)
+            console.print(f"{name:<10}{fact}")
 
 
 def _mean_tokens(counted: list[tuple[int, int]]) -> str:

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from unirouter_torch.cli.output import Commands, print_places
+from unirouter_torch.cli.output import Commands, plain_console, print_places
 
 
 def add_data(commands: Commands) -> None:
@@ -38,8 +36,8 @@ def prepare(options: argparse.Namespace, _: list[str]) -> None:
         revision=options.revision,
         unsafe_pickle=options.unsafe_pickle,
     )
-    console = Console()
+    console = plain_console()
     console.print(
-        f"{size.num_outcomes:,} outcomes of {size.num_llms:,} LLMs on {size.num_prompts:,} prompts", highlight=False
+        f"{size.num_outcomes:,} outcomes of {size.num_llms:,} LLMs on {size.num_prompts:,} prompts",
     )
     print_places(console, {"table": output, "provenance": output / PROVENANCE_NAME})

@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markdown import Markdown
 
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, print_places
+from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, plain_console, print_places
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -30,7 +29,7 @@ def train(arguments: Sequence[str]) -> None:
     result = run(config)
     if result is None:
         return  # the first worker reports
-    console = Console()
+    console = plain_console()
     console.print(Markdown(result.report.to_markdown()))
     folder = Path(config.output_dir)
     print_places(
@@ -52,7 +51,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
     config = parse_config(rest, program="unirouter evaluate")
     report = run_trials(config, num_trials=options.trials, num_workers=options.workers)
-    console = Console()
+    console = plain_console()
     console.print(Markdown(report.to_summary()))
     folder = Path(config.output_dir)
     print_places(

@@ -3,10 +3,8 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands, print_places
+from unirouter_torch.cli.output import Commands, plain_console, print_places
 
 
 def add_export(commands: Commands) -> None:
@@ -34,13 +32,12 @@ def export(options: argparse.Namespace, _: list[str]) -> None:
     router = Router.from_pretrained(options.router)
     written = export_router(router, options.format, folder, int8=options.int8, latency_weight=options.latency_weight)
     found = written.comparison
-    console = Console()
+    console = plain_console()
     console.print(
         f"{written.num_bytes / 1e6:.1f} MB; on {found.num_prompts} calibration prompts the estimated errors differ by "
         f"{found.largest_difference:.1e} at most, and {found.changed_choices:.1%} of the choices are other ones",
-        highlight=False,
         soft_wrap=True,
     )
     if written.left_out:
-        console.print(f"without disabled LLMs: {', '.join(written.left_out)}", highlight=False, soft_wrap=True)
+        console.print(f"without disabled LLMs: {', '.join(written.left_out)}", soft_wrap=True)
     print_places(console, {"export": folder})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rich.console import Console
+from rich.text import Text
 
 from unirouter_torch.errors import TerminatedError, UniRouterError
 
@@ -28,30 +29,40 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help=help_text)
 
 
+def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """A console that prints prompts and names as they are: ``[/INST]`` is no markup, ``:smile:`` no picture.
+
+    Args:
+        stderr: Print to standard error.
+        soft_wrap: Leave long lines whole.
+    """
+    return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+
+
 def guarded(command: Callable[[], None]) -> int:
     """Run a command; a user's mistake becomes one message on standard error."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console, mistake = plain_console(stderr=True, soft_wrap=True), Text("error:", style="bold red")
     try:
         with _plain_warnings(console), _heeding_sigterm():
             command()
     except UniRouterError as error:
-        console.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
-        console.print(str(error), markup=False)
+        console.print(mistake, f"{type(error).__name__}: {error}")
         return EXIT_USER_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "unirouter_torch"):
             raise
         console.print(
-            f"[bold red]error:[/] this command needs the package {package}, which the plain installation leaves out. "
-            r"Run `pip install 'unirouter_torch\[train,eval]'`."
+            mistake,
+            f"this command needs the package {package}, which the plain installation leaves out. "
+            "Run `pip install 'unirouter_torch[train,eval]'`.",
         )
         return EXIT_USER_ERROR
     except OSError as error:
-        console.print(f"[bold red]error:[/] {error.strerror or error}: {error.filename or ''}", markup=True)
+        console.print(mistake, f"{error.strerror or error}: {error.filename or ''}")
         return EXIT_USER_ERROR
     except TerminatedError as message:
-        console.print(str(message), markup=False)
+        console.print(str(message))
         return TERMINATED
     except KeyboardInterrupt as interrupt:
         kept = "interrupted; what was finished is kept, the same command goes on from there"
@@ -79,8 +90,7 @@ def _plain_warnings(console: Console) -> Iterator[None]:
     """Warnings of this package as one line each, without a source line."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print("[yellow]warning:[/]", end=" ")
-        console.print(str(message), markup=False)
+        console.print(Text("warning:", style="yellow"), str(message))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore")
@@ -93,4 +103,4 @@ def print_places(console: Console, places: dict[str, Path]) -> None:
     """List where results lie, relative to the current folder."""
     width = max(len(name) for name in places)
     for name, place in places.items():
-        console.print(f"{name:<{width}}  {os.path.relpath(place)}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<{width}}  {os.path.relpath(place)}", soft_wrap=True)

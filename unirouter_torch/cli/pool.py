@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from unirouter_torch.cli.llm_costs import (
     by_token,
@@ -20,7 +20,7 @@ from unirouter_torch.cli.llm_costs import (
     told_costs,
     with_latency,
 )
-from unirouter_torch.cli.output import Commands
+from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.errors import ConfigError, PoolConflictError
 
 if TYPE_CHECKING:
@@ -272,11 +272,11 @@ def _say_what_changed(router: "Router") -> None:
 
 
 def _say(line: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(line, markup=False)
+    plain_console(soft_wrap=True).print(line)
 
 
 def _print(options: argparse.Namespace, facts: Any, *tables: RenderableType) -> None:
     if options.json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
         return
-    Console().print(*tables)
+    plain_console().print(*tables)

@@ -156,7 +156,7 @@ def _traffic_table(profile: LLMProfile) -> Table:
 def _table(title: str, columns: Sequence[str], caption: str, left: Sequence[str] = ("LLM",)) -> Table:
     table = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right")
+        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
     return table
 
 

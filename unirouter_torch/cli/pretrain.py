@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, print_places
+from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, plain_console, print_places
 
 
 def add_pretrain(commands: Commands) -> None:
@@ -26,4 +24,4 @@ def pretrain(_: argparse.Namespace, rest: list[str]) -> None:
     config = parse_config(rest, program="unirouter pretrain")
     if train(config) is None:
         return  # the first worker reports
-    print_places(Console(), {"router": Path(config.output_dir) / "router"})
+    print_places(plain_console(), {"router": Path(config.output_dir) / "router"})

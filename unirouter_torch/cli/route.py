@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands
+from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import DataError
 
@@ -63,7 +62,7 @@ def route(options: argparse.Namespace, _: list[str]) -> None:
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")
         return
     for prompt, route in zip(prompts, routes, strict=True):
-        Console().print(_route_table(prompt, route, router, options))
+        plain_console().print(_route_table(prompt, route, router, options))
 
 
 def _read_prompts(options: argparse.Namespace) -> list[str]:
@@ -94,8 +93,9 @@ def _route_table(prompt: str, route: "Route", router: "Router", options: argpars
     table.caption = (
         f"cost in {router.pool.cost_unit}{estimated}{seconds}; cost weight {cost_weight:g} per reference cost"
     )
-    for name in ("LLM", "estimated error", "cost", "error + weighted cost"):
-        table.add_column(name, justify="left" if name == "LLM" else "right")
+    table.add_column("LLM", overflow="fold")
+    for name in ("estimated error", "cost", "error + weighted cost"):
+        table.add_column(name, justify="right")
     weighted = route.weighted(cost_weight, router.pool.reference_cost)
     for llm, total in list(weighted.items())[: options.top]:
         table.add_row(

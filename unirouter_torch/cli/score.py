@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands, print_places
+from unirouter_torch.cli.output import Commands, plain_console, print_places
 from unirouter_torch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,10 +52,9 @@ def score(options: argparse.Namespace, _: list[str]) -> None:
         batch_size=options.batch_size,
     )
     done = (_score_on_ray if options.ray else _score_here)(options, settings)
-    console = Console()
+    console = plain_console()
     console.print(
         f"{done.num_prompts:,} prompts in {done.num_shards:,} shards; {done.num_kept:,} shards were there already",
-        highlight=False,
     )
     print_places(console, {"shards": Path(options.output)})
 

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.markdown import Markdown
 
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, print_places
+from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, plain_console, print_places
 
 
 def add_stress(commands: Commands) -> None:
@@ -33,7 +32,7 @@ def stress(options: argparse.Namespace, rest: list[str]) -> None:
 
     config = parse_config(rest, program="unirouter stress")
     report = run_stress(config, num_trials=options.trials, num_workers=options.workers, only=options.only)
-    console = Console()
+    console = plain_console()
     console.print(Markdown(report.overview()))
     folder = Path(config.output_dir) / "stress"
     print_places(

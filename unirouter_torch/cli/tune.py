@@ -6,10 +6,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands
+from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.errors import PoolError
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ def _print(options: argparse.Namespace, facts: dict[str, Any], cost_unit: str) -
     if options.json:
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console(soft_wrap=True)
     console.print(f"cost weight {facts['cost_weight']:.6g}")
     expected = facts["expected"]
     console.print(
