@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.decision import order_by_cost, tie_tolerance
 from unirouter_torch.routing.token_cost import CostMatrix
 from unirouter_torch.shapes import ErrorMatrix, LLMIndex
 
@@ -14,6 +15,8 @@ TargetKind = Literal["cost", "quality", "saving"]
 
 _GREATEST_WEIGHT = 2.0**40
 _PRECISION = 1e-9
+_TIE = tie_tolerance(torch.float32)
+_ROUNDING = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +59,30 @@ class Tuned(NamedTuple):
     is_reached: bool
 
 
-def choose_by_cost_matrix(estimated_error: ErrorMatrix, relative_cost: CostMatrix, cost_weight: float) -> LLMIndex:
-    """Column of the least ``estimated_error + cost_weight * relative_cost`` of each prompt."""
-    return (estimated_error.double() + cost_weight * relative_cost.double()).argmin(-1)
+def choose_by_cost_matrix(
+    estimated_error: ErrorMatrix, relative_cost: CostMatrix, cost_weight: float, tolerance: float = _TIE
+) -> LLMIndex:
+    """Column of the least ``estimated_error + cost_weight * relative_cost`` of each prompt.
+
+    Args:
+        estimated_error: Estimated errors; infinite where an LLM may not be chosen.
+        relative_cost: What each prompt costs with each LLM [1].
+        cost_weight: Error accepted to save one unit of it [1].
+        tolerance: Largest difference of two sums that counts as none. Equal sums go to the LLM with the lower mean
+            cost, then to the lower column: as :func:`~unirouter_torch.routing.decision.choose_llms` has it.
+    """
+    by_cost = order_by_cost(relative_cost.double().mean(0))
+    total = (estimated_error.double() + cost_weight * relative_cost.double())[:, by_cost]
+    is_least = total <= total.amin(-1, keepdim=True) + tolerance
+    return by_cost[is_least.to(torch.int32).argmax(-1)]
 
 
 def tune_cost_weight(estimated_error: ErrorMatrix, cost: CostMatrix, reference_cost: float, target: Target) -> Tuned:
     """The cost weight that meets a target on some prompts, by bisection.
 
-    Mean cost and mean estimated quality fall as the cost weight rises, so there is one cost weight on the edge.
+    Mean cost and mean estimated quality fall as the cost weight rises, so there is one cost weight on the edge. There
+    the sums of a prompt are nearly a tie; what counts as one is a little wider here than in routing where a quality is
+    wanted, and a little narrower otherwise, so that a choice that rounding moves misses no target.
 
     Args:
         estimated_error: Estimated errors of the LLMs that may be chosen.
@@ -77,17 +95,18 @@ def tune_cost_weight(estimated_error: ErrorMatrix, cost: CostMatrix, reference_c
         precision of 1e-9. The nearest end where nothing meets the target.
     """
     rows = torch.arange(len(cost))
+    tolerance = _TIE * (1 + _ROUNDING if target.kind == "quality" else 1 - _ROUNDING)
 
     def at(weight: float) -> Tuned:
-        chosen = choose_by_cost_matrix(estimated_error, cost / reference_cost, weight)
+        chosen = choose_by_cost_matrix(estimated_error, cost / reference_cost, weight, tolerance)
         quality = 1 - float(estimated_error[rows, chosen].double().mean())
         found = Tuned(weight, float(cost[rows, chosen].double().mean()), quality, True)
         return found._replace(is_reached=meets(found))
 
     limit = target.value
     if target.kind == "saving":
-        best = estimated_error.double().mean(0).argmin()
-        limit = (1 - target.value) * float(cost[:, best].double().mean())
+        mean_error, mean_cost = estimated_error.double().mean(0), cost.double().mean(0)
+        limit = (1 - target.value) * float(mean_cost[mean_error <= mean_error.min() + _TIE].min())
 
     def meets(found: Tuned) -> bool:
         return found.quality >= limit if target.kind == "quality" else found.cost <= limit * (1 + _PRECISION)

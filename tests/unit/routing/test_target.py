@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.decision import choose_llms
 from unirouter_torch.routing.target import Target, Tuned, choose_by_cost_matrix, tune_cost_weight
 
 ERROR = torch.tensor([[0.1, 0.5], [0.2, 0.3], [0.4, 0.4], [0.0, 0.9]])
@@ -69,6 +70,28 @@ def test_no_cost_weight_of_a_grid_does_better(seed: int, kind: str, value: float
             assert found.is_reached and found.cost <= mean_cost + 1e-9
         if kind != "quality" and mean_cost <= limit:
             assert found.is_reached and found.quality >= quality - 1e-9
+
+
+@pytest.mark.parametrize("kind", ["cost", "quality", "saving"])
+def test_of_two_equal_llms_the_cheaper_one_counts_wherever_it_stands(kind: str) -> None:
+    error = torch.tensor([[0.1, 0.1, 0.5], [0.2, 0.2, 0.3]])
+    for order in ([0, 1, 2], [1, 0, 2], [2, 0, 1], [2, 1, 0]):
+        cost = torch.tensor([[8.0, 2.0, 1.0]]).expand(2, 3)[:, order]
+        value = {"cost": 9.0, "quality": 0.85, "saving": 0.0}[kind]
+        found = tune_cost_weight(error[:, order], cost, 1.0, Target(kind=kind, value=value))
+        assert (found.cost, found.quality) == (pytest.approx(2.0), pytest.approx(0.85))
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["cost", "quality", "saving"]), st.floats(0.01, 0.6))
+def test_routing_by_the_cost_weight_gives_what_was_promised(seed: int, kind: str, value: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probability = torch.rand(20, 3, generator=generator).softmax(-1)
+    cluster_error, cost = torch.rand(5, 3, generator=generator), torch.rand(5, generator=generator, dtype=torch.float64)
+    error = probability @ cluster_error.T
+    found = tune_cost_weight(error, cost.expand(20, 5), 1.0, Target(kind=kind, value=value))
+    chosen = choose_llms(probability, cluster_error, cost, found.cost_weight)
+    assert found.cost == pytest.approx(float(cost[chosen].mean()), rel=1e-9)
+    assert found.quality == pytest.approx(1 - float(error[torch.arange(20), chosen].double().mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
