@@ -197,6 +197,8 @@ def check_folder(path: Path, kind: str, format_version: int) -> None:
     """
     if not path.is_dir():
         raise ArtifactError(f"{path}: no such folder; expected a saved {kind}. Check the path.")
+    if (path / kind / MANIFEST_NAME).is_file() and not (path / MANIFEST_NAME).exists():
+        raise ArtifactError(f"{path}: expected a saved {kind}, which is the folder {path / kind}. Name that one.")
     manifest = read_json(path / MANIFEST_NAME)
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         raise ArtifactError(f"{path}: expected a saved {kind}, got something else. Check the path.")

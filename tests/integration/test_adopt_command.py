@@ -118,6 +118,16 @@ def test_adopt_makes_a_router_of_a_log(folder: Path, log: Path, tmp_path: Path, 
     assert main(["route", "--router", str(tmp_path / "mine"), "What is 1 + 1?"]) == 0
 
 
+def test_llms_without_an_outcome_on_the_drawn_prompts_are_named(folder: Path, tmp_path: Path, capsys) -> None:
+    rows = [f"What is {number}?,{llm},1" for number in range(9) for llm in ("common", f"rare-{number}")]
+    (tmp_path / "log.csv").write_text("\n".join(["prompt,llm,score", *rows]))
+    where = ["--router", str(folder), "--output", str(tmp_path / "mine"), "--num-calibration", "2"]
+    assert main(["adopt", str(tmp_path / "log.csv"), *where]) == 0
+    warned = " ".join(capsys.readouterr().err.split())
+    assert "7 of 10 LLMs have no outcome on the 2 calibration prompts and are left out: rare-" in warned
+    assert "and 2 more. Add outcomes" in warned
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -166,8 +166,8 @@ def test_llm_paid_by_the_token_costs_what_its_answers_are_long(
     [
         (["remove", "nobody"], "no LLM named 'nobody'"),
         (["reprice", "small", "--cost", "-1"], "cost of 'small'"),
-        (["rename", "small", "large"], "stands more than once"),
-        (["add", "small", "--scores", "SCORES", "--cost", "1"], "stands more than once"),
+        (["rename", "small", "large"], "is in it already"),
+        (["add", "small", "--scores", "SCORES", "--cost", "1"], "remove that LLM first"),
         (["add", "new", "--scores", "no/such.csv", "--cost", "1"], "no such file"),
         (["add", "new", "--scores", "SCORES", "--cost", "nan"], "cost of 'new'"),
         (["undo"], "nothing is left to undo"),

@@ -107,7 +107,7 @@ def test_train_command_prints_the_table_and_the_places(workshop: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data.path", "no/such/folder"], "data.path"),
+        (["--data.path", "no/such/folder"], "no folder"),
         (["--encoder.name", "no/such encoder"], "encoder"),
         (["--head.num_clusters", "0"], "head.num_clusters"),
         (["--trainer.accelerator", "gpu"], "--trainer.accelerator cpu"),

@@ -93,6 +93,13 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
         check_folder(tmp_path / "nothing", "thing", 1)
 
 
+def test_folder_around_a_saved_one_is_told_from_damage(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "run" / "router", "router", 1) as folder:
+        (folder / "file").touch()
+    with pytest.raises(ArtifactError, match=f"which is the folder {tmp_path / 'run' / 'router'}"):
+        check_folder(tmp_path / "run", "router", 1)
+
+
 def test_failed_write_keeps_the_old_file_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_atomically(tmp_path / "file", b"old")
 

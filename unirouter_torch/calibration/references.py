@@ -23,7 +23,7 @@ def read_references(path: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing, no UTF-8, of another kind or malformed, or a prompt id stands twice.
     """
-    rows = {".csv": _csv_rows, ".jsonl": _jsonl_rows}.get(path.suffix)
+    rows = {".csv": _csv_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower())
     if rows is None:
         raise DataError(f"{path}: expected a file that ends in .csv or .jsonl. Rename or convert it.")
     try:

@@ -65,9 +65,10 @@ def _read(path: str) -> tuple[str, SourceTables]:
     file = Path(path).expanduser()
     if file.is_dir():
         return file.resolve().name, read_parquet_folder(file)
-    if file.suffix in SUFFIXES:
+    if file.suffix.lower() in SUFFIXES:
         return file.stem, read_log(file)
-    raise DataError(f"data.path: got {path!r}, which is no folder; expected one of: {_FORMS}. Correct data.path.")
+    found = "a file of another form" if file.is_file() else "no folder"
+    raise DataError(f"data: got {path!r}, which is {found}; expected one of: {_FORMS}. Correct the path.")
 
 
 def _simulated(size: re.Match[str]) -> SourceTables:

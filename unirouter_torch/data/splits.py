@@ -1,6 +1,7 @@
 """Which prompts and LLMs a router is trained, chosen and tested on."""
 
 import hashlib
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -67,6 +68,16 @@ def split_table(
     train, validation, test = _split_prompts(table, prompt_fractions, generator)
     seen, unseen = _split_llms(table, unseen_fraction, generator)
     return Split(train, validation, test, seen, unseen)
+
+
+def warn_of_pool_of_one(table: RoutingTable, split: Split) -> None:
+    """Warn where the evaluation has a single LLM, so that every method chooses the same."""
+    if len(split.unseen_llms) == 1:
+        warnings.warn(
+            f"{table.name}: of {table.num_llms} LLMs 1 is unseen, so the evaluation has nothing to choose from and all "
+            "methods have the same area. Set data.unseen_fraction to 0 to evaluate on all LLMs, or higher.",
+            stacklevel=1,
+        )
 
 
 def draw_calibration(split: Split, *, num_prompts: int, seed: int) -> PromptSubset:

@@ -143,8 +143,12 @@ class LLMPool:
             cost: Cost of one call in ``cost_unit``.
             sums: Sums of that LLM alone, one row.
             token_cost: What comes to it where the LLM is paid by the token.
+
+        Raises:
+            PoolError: The name is taken, or the cost is negative or not finite.
         """
         check_cost(name, cost)
+        self._check_new(name)
         joins = {} if token_cost is None else {name: token_cost}
         return replace(
             self,
@@ -193,6 +197,7 @@ class LLMPool:
             PoolError: The pool has no LLM of the old name, or one of the new name.
         """
         self.find(name)
+        self._check_new(new_name)
         new = {other: new_name if other == name else other for other in self.names}
         return replace(
             self,
@@ -202,6 +207,10 @@ class LLMPool:
             token_costs={new[other]: cost for other, cost in self.token_costs.items()},
             latency={new[other]: latency for other, latency in self.latency.items()},
         )
+
+    def _check_new(self, name: str) -> None:
+        if name in self.names:
+            raise PoolError(f"pool: {name!r} is in it already. Choose another name, or remove that LLM first.")
 
     def with_outcomes(self, name: str, sums: ClusterSums, drift: DriftTest) -> "LLMPool":
         """This pool with other sums of one LLM, one row, and its test for drift.

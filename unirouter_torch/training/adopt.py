@@ -1,11 +1,16 @@
 """A trained router for outcomes that it has never met: calibration instead of training."""
 
+import warnings
+
 import torch
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.modeling.router import Router
+
+
+_NUM_NAMED = 5
 
 
 def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, seed: int = 0) -> None:
@@ -31,6 +36,13 @@ def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, se
             scores[name] = {table.prompt_ids[row]: 1 - float(table.error[row, column]) for row in answered}
     if not scores:
         raise DataError(f"{table.name}: no LLM has an outcome on the {len(rows)} calibration prompts. Add outcomes.")
+    if unknown := [name for name in table.llm_names if name not in scores]:
+        more = f" and {len(unknown) - _NUM_NAMED} more" if len(unknown) > _NUM_NAMED else ""
+        warnings.warn(
+            f"{table.name}: {len(unknown)} of {table.num_llms} LLMs have no outcome on the {len(rows)} calibration "
+            f"prompts and are left out: {', '.join(unknown[:_NUM_NAMED])}{more}. Add outcomes, or keep more prompts.",
+            stacklevel=1,
+        )
     router.calibrate(
         {table.prompt_ids[row]: table.prompt_texts[row] for row in rows},
         scores,

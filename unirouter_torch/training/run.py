@@ -8,7 +8,7 @@ from typing import Any
 
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import METHODS_OF_A_RUN, TrainConfig
-from unirouter_torch.data.splits import Split, split_table
+from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.evaluation.deferral import single_llm_quality
 from unirouter_torch.evaluation.metrics import MethodScores, score_method
@@ -94,6 +94,8 @@ def _run(config: TrainConfig) -> RunResult | None:
         embedded = embed_table(config, encoder)
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, config.seed)
+    if workers.is_first:
+        warn_of_pool_of_one(embedded.table, split)
 
     end_to_end = EndToEnd(config, folder / "logs", embedded.others)
     methods = [build_method(name, end_to_end, trial) for name in config.evaluation.methods or METHODS_OF_A_RUN]

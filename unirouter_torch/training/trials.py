@@ -9,7 +9,7 @@ from typing import Any
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import split_table
+from unirouter_torch.data.splits import split_table, warn_of_pool_of_one
 from unirouter_torch.evaluation.html_report import render_html
 from unirouter_torch.evaluation.stages import measure
 from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_sweep
@@ -125,6 +125,7 @@ def _sweep_values(config: TrainConfig, embedded: EmbeddedTable) -> dict[str, lis
     """The values of each sweep that the table is large enough for."""
     sweeps = config.evaluation.sweeps
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
+    warn_of_pool_of_one(embedded.table, split)
     most = {
         "num_calibration": len(split.validation_prompts),
         "num_clusters": len(split.train_prompts),

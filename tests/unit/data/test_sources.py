@@ -185,7 +185,7 @@ def test_equal_texts_with_the_same_llm_are_a_repeated_pair(write_log: Any) -> No
         (
             "names.csv",
             "Prompt;llm;score\nHm?;wren;1\n",
-            "column 'prompt' is missing .* Prompt;llm;score. Add or rename",
+            "the header 'Prompt;llm;score' has no comma",
         ),
         ("twice.csv", "prompt,llm,score,score\nHm?,wren,1,0\n", "column 'score': got several"),
         ("header.csv", "prompt,llm,score\n", "got no rows"),
@@ -200,6 +200,31 @@ def test_malformed_log_is_refused_with_file_and_row(tmp_path: Path, name: str, c
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=f"{re.escape(name)}: .*{message}"):
         load_table(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", "prompt;llm;score\n2 + 2?;wren;1\n", "'prompt;llm;score' has no comma"),
+        ("log.csv", "prompt\tllm\tscore\n2 + 2?\twren\t1\n", "has no comma"),
+        ("log.jsonl", '[{"prompt": "2 + 2?", "llm": "wren", "score": 1}]', "a JSON array, expected one object in a line"),
+    ],
+)
+def test_what_is_often_taken_for_a_log_is_told(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_table(str(tmp_path / name))
+
+
+def test_case_of_the_ending_does_not_matter(tmp_path: Path) -> None:
+    assert load_table(write_csv(tmp_path / "LOG.CSV", LOG)).num_prompts == 2
+    assert load_table(write_jsonl(tmp_path / "log.JSONL", LOG)).num_prompts == 2
+
+
+def test_file_of_another_form_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "log.xlsx").touch()
+    with pytest.raises(DataError, match="a file of another form"):
+        load_table(str(tmp_path / "log.xlsx"))
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
@@ -223,19 +248,19 @@ def test_truncated_or_missing_parquet_file_is_refused_by_name(tmp_path: Path, pa
     with pytest.raises(DataError, match=rf"{part}\.parquet: expected a whole Parquet file .* copy it again"):
         load_table(path)
     file.unlink()
-    with pytest.raises(DataError, match=rf"{part}\.parquet: no such file; .* correct data\.path"):
+    with pytest.raises(DataError, match=rf"{part}\.parquet: no such file; .* correct the path"):
         load_table(path)
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
 def test_missing_log_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"{name}: no such file\. Correct data\.path"):
+    with pytest.raises(DataError, match=rf"{name}: no such file\. Correct the path"):
         load_table(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("path", ["nowhere", "log.xlsx", "simulated:0x5", "simulated:24", "simulated:24x10x3"])
 def test_path_of_no_known_form_is_refused_with_the_forms(path: str) -> None:
-    with pytest.raises(DataError, match=rf"^data\.path: got '{path}'.*\.jsonl.*hub:.*simulated:NUM_PROMPTSxNUM_LLMS"):
+    with pytest.raises(DataError, match=rf"^data: got '{path}'.*\.jsonl.*hub:.*simulated:NUM_PROMPTSxNUM_LLMS"):
         load_table(path)
 
 

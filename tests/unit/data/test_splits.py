@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unirouter_torch.data.splits import Split, draw_calibration, split_table
+from unirouter_torch.data.splits import Split, draw_calibration, split_table, warn_of_pool_of_one
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import ConfigError, DataError
 
@@ -125,6 +125,14 @@ def test_prompts_with_equal_text_fall_on_one_side(seed: int) -> None:
 
 
 REPEATED = make_table([f"Who wrote poem {row % 30}?" for row in range(90)])
+
+
+def test_pool_of_one_is_warned_of() -> None:
+    alone, pair, everyone = (split_table(TABLE, seed=0, unseen_fraction=part) for part in (1 / 12, 2 / 12, 0.0))
+    with pytest.warns(UserWarning, match=r"of 12 LLMs 1 is unseen.*unseen_fraction to 0"):
+        warn_of_pool_of_one(TABLE, alone)
+    for split in (pair, everyone):
+        warn_of_pool_of_one(TABLE, split)
 
 
 def test_unseen_fraction_0_is_the_static_pool() -> None:

@@ -116,11 +116,11 @@ def detect_format(path: Path) -> OutcomesFormat:
         raise DataError(f"{path}: no such file or folder. Correct the path.")
     elif path.name == STATS:
         return "helm"
-    elif path.suffix in (".eval", ".json"):
+    elif path.suffix.lower() in (".eval", ".json"):
         return "inspect"
-    elif path.suffix == ".csv":
+    elif path.suffix.lower() == ".csv":
         return "log"
-    elif path.suffix == ".jsonl":
+    elif path.suffix.lower() == ".jsonl":
         _, first = next(read_json_lines(path), ("", {}))
         return "openai_batch" if "custom_id" in first else "lm_eval" if "filtered_resps" in first else "log"
     raise DataError(f"{path}: not a known form of outcomes. Name it with --format: {', '.join(FORMATS[1:])}.")

@@ -28,6 +28,7 @@ _LLM_COLUMNS = ("params_b", "price_in", "price_out")
 _TYPES = {column: pa.string() for column in ("prompt", "llm", "prompt_id", "source")} | {
     column: pa.float64() for column in ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
 }
+_HEADER = 200
 _LARGEST_BLOCK = 2**31 - 1
 
 
@@ -49,7 +50,7 @@ def read_log(path: Path) -> SourceTables:
             rows contradict one another about a prompt or an LLM.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file. Correct data.path.")
+        raise DataError(f"{path}: no such file. Correct the path.")
     rows, place = parse_log(path), str(path)
     check_shape(rows, place)
     text, llm = text_column(rows, "prompt", place), text_column(rows, "llm", place)
@@ -78,10 +79,11 @@ def parse_log(path: Path) -> pa.Table:
         DataError: The file is not in UTF-8 or cannot be parsed.
     """
     _check_encoding(path)
+    _check_form(path)
     # one block, so that the parser counts rows from the start
     block_size = min(path.stat().st_size + 1, _LARGEST_BLOCK)
     try:
-        table = _parsed_csv(path, block_size) if path.suffix == ".csv" else _parsed_jsonl(path, block_size)
+        table = _parsed_csv(path, block_size) if path.suffix.lower() == ".csv" else _parsed_jsonl(path, block_size)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: {_with_data_row(str(error))}. Correct the row, or write the file again.") from None
     return table.select([number for number, column in enumerate(table.columns) if column.null_count < table.num_rows])
@@ -94,6 +96,16 @@ def _check_encoding(path: Path) -> None:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: expected UTF-8 ({error}). Save it in UTF-8.") from None
+
+
+def _check_form(path: Path) -> None:
+    """Refuse what is often taken for a log, and of which the parsers say little that helps."""
+    with path.open(encoding="utf-8-sig") as file:
+        begin = file.readline()[:_HEADER].strip()
+    if path.suffix.lower() == ".jsonl" and begin.startswith("["):
+        raise DataError(f"{path}: got a JSON array, expected one object in a line. Write each object in its own line.")
+    if path.suffix.lower() == ".csv" and "," not in begin and re.search("[;\t|]", begin):
+        raise DataError(f"{path}: the header {begin!r} has no comma, expected columns with commas between them. Save so.")
 
 
 def _parsed_csv(path: Path, block_size: int) -> pa.Table:

@@ -46,7 +46,7 @@ def write_parquet_folder(folder: Path, prompts: pa.Table, models: pa.Table, outc
 def _read(file: Path) -> pa.Table:
     if not file.is_file():
         expected = ", ".join(f"{part}.parquet" for part in TablePlaces._fields)
-        raise DataError(f"{file}: no such file; a folder of data expects {expected}. Add it, or correct data.path.")
+        raise DataError(f"{file}: no such file; a folder of data expects {expected}. Add it, or correct the path.")
     try:
         with pq.ParquetFile(file) as parquet:
             return parquet.read()
