@@ -66,7 +66,7 @@ def guarded(command: Callable[[], None]) -> int:
         return TERMINATED
     except KeyboardInterrupt as interrupt:
         kept = "interrupted; what was finished is kept, the same command goes on from there"
-        console.print(str(interrupt) or kept, markup=False)
+        console.print(str(interrupt) or kept)
         return INTERRUPTED
     return 0
 
