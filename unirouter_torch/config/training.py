@@ -23,6 +23,7 @@ MethodName = Literal[
     "travelling",
     "clairvoyant_mlp",
     "clairvoyant_matrix_factorization",
+    "clairvoyant_end_to_end",
     "source_oracle",
     "oracle",
 ]

@@ -15,7 +15,13 @@ Figure = dict[str, Any]
 
 Trace = dict[str, Any]
 
-KNOW_MORE = ("clairvoyant_mlp", "clairvoyant_matrix_factorization", "source_oracle", ORACLE)
+KNOW_MORE = (
+    "clairvoyant_mlp",
+    "clairvoyant_matrix_factorization",
+    "clairvoyant_end_to_end",
+    "source_oracle",
+    ORACLE,
+)
 """Methods that see what no router can; they are marked, and the best of a column is looked for among the others."""
 
 GREY = "#888888"

@@ -40,6 +40,7 @@ DISPLAY_NAMES = {
     "travelling": "Travelling",
     "clairvoyant_mlp": "MLP, clairvoyant",
     "clairvoyant_matrix_factorization": "Matrix factorisation, clairvoyant",
+    "clairvoyant_end_to_end": "End-to-end, clairvoyant labels",
     "source_oracle": "Source oracle",
     ORACLE: "Oracle",
 }

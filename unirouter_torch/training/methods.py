@@ -19,6 +19,7 @@ from unirouter_torch.methods.random_choice import RandomChoice
 from unirouter_torch.methods.source_oracle import SourceOracle
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.method import RoutingMethod
+from unirouter_torch.training.clairvoyant import ClairvoyantEndToEnd
 from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.travelling import Travelling
 
@@ -63,6 +64,8 @@ def build_method(
             return ClairvoyantMLP(trial.clairvoyant)
         case "clairvoyant_matrix_factorization":
             return ClairvoyantMatrixFactorization(trial.clairvoyant)
+        case "clairvoyant_end_to_end":
+            return ClairvoyantEndToEnd(EndToEnd(end_to_end.config, None, end_to_end.others), trial.clairvoyant)
         case "source_oracle":
             return SourceOracle(trial.test, one_hot(trial.test_source).to(trial.test.error.dtype))
         case "oracle":

@@ -29,6 +29,7 @@ from unirouter_torch.training.chosen_prompts import (
     estimate_by_choice,
     report_chosen,
 )
+from unirouter_torch.training.clairvoyant import ClairvoyantEndToEnd
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.training.end_to_end import EndToEnd
@@ -102,7 +103,7 @@ def _run(config: TrainConfig) -> RunResult | None:
     encoder_logs = folder / "logs" / "encoder"
     if not workers.is_first:  # the same trainings in the same order, without the evaluation between them
         for method in methods:
-            if isinstance(method, (EndToEnd, Travelling)):
+            if isinstance(method, (EndToEnd, Travelling, ClairvoyantEndToEnd)):
                 method.fit(trial.train, trial.tuning)
         if config.encoder_training.mode != "frozen":
             joint = tables_of_trial(embedded.table.prompt_texts, split, trial, embedded.others)

@@ -25,10 +25,14 @@ from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.run import TunedTable, prepare_trial, tune_encoder
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
-CLAIRVOYANT: tuple[MethodName, ...] = ("clairvoyant_mlp", "clairvoyant_matrix_factorization")
-"""Methods that are trained with the very LLMs that are onboarded, so that none of them joins alone."""
+CLAIRVOYANT: tuple[MethodName, ...] = (
+    "clairvoyant_mlp",
+    "clairvoyant_matrix_factorization",
+    "clairvoyant_end_to_end",
+)
+"""Methods that know the training prompts' outcomes of the LLMs that are onboarded, so that none of them joins alone."""
 
-TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling")
+TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling", "clairvoyant_end_to_end")
 """Methods that train a cluster head."""
 
 METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
