@@ -1,5 +1,6 @@
 """An OpenAI-compatible endpoint on loopback that counts what it bills and misbehaves on demand."""
 
+import gzip
 import json
 import threading
 import time
@@ -117,6 +118,9 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                     while not endpoint.closing.wait(0.02):
                         self.wfile.write(b" ")
                         self.wfile.flush()
+                case "gzip":
+                    body = gzip.compress(json.dumps(completion(endpoint.answer(message), "ok")).encode())
+                    self.send(200, body, Content_Encoding="gzip", Set_Cookie="a=b", X_Request_Id="7")
                 case "stream":
                     for chunk in CHUNKS:
                         self.write_chunk(chunk)

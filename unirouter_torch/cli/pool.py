@@ -21,7 +21,7 @@ from unirouter_torch.cli.llm_costs import (
     with_latency,
 )
 from unirouter_torch.cli.output import Commands, plain_console
-from unirouter_torch.errors import ConfigError, PoolConflictError
+from unirouter_torch.errors import ConfigError
 
 if TYPE_CHECKING:
     from unirouter_torch.data.outcomes import Grading
@@ -254,14 +254,7 @@ def _change_pool(options: argparse.Namespace, change: Callable[["LLMPool"], "LLM
 
 def change_router(router: "Router", change: Callable[[], None], what: str, data: Path | None = None) -> None:
     """Make a change, save it and say so; where somebody else was quicker, make it again on top of theirs."""
-    while True:
-        change()
-        try:
-            router.save_pool(what, data=data)
-        except PoolConflictError:
-            router.reload_pool()
-        else:
-            break
+    router.change_pool(change, what, data=data)
     _say_what_changed(router)
 
 

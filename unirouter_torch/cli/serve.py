@@ -42,6 +42,11 @@ def add_serve(commands: Commands) -> None:
     parser.add_argument(
         "--api-key-env", metavar="NAME", help="environment variable with the key that clients have to send"
     )
+    parser.add_argument(
+        "--accept-feedback",
+        action="store_true",
+        help="let clients add outcomes to the pool in the router's folder (POST /v1/feedback)",
+    )
     parser.set_defaults(run=serve)
 
 
@@ -69,6 +74,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
         upstream_file=Path(options.upstreams) if options.upstreams else None,
         fallbacks=options.fallbacks,
         api_key=key_in(options.api_key_env, "--api-key-env") if options.api_key_env else "",
+        accept_feedback=options.accept_feedback,
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unirouter_torch.errors import PoolError
+from unirouter_torch.errors import PoolConflictError, PoolError
 from unirouter_torch.modeling.calibration import (
     CalibrationPrompts,
     TokenPrices,
@@ -406,6 +406,24 @@ class Router(nn.Module):
             PoolError: The router lies in no folder.
         """
         self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
+
+    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | None = None) -> None:
+        """Make a change of the pool and save it; where somebody else was quicker, make it again on top of theirs.
+
+        Args:
+            change: Changes :attr:`pool`; nothing else may be unsaved.
+            what: As in :meth:`save_pool`.
+            data: As there.
+
+        Raises:
+            PoolError: The router lies in no folder.
+        """
+        while True:
+            change()
+            try:
+                return self.save_pool(what, data=data)
+            except PoolConflictError:
+                self.reload_pool()
 
     def reload_pool(self) -> bool:
         """Take the pool as it lies in the router's folder now; changes that were not saved are dropped.

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unirouter_torch import __version__
-from unirouter_torch.errors import UniRouterError
+from unirouter_torch.errors import DataError, PoolError, UniRouterError
 from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedError
 from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.live_router import LiveRouter
@@ -31,6 +32,7 @@ def make_app(
     cost_weight: float | None = None,
     fallbacks: int = 2,
     api_key: str = "",
+    accept_feedback: bool = False,
     limits: BatchLimits | None = None,
 ) -> FastAPI:
     """An ASGI application that serves a router; it follows the router's files while it runs.
@@ -41,6 +43,7 @@ def make_app(
         cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
+        accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
         limits: How prompts come together.
     """
     batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
@@ -61,7 +64,9 @@ def make_app(
     app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
-    for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, Exception):
+    if accept_feedback:
+        app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
+    for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
     app.add_middleware(_Front, metrics=metrics, api_key=api_key)
     return app
@@ -74,7 +79,7 @@ async def _follow(live: LiveRouter, batcher: Batcher) -> None:
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    if isinstance(error, ClientGoneError):
+    if isinstance(error, ClientGoneError | ClientDisconnect):
         return Response(status_code=CLIENT_GONE)
     return _refusal(error).response()
 
@@ -86,8 +91,10 @@ def _refusal(error: Exception) -> RefusedError:
             return error
         case OverloadedError():
             return RefusedError(503, str(error), code="overloaded", retry_after=1)
-        case UniRouterError():
+        case PoolError() | DataError():
             return RefusedError(400, str(error))
+        case UniRouterError():
+            return RefusedError(500, str(error))
         case HTTPException():
             return RefusedError(error.status_code, error.detail)
         case RequestValidationError():

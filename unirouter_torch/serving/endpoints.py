@@ -1,5 +1,7 @@
 """What each endpoint does."""
 
+import math
+from functools import partial
 from typing import Annotated
 
 from fastapi import Request
@@ -51,6 +53,25 @@ class RouteReply(BaseModel):
     cost_weight: float
     reference_cost: float
     cost_unit: str
+
+
+class Outcome(BaseModel):
+    """How well an LLM answered a prompt."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    llm: str
+    prompt: str
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class FeedbackRequest(BaseModel):
+    """Outcomes in use, the oldest first."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=MOST_PROMPTS)]
+    half_life: Annotated[float, Field(gt=0)] = math.inf
 
 
 class Endpoints:
@@ -121,6 +142,16 @@ class Endpoints:
             check_llm(chat.model, self._live.router.pool, reachable)
             llms = [chat.model]
         return await self._relay.ask(llms, upstreams, chat, request.headers)
+
+    async def feedback(self, body: FeedbackRequest) -> JSONResponse:
+        """Add outcomes in use to the pool, and say which LLMs err more or less than estimated."""
+        outcomes = [(one.llm, one.prompt, one.score) for one in body.outcomes]
+        tests = await self._batcher.between(partial(self._live.observe, outcomes, body.half_life))
+        drift = {
+            llm: {"outcomes": test.num_prompts, "evidence": test.most_evidence, "alarm": test.has_drifted}
+            for llm, test in tests.items()
+        }
+        return JSONResponse({"drift": drift})
 
     async def models(self) -> JSONResponse:
         """What a chat may name as its model."""

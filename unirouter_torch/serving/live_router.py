@@ -1,13 +1,14 @@
 """What a server knows from files: the pool of its router and the upstreams, taken over anew when they change."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.pool_history import latest_number
 from unirouter_torch.modeling.router import Router
+from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import Upstream, read_upstreams
 
@@ -68,6 +69,38 @@ class LiveRouter:
         if number != self._number:
             self._number = number
             self._try(self._read_pool)
+
+    def observe(self, outcomes: Sequence[tuple[str, str, float]], half_life: float) -> dict[str, DriftTest]:
+        """Add outcomes in use to the pool, as one revision; on the thread that routes.
+
+        Args:
+            outcomes: LLM, prompt and score of each answer, the oldest first.
+            half_life: As in :meth:`Router.observe`.
+
+        Returns:
+            The test for drift of each LLM that has outcomes among them.
+
+        Raises:
+            PoolError: As there, or the router lies in no folder. Nothing was added.
+            ArtifactError: The latest revision is damaged. Nothing was added.
+        """
+        by_llm: dict[str, list[tuple[str, float]]] = {}
+        for llm, prompt, score in outcomes:
+            by_llm.setdefault(llm, []).append((prompt, score))
+        router, before = self.router, self.router.pool
+
+        def change() -> None:
+            for llm, its in by_llm.items():
+                prompts, scores = zip(*its, strict=True)
+                router.observe(llm, prompts, scores, half_life=half_life)
+
+        try:
+            router.reload_pool()  # the pool in service may have latencies in its costs
+            router.change_pool(change, f"feedback: {len(outcomes)} outcomes of {', '.join(by_llm)}")
+            return {llm: router.pool.drift[llm] for llm in by_llm}
+        finally:
+            router.pool = before
+            self.follow()
 
     def _try(self, change: Callable[[], None]) -> None:
         try:

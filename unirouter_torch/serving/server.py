@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.errors import ConfigError
+from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.modeling.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
@@ -31,6 +31,7 @@ class ServerSettings:
         upstream_file: Where LLMs are asked; none for a server that only routes.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
+        accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
 
     Raises:
         ConfigError: A number is out of range.
@@ -43,6 +44,7 @@ class ServerSettings:
     upstream_file: Path | None = None
     fallbacks: int = 2
     api_key: str = ""
+    accept_feedback: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 2**16:
@@ -62,12 +64,20 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
 
     Raises:
         ConfigError: The address cannot be listened on, or the upstream file is at fault.
-        PoolError: The pool is empty, no LLM of it has an upstream, or a latency counts that is not known.
+        PoolError: The pool is empty, no LLM of it has an upstream, a latency counts that is not known, or feedback is
+            accepted for a router that lies in no folder.
     """
+    if settings.accept_feedback and router.saved is None:
+        raise PoolError("--accept-feedback: the router lies in no folder of its own, where its pool could be kept.")
     metrics = Metrics()
     live = LiveRouter(router, metrics, latency_weight=settings.latency_weight, upstream_file=settings.upstream_file)
     app = make_app(
-        live, metrics, cost_weight=settings.cost_weight, fallbacks=settings.fallbacks, api_key=settings.api_key
+        live,
+        metrics,
+        cost_weight=settings.cost_weight,
+        fallbacks=settings.fallbacks,
+        api_key=settings.api_key,
+        accept_feedback=settings.accept_feedback,
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
     with listen(settings.host, settings.port) as listener:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import yaml
 
 from unirouter_torch.config.checks import positive
@@ -63,7 +64,7 @@ def _read_upstream(place: str, llm: str, its: object) -> Upstream:
             f"{place}: unknown field {unknown[0]!r}; expected {', '.join(_FIELDS)}. Keys have no place here."
         )
     base_url = _text(place, its, "base_url", "")
-    if not base_url.startswith(("http://", "https://")):
+    if not _is_address(base_url):
         raise ConfigError(f"{place}.base_url: got {base_url!r}, expected an address such as http://127.0.0.1:8001/v1.")
     timeout = its.get("timeout", 600.0)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
@@ -76,6 +77,14 @@ def _read_upstream(place: str, llm: str, its: object) -> Upstream:
         api_key=key_in(variable, f"{place}.api_key_env") if variable else "",
         timeout=float(timeout),
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host) and not (url.userinfo or url.query or url.fragment)
 
 
 def _text(place: str, its: Mapping[Any, Any], name: str, default: str) -> str:

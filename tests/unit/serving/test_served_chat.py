@@ -1,5 +1,6 @@
 """Chat over HTTP: a real server, real upstreams that misbehave on demand, the official client."""
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -102,6 +103,17 @@ def test_answer_and_request_pass_unchanged_but_for_the_model_and_the_key(
     assert upstreams["large"].keys == [f"Bearer {KEY}"]
     ask(server, "small")
     assert upstreams["small"].keys == [None], "no upstream gets a key that is not its own, not even the client's"
+
+
+def test_compressed_answer_stays_as_it_is(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    upstreams["small"].default = "gzip"
+    body = {"model": "small", "messages": [{"role": "user", "content": PROMPT}]}
+    with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        raw = b"".join(response.iter_raw())
+    assert json.loads(gzip.decompress(raw))["choices"][0]["message"]["content"] == f"small: {PROMPT}"
+    assert response.headers["content-encoding"] == "gzip" and response.headers["x-request-id"] == "7"
+    assert "set-cookie" not in response.headers
+    assert len(response.headers.get_list("date")) == 1
 
 
 def test_models_are_the_router_and_its_llms(client: openai.OpenAI) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from misbehaving_endpoint import endpoint_on_loopback
 from served_router import Served, saved_router, served, write_upstreams
+from small_router import small_router
 
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.modeling.router import Router
@@ -18,7 +19,7 @@ from unirouter_torch.serving import app
 from unirouter_torch.serving.batching import BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
-from unirouter_torch.serving.server import listen
+from unirouter_torch.serving.server import ServerSettings, listen, serve
 
 PROMPTS = ["the otter sings", "a red kite over the harbour", "the clock"]
 
@@ -204,6 +205,11 @@ def test_pool_of_none_that_can_be_asked_is_refused(folder: Path, tmp_path: Path)
         LiveRouter(Router.from_pretrained("unirouter-minilm"), Metrics())
 
 
+def test_feedback_for_a_router_that_lies_nowhere_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(PoolError, match="--accept-feedback: the router lies in no folder"):
+        serve(small_router(tmp_path), ServerSettings(port=0, accept_feedback=True), lambda *_: None)
+
+
 def test_key_is_asked_for_everywhere_but_for_health(folder: Path) -> None:
     with served(folder, api_key="sk-made-up") as server:
         assert server.http.get("/health").json() == {"status": "ok", "llms": 3}
@@ -214,6 +220,82 @@ def test_key_is_asked_for_everywhere_but_for_health(folder: Path) -> None:
                 assert response.json()["error"]["code"] == "invalid_api_key"
         server.http.headers["authorization"] = "Bearer sk-made-up"
         assert len(route(server, prompts=PROMPTS)["routes"]) == 3
+
+
+def test_feedback_is_one_more_revision_and_tells_of_drift(folder: Path) -> None:
+    expected = Router.from_pretrained(folder)
+    with served(folder, accept_feedback=True) as server:
+        outcomes = [{"llm": "large", "prompt": PROMPTS[n % 3], "score": 0.0} for n in range(60)]
+        outcomes.insert(7, {"llm": "small", "prompt": PROMPTS[0], "score": 0.5})
+        response = server.http.post("/v1/feedback", json={"outcomes": outcomes, "half_life": 30})
+        assert response.status_code == 200
+        large = expected.observe("large", [PROMPTS[n % 3] for n in range(60)], [0.0] * 60, half_life=30.0)
+        small = expected.observe("small", PROMPTS[:1], [0.5], half_life=30.0)
+        found = response.json()["drift"]
+        assert found["large"] == {"outcomes": 60, "evidence": pytest.approx(large.most_evidence), "alarm": True}
+        assert found["small"] == {"outcomes": 1, "evidence": pytest.approx(small.most_evidence), "alarm": False}
+        assert server.count("unirouter_pool_revision") == 1, "it is in service at once"
+        for one, route_of in zip(route(server, prompts=PROMPTS)["routes"], expected.route(PROMPTS), strict=True):
+            torch.testing.assert_close(one["estimated_error"], route_of.estimated_error)
+    (_, revision) = Router.from_pretrained(folder).pool_history()
+    assert revision.change.what == "feedback: 61 outcomes of large, small"
+
+
+def test_feedback_keeps_what_others_wrote_and_no_latency_in_a_saved_cost(folder: Path) -> None:
+    router = Router.from_pretrained(folder)
+    for llm in router.pool.names:
+        router.pool = router.pool.with_latency(llm, 2.0)
+    router.save_pool("latencies")
+    with served(folder, accept_feedback=True, latency_weight=0.5) as server:
+        router.pool = router.pool.with_cost("large", 4.0)
+        router.save_pool("reprice")
+        outcome = {"llm": "small", "prompt": PROMPTS[0], "score": 1.0}
+        assert server.http.post("/v1/feedback", json={"outcomes": [outcome]}).status_code == 200
+        assert route(server, prompts=PROMPTS)["routes"][0]["cost"] == pytest.approx(
+            {"small": 1.1, "large": 5.0, "other": 1.5}
+        )
+    saved = Router.from_pretrained(folder).pool
+    assert saved.cost.tolist() == [0.1, 4.0, 0.5] and set(saved.latency) == set(saved.names)
+    assert saved.drift["small"].num_prompts == 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "what"),
+    [
+        ([], "outcomes: "),
+        ([{"llm": "small", "prompt": "a"}], "outcomes.0.score: "),
+        ([{"llm": "small", "prompt": "a", "score": 1.5}], "outcomes.0.score: "),
+        (
+            [{"llm": "small", "prompt": "a", "score": 1}, {"llm": "smal", "prompt": "a", "score": 1}],
+            "no LLM named 'smal'",
+        ),
+    ],
+)
+def test_mistaken_feedback_changes_nothing(folder: Path, outcomes: list[dict[str, Any]], what: str) -> None:
+    with served(folder, accept_feedback=True) as server:
+        before = route(server, prompts=PROMPTS)
+        response = server.http.post("/v1/feedback", json={"outcomes": outcomes})
+        assert response.status_code == 400 and what in response.json()["error"]["message"]
+        assert route(server, prompts=PROMPTS) == before
+    assert len(Router.from_pretrained(folder).pool_history()) == 1
+
+
+def test_feedback_is_not_accepted_unasked(server: Served, folder: Path) -> None:
+    outcome = {"llm": "small", "prompt": PROMPTS[0], "score": 1.0}
+    assert server.http.post("/v1/feedback", json={"outcomes": [outcome]}).status_code == 404
+    assert len(Router.from_pretrained(folder).pool_history()) == 1
+
+
+def test_client_that_leaves_in_the_middle_of_its_request_is_no_failure_of_the_server(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(folder, write_upstreams(tmp_path / "u.yaml", {"small": "http://127.0.0.1:9/v1"})) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head + b'Content-Length: 100\r\n\r\n{"model"')
+        until(lambda: server.count('unirouter_requests_total{endpoint="/v1/chat/completions",status="499"}') == 1)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_overloaded_server_says_when_to_try_again(folder: Path) -> None:
