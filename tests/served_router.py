@@ -4,8 +4,9 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +30,13 @@ class Served(NamedTuple):
         url: Its address.
         http: A client of it.
         live: What it serves.
+        stop: Asks it to end.
     """
 
     url: str
     http: httpx2.Client
     live: LiveRouter
+    stop: Callable[[], None]
 
     def count(self, sample: str) -> float:
         """A sample of the metrics; 0 where there is none yet."""
@@ -68,7 +71,7 @@ def served(
     thread.start()
     try:
         with httpx2.Client(base_url=url, trust_env=False, timeout=30) as http:
-            yield Served(url, http, live)
+            yield Served(url, http, live, partial(setattr, server, "should_exit", True))
     finally:
         server.should_exit = True
         thread.join(30)

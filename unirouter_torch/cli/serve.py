@@ -53,7 +53,7 @@ def add_serve(commands: Commands) -> None:
 def serve(options: argparse.Namespace, _: list[str]) -> None:
     """Serve a router until a signal ends it."""
     try:
-        from unirouter_torch.serving.server import ServerSettings
+        from unirouter_torch.serving.server import GRACE_SECONDS, ServerSettings
         from unirouter_torch.serving.server import serve as run_server
         from unirouter_torch.serving.upstreams import key_in
     except ModuleNotFoundError as error:
@@ -81,12 +81,13 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
     router = Router.from_pretrained(options.router)
     if torch.cuda.is_available():
         router = router.to("cuda")
+    ended = f"running requests had up to {GRACE_SECONDS} seconds to be answered"
     try:
         run_server(router, settings, _tell)
     except TerminatedError:
-        raise TerminatedError("asked to end (SIGTERM); what was running was finished") from None
+        raise TerminatedError(f"asked to end (SIGTERM); {ended}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; what was running was finished") from None
+        raise KeyboardInterrupt(f"interrupted; {ended}") from None
 
 
 def _tell(address: str, live: "LiveRouter") -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
@@ -21,6 +22,8 @@ from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError
 from unirouter_torch.serving.relay import ClientGoneError, Relay
 
+_log = logging.getLogger(__name__)
+
 FOLLOW_SECONDS = 1.0
 """How often the server looks whether its files have changed."""
 
@@ -34,7 +37,7 @@ def make_app(
     api_key: str = "",
     accept_feedback: bool = False,
     limits: BatchLimits | None = None,
-) -> FastAPI:
+) -> ASGIApp:
     """An ASGI application that serves a router; it follows the router's files while it runs.
 
     Args:
@@ -68,8 +71,7 @@ def make_app(
         app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
     for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
-    app.add_middleware(_Front, metrics=metrics, api_key=api_key)
-    return app
+    return _Front(app, metrics=metrics, api_key=api_key)
 
 
 async def _follow(live: LiveRouter, batcher: Batcher) -> None:
@@ -132,4 +134,9 @@ class _Front:
             refused = RefusedError(401, "A key is needed: send Authorization: Bearer KEY.", code="invalid_api_key")
             await refused.response()(scope, receive, count_and_send)
             return
-        await self._app(scope, receive, count_and_send)
+        try:
+            await self._app(scope, receive, count_and_send)
+        except asyncio.CancelledError:  # nobody but an ending server cancels a request as a whole
+            _log.warning("%s: cut off, as the server ends", scope["path"])
+        except Exception:  # it has been answered; the connection stays open for the next request
+            _log.exception("%s: failed", scope["path"])

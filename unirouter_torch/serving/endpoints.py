@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Request
-from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
@@ -20,7 +19,7 @@ from unirouter_torch.serving.chat import (
     read_chat,
 )
 from unirouter_torch.serving.live_router import LiveRouter
-from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.metrics import TEXT_FORMAT, Metrics
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import Relay, unless_gone
 
@@ -167,4 +166,4 @@ class Endpoints:
 
     async def metrics(self) -> Response:
         """What was counted, for Prometheus."""
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(self._metrics.text(), media_type=TEXT_FORMAT)

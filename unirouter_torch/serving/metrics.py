@@ -1,6 +1,9 @@
 """What a server counts, in the text format of Prometheus. The only home of prometheus_client."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+TEXT_FORMAT: str = CONTENT_TYPE_LATEST
+"""Media type of :meth:`Metrics.text`."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _PROMPTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

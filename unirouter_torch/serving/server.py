@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, PoolError
@@ -86,7 +86,7 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
         server_of(app).run(sockets=[listener])
 
 
-def server_of(app: FastAPI) -> uvicorn.Server:
+def server_of(app: ASGIApp) -> uvicorn.Server:
     """What runs an application; ``run(sockets=...)`` until a signal, or until its ``should_exit`` is set."""
     return uvicorn.Server(
         uvicorn.Config(

@@ -14,6 +14,8 @@ import pytest
 from misbehaving_endpoint import CHUNKS, KEY, Endpoint, completion, endpoint_on_loopback
 from served_router import Served, saved_router, served, write_upstreams
 
+from unirouter_torch.serving import server as server_module
+
 PROMPT = "the otter sings"
 LLMS = ("small", "large", "other")
 
@@ -69,6 +71,7 @@ def test_official_client_gets_the_answer_of_the_llm_that_the_router_chooses(
     )
     assert answer.choices[0].message.content == f"{chosen}: {PROMPT}"
     assert server.count(f'unirouter_choices_total{{llm="{chosen}"}}') == 1
+    assert server.count(f'unirouter_fallbacks_total{{llm="{chosen}"}}') == 0
 
 
 def test_the_cost_weights_of_these_tests_choose_different_llms(server: Served) -> None:
@@ -209,6 +212,24 @@ def test_client_that_leaves_a_stream_ends_it_at_the_upstream(server: Served, ups
     assert upstreams["small"].hung_up.wait(10)
 
 
+def test_stream_without_an_end_is_cut_when_the_server_has_waited_long_enough(
+    upstreams: dict[str, Endpoint], upstream_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "GRACE_SECONDS", 1)
+    upstreams["small"].default = "endless_stream"
+    body = {"model": "small", "messages": [{"role": "user", "content": PROMPT}], "stream": True}
+    with ExitStack() as stack:
+        server = stack.enter_context(served(saved_router(tmp_path), upstream_file))
+        client = stack.enter_context(httpx2.Client(base_url=server.url, trust_env=False))
+        response = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=body))
+        chunks = response.iter_raw()
+        assert next(chunks)
+        server.stop()
+        with pytest.raises(httpx2.RemoteProtocolError):
+            list(chunks)
+    assert upstreams["small"].hung_up.wait(10)
+
+
 def test_client_that_leaves_before_the_answer_is_noticed(server: Served, upstreams: dict[str, Endpoint]) -> None:
     first, second, _ = order(server, 0.0)
     upstreams[first].default = "silence"
@@ -236,8 +257,24 @@ def test_llm_without_upstream_or_out_of_service_gets_no_chat(upstreams: dict[str
         assert "has no upstream" in ask(server, "large").json()["error"]["message"]
         assert "is no LLM of the pool" in ask(server, "not in the pool").json()["error"]["message"]
         upstreams["small"].default = upstreams["other"].default = "500"
-        assert ask(server).status_code == 500
+        assert ask(server).headers["x-unirouter-llm"] in ("small", "other")
     assert not upstreams["large"].requests
+
+
+def test_llm_out_of_service_steps_in_for_none(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    first, second, third = order(server, 0.0)
+    router = server.live.router
+    router.pool = router.pool.with_availability(second, False)
+    upstreams[first].default = "500"
+    assert ask(server).headers["x-unirouter-llm"] == third
+    router.pool = router.pool.with_availability(third, False)
+    assert ask(server).headers["x-unirouter-llm"] == first
+    assert not upstreams[second].requests
+    assert ask(server, second).status_code == 200, "who names it gets it"
+    router.pool = router.pool.with_availability(second, True).with_availability(first, False)
+    server.live.upstreams = {first: server.live.upstreams[first]}
+    response = ask(server)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_llm")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""docs/serving.md says what is true."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from unirouter_torch.cli.serve import add_serve
+from unirouter_torch.serving.endpoints import FeedbackRequest, RouteRequest
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.upstreams import read_upstreams
+
+PAGE = (Path(__file__).parents[3] / "docs" / "serving.md").read_text()
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """Rows of the first table after a heading, without its head."""
+    lines = PAGE[PAGE.index(heading) :].splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    length = next(number for number, line in enumerate(lines[first:]) if not line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[first + 2 : first + length]]
+
+
+def test_every_option_stands_in_the_table_with_its_default() -> None:
+    parser = argparse.ArgumentParser()
+    add_serve(parser.add_subparsers())
+    options = parser.parse_args(["serve", "--router", "DIR"])
+    declared = {name for name in vars(options) if name != "run"}
+    documented = {}
+    for names, _, default in table_after("# Serving"):
+        flags = re.findall(r"--([a-z-]+)", names)
+        documented |= dict(zip(flags, default.split(", "), strict=len(flags) > 1))
+    assert {name.replace("-", "_") for name in documented} == declared
+    for name in ("host", "port", "latency-weight", "fallbacks"):
+        assert float_or_text(documented[name]) == float_or_text(vars(options)[name.replace("-", "_")])
+
+
+def float_or_text(value: object) -> object:
+    try:
+        return float(str(value))
+    except ValueError:
+        return str(value)
+
+
+def test_every_count_stands_in_the_table() -> None:
+    counted = set(re.findall(r"^# HELP (\w+)", Metrics().text().decode(), re.MULTILINE))
+    counted = {name for name in counted if not name.endswith("_created")}
+    assert {row[0].strip("`") for row in table_after("## What it counts")} == counted
+
+
+def test_upstream_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    monkeypatch.setenv("LARGE_API_KEY", "sk-made-up")
+    (tmp_path / "upstreams.yaml").write_text(example)
+    small, large = read_upstreams(tmp_path / "upstreams.yaml").values()
+    assert (small.model, small.timeout, large.model, large.timeout) == ("small", 600.0, "org/large-2026-11", 120.0)
+
+
+def test_bodies_of_its_requests_are_accepted() -> None:
+    route, feedback = re.findall(r"-d '(.*)'", PAGE)
+    assert RouteRequest.model_validate_json(route).cost_weight == 0.1
+    assert FeedbackRequest.model_validate_json(feedback).half_life == 1000
+    assert set(RouteRequest.model_fields) == {row[0].strip("`") for row in table_after("## Where prompts go")}
+    assert all(json.loads(body) for body in (route, feedback))
