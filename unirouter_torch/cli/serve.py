@@ -5,10 +5,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands
+from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.errors import ConfigError, TerminatedError
 
 if TYPE_CHECKING:
@@ -93,4 +91,4 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
 def _tell(address: str, live: "LiveRouter") -> None:
     pool = live.router.pool
     chat = f"chat with {len(live.reachable)} of them" if live.upstreams else "no chat: no --upstreams"
-    Console().print(f"serving {len(pool.names)} LLMs at {address}; {chat}", highlight=False, soft_wrap=True)
+    plain_console(soft_wrap=True).print(f"serving {len(pool.names)} LLMs at {address}; {chat}")
