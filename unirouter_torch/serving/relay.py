@@ -23,7 +23,8 @@ LLM_HEADER = "x-unirouter-llm"
 CONNECT_SECONDS = 5.0
 """Longest wait for a connection to an upstream."""
 
-_OF_ONE_CONNECTION = {
+_NOT_PASSED_ON = {
+    LLM_HEADER.encode(),  # an upstream may be a router too
     *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer"),
     *(b"transfer-encoding", b"upgrade", b"server", b"date", b"set-cookie"),
 }
@@ -168,7 +169,7 @@ class RelayedResponse(Response):
         self._rest = rest
         self._metrics = metrics
         kept = [(name.lower(), value) for name, value in response.headers.raw]
-        self.raw_headers = [(name, value) for name, value in kept if name not in _OF_ONE_CONNECTION]
+        self.raw_headers = [(name, value) for name, value in kept if name not in _NOT_PASSED_ON]
         self.raw_headers.append((LLM_HEADER.encode(), quote(llm, safe="/:@+,").encode()))
 
     @property

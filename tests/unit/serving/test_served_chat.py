@@ -302,6 +302,15 @@ def test_mistakes_are_told_in_the_form_of_openai(
     assert not any(endpoint.requests for endpoint in upstreams.values())
 
 
+def test_router_may_be_the_upstream_of_another(server: Served, upstreams: dict[str, Endpoint], tmp_path: Path) -> None:
+    upstreams["large"].default = "stream"
+    behind = {"small": {"base_url": f"{server.url}/v1", "model": "large"}}
+    with served(tmp_path / "router", write_upstreams(tmp_path / "outer.yaml", behind)) as outer:
+        response = ask(outer, "unirouter", stream=True)
+        assert response.content == b"".join(CHUNKS)
+        assert response.headers.get_list("x-unirouter-llm") == ["small"]
+
+
 def test_llm_of_any_name_stands_in_the_header(upstreams: dict[str, Endpoint], tmp_path: Path) -> None:
     folder = saved_router(tmp_path)
     with served(folder, write_upstreams(tmp_path / "u.yaml", {"small": upstreams["small"].url})) as server:
