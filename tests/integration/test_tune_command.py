@@ -128,3 +128,52 @@ def test_latency_counts_as_a_cost_in_what_a_target_gives(
     assert facts["expected"]["cost"] == pytest.approx(sum(route.cost[route.llm] for route in routes) / len(routes))
     assert {0.1 + 0.3 * 4.0, 2.0 + 0.3 * 1.0, 0.5 + 0.3 * 2.0} >= {round(route.cost[route.llm], 6) for route in routes}
     assert facts["held_out"]["expected_cost"] >= 0.1 + 0.3 * 4.0 - 1e-6
+
+
+def with_latencies(folder: Path, **seconds: float) -> Router:
+    router = Router.from_pretrained(folder)
+    for name, its in seconds.items():
+        router.pool = router.pool.with_latency(name, its)
+    router.save_pool("time")
+    return router
+
+
+def test_kept_target_counts_latency_wherever_the_router_is_asked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = with_latencies(folder, small=4.0, large=1.0, other=2.0)
+    cost_weight = tuned(capsys, "--router", folder, "--target-cost", "1.6", "--latency-weight", "0.3", "--save")[
+        "cost_weight"
+    ]
+    expected = router.route(list(PROMPTS.values()), cost_weight, latency_weight=0.3)
+    again = Router.from_pretrained(folder)
+    assert again.route(list(PROMPTS.values())) == expected
+    assert again.choose(list(PROMPTS.values())) == [route.llm for route in expected]
+    assert again.cost_weight == pytest.approx(cost_weight)
+    assert main(["route", "--router", str(folder), "--json", *PROMPTS.values()]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["cost"] for line in lines] == [pytest.approx(route.cost) for route in expected]
+    # asked for otherwise, it is otherwise
+    assert again.route(list(PROMPTS.values()), latency_weight=0.0)[0].cost["small"] == pytest.approx(0.1)
+
+
+def test_change_that_leaves_a_kept_target_without_a_latency_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_latencies(folder, small=4.0, large=1.0, other=2.0)
+    tuned(capsys, "--router", folder, "--target-cost", "1.6", "--latency-weight", "0.3", "--save")
+    scores = tmp_path / "scores.csv"
+    scores.write_text("prompt_id,score\n" + "".join(f"{prompt_id},1\n" for prompt_id in PROMPTS))
+    join = ["pool", "add", "new", "--router", str(folder), "--scores", str(scores), "--cost", "0.2"]
+    assert main(join) == 2
+    assert "latency of 'new': not known" in capsys.readouterr().err
+    assert main([*join, "--latency", "1.5"]) == 0
+    assert Router.from_pretrained(folder).pool.names[-1] == "new"
+
+
+def test_target_without_a_latency_weight_is_written_as_before(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned(capsys, "--router", folder, "--target-cost", "1.6", "--save")
+    newest = sorted((folder / "pool").iterdir())[-1]
+    content = newest.read_bytes()
+    assert b"latency_weight" not in content
+    assert b"1.6" in content

@@ -36,14 +36,14 @@ class ScoreSettings:
     Attributes:
         column: The prompts' column.
         cost_weight: Error accepted to save one reference cost [1]; that of the router's target, or 0.1, when not given.
-        latency_weight: What a second costs [cost unit / second]; 0 leaves latency out.
+        latency_weight: As in ``Router.route``.
         all_estimates: Whether the estimated errors of all LLMs are written, too.
         batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
     """
 
     column: str = "prompt"
     cost_weight: float | None = None
-    latency_weight: float = 0.0
+    latency_weight: float | None = None
     all_estimates: bool = False
     batch_size: int = 4096
 

@@ -29,8 +29,11 @@ def declare_costs(action: argparse.ArgumentParser) -> None:
 
 def declare_latency_weight(action: argparse.ArgumentParser) -> None:
     """Declare what a second costs."""
-    weight = "what a second costs, in the unit of the pool: the latency of an LLM then counts as a cost (default: 0)"
-    action.add_argument("--latency-weight", type=float, default=0.0, metavar="W", help=weight)
+    weight = (
+        "what a second costs, in the unit of the pool: the latency of an LLM then counts as a cost (default: that of "
+        "the target that unirouter tune --save keeps, else 0)"
+    )
+    action.add_argument("--latency-weight", type=float, metavar="W", help=weight)
 
 
 def by_token(price: float | None) -> float | None:

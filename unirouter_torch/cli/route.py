@@ -55,6 +55,8 @@ def route(options: argparse.Namespace, _: list[str]) -> None:
         at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
+    if options.latency_weight is None:
+        options.latency_weight = router.pool.latency_weight
     router.pool = count_latency(router.pool, options.latency_weight)  # once, for the cost weight of the table too
     routes = router.route(prompts, cost_weight=options.cost_weight, caution=options.caution)
     if options.json:

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from unirouter_torch.cli.llm_costs import declare_latency_weight
 from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.errors import PoolError
 
@@ -25,7 +24,8 @@ def add_tune(commands: Commands) -> None:
     target.add_argument("--target-saving", type=float, metavar="F", help=saving)
     outcomes = "outcomes on other prompts, as unirouter adopt reads them: what the cost weight gives there"
     parser.add_argument("--outcomes", metavar="DATA", help=outcomes)
-    declare_latency_weight(parser)
+    weight = "what a second costs, in the unit of the pool: costs then contain the latency (default: 0)"
+    parser.add_argument("--latency-weight", type=float, default=0.0, metavar="W", help=weight)
     save = "keep the target in the router: it is met where no cost weight is asked for, also when LLMs come and go"
     parser.add_argument("--save", action="store_true", help=save)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -34,12 +34,11 @@ def add_tune(commands: Commands) -> None:
 
 def tune(options: argparse.Namespace, _: list[str]) -> None:
     """Find a cost weight, say what it gives, and keep the target if asked to."""
-    from unirouter_torch.cli.pool import change_router
     from unirouter_torch.modeling.choosing import count_latency, tune_on_calibration
     from unirouter_torch.modeling.router import Router
 
     target, router = _target(options), Router.from_pretrained(options.router)
-    pool = count_latency(router.pool, options.latency_weight)
+    pool = count_latency(router.pool, target.latency_weight)
     found = tune_on_calibration(router.head, router.calibration, pool, target)
     if not found.is_reached:
         raise PoolError(
@@ -55,14 +54,17 @@ def tune(options: argparse.Namespace, _: list[str]) -> None:
         from unirouter_torch.training.held_out import judge_on_table
 
         table = load_table(options.outcomes)
-        facts["held_out"] = judge_on_table(router, table, found.cost_weight, options.latency_weight)._asdict()
-    _print(options, facts, router.pool.cost_unit)
+        facts["held_out"] = judge_on_table(router, table, found.cost_weight, target.latency_weight)._asdict()
     if options.save:
 
         def keep() -> None:
             router.pool = replace(router.pool, target=target)
 
-        change_router(router, keep, f"tune to a {target.kind} of {target.value:g}")
+        router.change_pool(keep, f"tune to a {target.kind} of {target.value:g}")
+        assert router.saved is not None
+        revision = router.saved.revision
+        facts["revision"] = {"number": revision.number, "what": revision.change.what}
+    _print(options, facts, router.pool.cost_unit)
 
 
 def _target(options: argparse.Namespace) -> "Target":
@@ -73,7 +75,11 @@ def _target(options: argparse.Namespace) -> "Target":
         "quality": options.target_quality,
         "saving": options.target_saving,
     }
-    return next(Target(kind=kind, value=value) for kind, value in given.items() if value is not None)
+    return next(
+        Target(kind=kind, value=value, latency_weight=options.latency_weight)
+        for kind, value in given.items()
+        if value is not None
+    )
 
 
 def _print(options: argparse.Namespace, facts: dict[str, Any], cost_unit: str) -> None:
@@ -84,8 +90,8 @@ def _print(options: argparse.Namespace, facts: dict[str, Any], cost_unit: str) -
     console.print(f"cost weight {facts['cost_weight']:.6g}")
     expected = facts["expected"]
     console.print(
-        f"expected over {expected['prompts']} calibration prompts: cost {expected['cost']:.4g} {cost_unit}, "
-        f"quality {expected['quality']:.4f}"
+        f"expected over {expected['prompts']} calibration prompts: cost {expected['cost']:.4g} "
+        f"{cost_unit}, quality {expected['quality']:.4f}"
     )
     if "held_out" in facts:
         held_out = facts["held_out"]
@@ -95,3 +101,5 @@ def _print(options: argparse.Namespace, facts: dict[str, Any], cost_unit: str) -
             + (f"cost {held_out['cost']:.4g}, " if held_out["cost"] is not None else "")
             + f"quality {held_out['quality']:.4f}"
         )
+    if "revision" in facts:
+        console.print("revision {number}: {what}".format(**facts["revision"]))

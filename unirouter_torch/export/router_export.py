@@ -40,7 +40,12 @@ class Export:
 
 
 def export_router(
-    router: Router, export_format: ExportFormat, folder: Path, *, int8: bool = False, latency_weight: float = 0.0
+    router: Router,
+    export_format: ExportFormat,
+    folder: Path,
+    *,
+    int8: bool = False,
+    latency_weight: float | None = None,
 ) -> Export:
     """Write a router in another format, after a check that it does the same.
 
@@ -50,7 +55,8 @@ def export_router(
             the LLMs that are disabled; ``"sentence-transformers"``: the encoder alone.
         folder: Where to write; an earlier export is replaced.
         int8: Whether the encoder's weights are rounded to 8 bits; ONNX alone.
-        latency_weight: What a second costs [cost unit / second]; the costs that the graph holds then contain it.
+        latency_weight: What a second costs [cost unit / second]; the costs that the graph holds then contain it. That
+            of the pool's target by default, or 0.
 
     Returns:
         How the export compares with the router.
@@ -63,6 +69,7 @@ def export_router(
     """
     _refuse_what_cannot_be(router, export_format, int8)
     left_out = () if export_format == "sentence-transformers" else tuple(sorted(router.pool.disabled))
+    latency_weight = router.pool.latency_weight if latency_weight is None else latency_weight
     router = _as_exported(router, latency_weight)
     with atomic_folder(folder, "export", FORMAT_VERSION) as target:
         tokenize, run = _write(target, router, export_format, int8=int8)

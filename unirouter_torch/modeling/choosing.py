@@ -14,7 +14,7 @@ from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import CostByLength, check_costs, choose_llms
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
+from unirouter_torch.routing.target import Target, Tuned, check_latency_weight, tune_cost_weight
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
 from unirouter_torch.shapes import ClusterError, ClusterProbability, LLMIndex
 
@@ -44,25 +44,27 @@ def cluster_errors(head: ClusterHead, pool: LLMPool, caution: float | None = Non
     return torch.maximum(error, bound)  # of a very skewed belief the mean lies above the bound
 
 
-def count_latency(pool: LLMPool, latency_weight: float) -> LLMPool:
+def count_latency(pool: LLMPool, latency_weight: float | None = None) -> LLMPool:
     """A pool with the latency of its LLMs in their costs, so that a choice counts both: to choose by, not to save.
 
     Args:
-        pool: The LLMs with their costs and latencies; what comes back has no latencies any more.
-        latency_weight: What a second costs [cost unit / second], at least 0; 0 gives the pool as it is.
+        pool: The LLMs with their costs and latencies. What comes back has them no more, nor does its target count them.
+        latency_weight: What a second costs [cost unit / second], at least 0; that of the pool's target when not given,
+            else 0.
 
     Raises:
         PoolError: The latency weight is negative or not finite, or the latency of an LLM that may be chosen is unknown.
     """
-    if not 0 <= latency_weight < float("inf"):
-        raise PoolError(f"latency_weight: got {latency_weight}, expected a finite number of at least 0.")
+    latency_weight = pool.latency_weight if latency_weight is None else latency_weight
+    check_latency_weight(latency_weight)
+    target = pool.target and replace(pool.target, latency_weight=0.0)
     if latency_weight == 0:
-        return pool
+        return pool if target == pool.target else replace(pool, target=target)
     unknown = [name for name in pool.names if name not in pool.disabled and name not in pool.latency]
     if unknown:
         raise PoolError(
             f"latency of {unknown[0]!r}: not known, but a latency weight of {latency_weight:g} counts it. Give it by "
-            "`unirouter pool reprice --latency`, disable the LLM, or leave the latency weight out."
+            "`unirouter pool reprice --latency`, disable the LLM, or choose without a latency weight."
         )
     cost, token_costs = pool.cost.clone(), dict(pool.token_costs)
     for name, its in pool.latency.items():
@@ -70,7 +72,7 @@ def count_latency(pool: LLMPool, latency_weight: float) -> LLMPool:
         if name in token_costs:
             of_token = token_costs[name].price_out + latency_weight * its.seconds_per_token
             token_costs[name] = replace(token_costs[name], price_out=of_token)
-    return replace(pool, cost=cost, token_costs=token_costs, latency={})
+    return replace(pool, cost=cost, token_costs=token_costs, latency={}, target=target)
 
 
 def among(pool: LLMPool, llms: Sequence[str]) -> LLMPool:

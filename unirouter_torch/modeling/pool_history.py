@@ -194,11 +194,18 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
             for name, test in pool.drift.items()
         ],
         "token_prices": {name: [one.price_in, one.price_out] for name, one in pool.token_costs.items()},
-        "target": None if pool.target is None else asdict(pool.target),
+        "target": None if pool.target is None else _settings_of_target(pool.target),
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,
     } | latency
+
+
+def _settings_of_target(target: Target) -> dict[str, Any]:
+    settings = asdict(target)
+    if target.latency_weight == 0:
+        del settings["latency_weight"]  # likewise
+    return settings
 
 
 def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:

@@ -64,6 +64,7 @@ class Router(nn.Module):
     saved: SavedPool | None = None
     """The pool as it lies in the router's folder; none before the router is saved."""
     _tuned: tuple[LLMPool, float] | None = None
+    _counted: tuple[LLMPool, float | None, LLMPool] | None = None
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Router(nn.Module):
         cost_weight: float | None = None,
         *,
         caution: float | None = None,
-        latency_weight: float = 0.0,
+        latency_weight: float | None = None,
         llms: Sequence[str] | None = None,
     ) -> list[Route]:
         """Choose an LLM for each prompt.
@@ -110,7 +111,7 @@ class Router(nn.Module):
             caution: Count each cluster error as the bound that it is below with this probability, in [0.5, 1): an LLM
                 of which little is known is then taken for a worse one. As it is estimated when not given.
             latency_weight: What a second costs [cost unit / second]; the expected latency of an LLM then adds to its
-                cost. 0 leaves it out.
+                cost. 0 leaves it out. That of the pool's target by default, or 0.
             llms: Names of the LLMs that may be chosen, of those that are not disabled; all by default. A pool's target
                 is met over all LLMs.
 
@@ -159,10 +160,16 @@ class Router(nn.Module):
         """
         return self._routes(probability, tokens, self._pool_to_choose_from(), cost_weight, None, llms)
 
-    def _pool_to_choose_from(self, latency_weight: float = 0.0) -> LLMPool:
+    def _pool_to_choose_from(self, latency_weight: float | None = None) -> LLMPool:
         if not self.pool.names:
             raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
-        return count_latency(self.pool, latency_weight)
+        return self._count_latency(latency_weight)
+
+    def _count_latency(self, latency_weight: float | None = None) -> LLMPool:
+        pool, kept = self.pool, self._counted
+        if kept is None or kept[0] is not pool or kept[1] != latency_weight:
+            kept = self._counted = pool, latency_weight, count_latency(pool, latency_weight)
+        return kept[2]
 
     def _routes(
         self,
@@ -190,7 +197,7 @@ class Router(nn.Module):
 
     @torch.inference_mode()
     def choose(
-        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float = 0.0
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
     ) -> list[str]:
         """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
 
@@ -213,7 +220,7 @@ class Router(nn.Module):
 
     @torch.inference_mode()
     def choose_and_estimate(
-        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float = 0.0
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
     ) -> tuple[LLMIndex, ErrorMatrix]:
         """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
 
@@ -241,7 +248,7 @@ class Router(nn.Module):
     @property
     def cost_weight(self) -> float:
         """The cost weight that is taken where none is given: that of the pool's target, or 0.1."""
-        return self._default_cost_weight(self.pool)
+        return self._default_cost_weight(self._count_latency())
 
     def _default_cost_weight(self, pool: LLMPool) -> float:
         if self._tuned is None or self._tuned[0] is not pool:
@@ -403,8 +410,9 @@ class Router(nn.Module):
 
         Raises:
             PoolConflictError: Somebody else changed the pool in the folder since this router read it.
-            PoolError: The router lies in no folder.
+            PoolError: The router lies in no folder, or the pool's target counts a latency that is not known.
         """
+        count_latency(self.pool)  # here, rather than at every route from now on
         self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
 
     def change_pool(self, change: Callable[[], None], what: str, *, data: Path | None = None) -> None:

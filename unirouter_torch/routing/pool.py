@@ -99,6 +99,11 @@ class LLMPool:
         return self.cost / self.reference_cost
 
     @property
+    def latency_weight(self) -> float:
+        """What a second costs where it is not said [cost unit / second]: that of the target, else 0."""
+        return 0.0 if self.target is None else self.target.latency_weight
+
+    @property
     def available(self) -> Bool[Tensor, " llm"]:
         """Whether each LLM may be chosen."""
         return torch.tensor([name not in self.disabled for name in self.names], dtype=torch.bool)

@@ -19,6 +19,16 @@ _TIE = tie_tolerance(torch.float32)
 _ROUNDING = 0.25
 
 
+def check_latency_weight(latency_weight: float) -> None:
+    """Refuse a latency weight that is negative or not finite.
+
+    Raises:
+        PoolError: It is.
+    """
+    if not 0 <= latency_weight < float("inf"):
+        raise PoolError(f"latency_weight: got {latency_weight}, expected a finite number of at least 0.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What routing shall give on average over prompts such as the calibration prompts.
@@ -28,15 +38,18 @@ class Target:
             at a mean quality of at least ``value``. ``saving``: the best quality at a saving of at least ``value``, in
             [0, 1), against the best single LLM for all prompts.
         value: How much.
+        latency_weight: What a second costs [cost unit / second]: the costs that are meant contain it.
 
     Raises:
-        PoolError: The value is out of range.
+        PoolError: The value or the latency weight is out of range.
     """
 
     kind: TargetKind
     value: float
+    latency_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        check_latency_weight(self.latency_weight)
         is_fine = 0 <= self.value < float("inf") if self.kind == "cost" else 0 <= self.value <= 1
         if not is_fine or (self.kind == "saving" and self.value == 1):
             expected = {"cost": "a finite number of at least 0", "quality": "in [0, 1]", "saving": "in [0, 1)"}

@@ -23,7 +23,7 @@ class LiveRouter:
     Args:
         router: The router.
         metrics: Where the revision and failed changes are counted.
-        latency_weight: What a second costs [cost unit / second].
+        latency_weight: What a second costs [cost unit / second]; as in ``Router.route`` when not given.
         upstream_file: Where LLMs are asked; none for a server that only routes.
 
     Attributes:
@@ -36,7 +36,12 @@ class LiveRouter:
     """
 
     def __init__(
-        self, router: Router, metrics: Metrics, *, latency_weight: float = 0.0, upstream_file: Path | None = None
+        self,
+        router: Router,
+        metrics: Metrics,
+        *,
+        latency_weight: float | None = None,
+        upstream_file: Path | None = None,
     ) -> None:
         self.router = router
         self.upstreams: dict[str, Upstream] = {}

@@ -27,7 +27,7 @@ class ServerSettings:
         host: Address to listen on.
         port: Port, in [0, 65535]; 0 for any that is free.
         cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
-        latency_weight: What a second costs [cost unit / second].
+        latency_weight: What a second costs [cost unit / second]; as in ``Router.route`` when not given.
         upstream_file: Where LLMs are asked; none for a server that only routes.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
@@ -40,7 +40,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     cost_weight: float | None = None
-    latency_weight: float = 0.0
+    latency_weight: float | None = None
     upstream_file: Path | None = None
     fallbacks: int = 2
     api_key: str = ""

@@ -33,7 +33,7 @@ def test_every_option_stands_in_the_table_with_its_default() -> None:
         flags = re.findall(r"--([a-z-]+)", names)
         documented |= dict(zip(flags, default.split(", "), strict=len(flags) > 1))
     assert {name.replace("-", "_") for name in documented} == declared
-    for name in ("host", "port", "latency-weight", "fallbacks"):
+    for name in ("host", "port", "fallbacks"):
         assert float_or_text(documented[name]) == float_or_text(vars(options)[name.replace("-", "_")])
 
 
