@@ -9,7 +9,6 @@ from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.modeling.router import Router
 
-
 _NUM_NAMED = 5
 
 
