@@ -50,9 +50,9 @@ def test_failure_while_writing_leaves_the_old_folder_untouched(tmp_path: Path) -
 
 
 def test_full_disk_while_writing_tensors_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="router: cannot be written .*No space left"):
-        with atomic_folder(tmp_path / "router", "router", 1):
-            raise SafetensorError("No space left on device (os error 28)")
+    told = pytest.raises(ArtifactError, match=r"router: cannot be written .*No space left")
+    with told, atomic_folder(tmp_path / "router", "router", 1):
+        raise SafetensorError("No space left on device (os error 28)")
     assert not list(tmp_path.iterdir())
 
 
