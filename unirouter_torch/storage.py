@@ -163,7 +163,8 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         The temporary folder to write into.
 
     Raises:
-        ArtifactError: ``path`` exists and is no folder of this kind; it is left as it is.
+        ArtifactError: ``path`` exists and is no folder of this kind, or safetensors cannot be written, as on a full
+            disk; it is left as it is.
     """
     path = path.absolute()
     if path.exists() and not _may_be_replaced(path, kind):
@@ -179,6 +180,8 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         write_json(temporary / MANIFEST_NAME, {"kind": kind, "format_version": format_version, "sha256": checksums})
         temporary.chmod(0o755)
         _swap(temporary, path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: cannot be written ({error}). Make room, and save it again.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

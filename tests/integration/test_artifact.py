@@ -147,12 +147,12 @@ def test_route_command_prints_a_table(folder: Path, router: Router, capsys: pyte
 def test_route_command_reads_a_file_and_standard_input(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "prompts.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "prompts.txt").write_bytes("\ufeffone\r\n\ntwo\x0cpages\u2028of\n".encode())
     assert main(["route", "--router", str(folder), "--json", "--input", str(tmp_path / "prompts.txt")]) == 0
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"three\n")))
     assert main(["route", "--router", str(folder), "--json"]) == 0
-    prompts = [json.loads(line)["prompt"] for line in capsys.readouterr().out.splitlines()]
-    assert prompts == ["one", "two", "three"]
+    prompts = [json.loads(line)["prompt"] for line in capsys.readouterr().out.strip().split("\n")]
+    assert prompts == ["one", "two\x0cpages\u2028of", "three"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.storage import (
@@ -46,6 +47,13 @@ def test_failure_while_writing_leaves_the_old_folder_untouched(tmp_path: Path) -
     check_folder(tmp_path / "thing", "thing", 1)
     assert not (tmp_path / "thing" / "half.txt").exists()
     assert [item.name for item in tmp_path.iterdir()] == ["thing"]
+
+
+def test_full_disk_while_writing_tensors_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    told = pytest.raises(ArtifactError, match=r"router: cannot be written .*No space left")
+    with told, atomic_folder(tmp_path / "router", "router", 1):
+        raise SafetensorError("No space left on device (os error 28)")
+    assert not list(tmp_path.iterdir())
 
 
 def test_folder_with_other_content_is_never_replaced(tmp_path: Path) -> None:

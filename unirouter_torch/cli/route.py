@@ -75,12 +75,12 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
     place = options.input or "-"
     try:
         content = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
-        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
     except FileNotFoundError:
         raise DataError(f"{place}: no such file; expected a text file with one prompt a line.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: byte {error.start} is not UTF-8. Convert the file to UTF-8.") from None
-    prompts = [line for line in text.splitlines() if line.strip()]
+    prompts = [line for line in text.split("\n") if line.strip()]  # splitlines parts at form feeds and the like too
     if not prompts:
         raise DataError("prompts: got none. Give them as arguments, with --input FILE, or on standard input.")
     return prompts

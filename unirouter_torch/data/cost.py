@@ -93,9 +93,8 @@ def choose_cost(rule: CostRule, facts: CostFacts, llm_names: list[str]) -> tuple
             f"cost rule {chosen!r}: known for no LLM, expected {_NEEDED[chosen]}. Choose another data.cost."
         )
     if not value[known].any():
-        raise DataError(
-            f"cost rule {chosen!r}: every LLM costs 0. Correct or leave out {_NEEDED[chosen]}, or set data.cost: equal."
-        )
+        needed = f"Correct or leave out {_NEEDED[chosen]}, or set data.cost: equal."
+        raise DataError(f"cost rule {chosen!r}: every LLM costs 0. {needed}")
     if not known.all():
         missing = [name for name, is_known in zip(llm_names, known.tolist(), strict=True) if not is_known]
         warnings.warn(_left_out_message(chosen, missing, len(llm_names)), UserWarning, stacklevel=2)

@@ -127,7 +127,7 @@ def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int) -> lis
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         raise DataError(f"{shard}: column {column!r} holds {values.type}, expected text. Name another one by --column.")
     if values.null_count:
-        row = first_row + pc.index(pc.is_null(values), pa.scalar(True)).as_py()
+        row = first_row + 1 + pc.index(pc.is_null(values), pa.scalar(True)).as_py()
         raise DataError(f"{shard}: row {row} of column {column!r} is null. Fill or remove such rows.")
     prompts: list[str] = values.to_pylist()
     return prompts

@@ -85,7 +85,7 @@ def test_ray_writes_the_same_files_and_keeps_those_that_are_there(
 @pytest.mark.usefixtures("cluster")
 def test_mistake_in_a_shard_comes_back_as_itself(router: Path, archive: str, tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["one", None]}), tmp_path / "logs" / "4.parquet")
-    with pytest.raises(DataError, match=r"4\.parquet: row 1 of column 'prompt' is null") as caught:
+    with pytest.raises(DataError, match=r"4\.parquet: row 2 of column 'prompt' is null") as caught:
         score_on_ray(str(router), archive, tmp_path / "out", SETTINGS)
     assert "Traceback" not in str(caught.value)
     assert not (tmp_path / "out" / "4.parquet").exists()

@@ -80,7 +80,7 @@ def test_interrupted_shard_is_absent_and_leaves_the_old_one(tmp_path: Path) -> N
 
 def test_null_prompt_is_named_by_its_row(tmp_path: Path) -> None:
     shard = write(tmp_path / "in.parquet", ["a", "b", "c", None])
-    with pytest.raises(DataError, match="row 3 of column 'prompt' is null"):
+    with pytest.raises(DataError, match="row 4 of column 'prompt' is null"):
         answer_shard(shard, tmp_path / "out.parquet", "prompt", 2, answer)
 
 

@@ -207,11 +207,7 @@ def test_malformed_log_is_refused_with_file_and_row(tmp_path: Path, name: str, c
     [
         ("log.csv", "prompt;llm;score\n2 + 2?;wren;1\n", "'prompt;llm;score' has no comma"),
         ("log.csv", "prompt\tllm\tscore\n2 + 2?\twren\t1\n", "has no comma"),
-        (
-            "log.jsonl",
-            '[{"prompt": "2 + 2?", "llm": "wren", "score": 1}]',
-            "a JSON array, expected one object in a line",
-        ),
+        ("log.jsonl", '[{"prompt": "2 + 2?", "llm": "wren", "score": 1}]', "a JSON array, expected one"),
     ],
 )
 def test_what_is_often_taken_for_a_log_is_told(tmp_path: Path, name: str, content: str, message: str) -> None:

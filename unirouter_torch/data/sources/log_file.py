@@ -105,9 +105,7 @@ def _check_form(path: Path) -> None:
     if path.suffix.lower() == ".jsonl" and begin.startswith("["):
         raise DataError(f"{path}: got a JSON array, expected one object in a line. Write each object in its own line.")
     if path.suffix.lower() == ".csv" and "," not in begin and re.search("[;\t|]", begin):
-        raise DataError(
-            f"{path}: the header {begin!r} has no comma, expected columns with commas between them. Save so."
-        )
+        raise DataError(f"{path}: the header {begin!r} has no comma, expected commas between columns. Save it so.")
 
 
 def _parsed_csv(path: Path, block_size: int) -> pa.Table:
