@@ -36,6 +36,17 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
+def cannot_be_written(path: Path, error: Exception) -> ArtifactError:
+    """What to say where a library fails to write: a full disk has no type of its own in safetensors and torch.
+
+    Args:
+        path: What was to be written.
+        error: What the library raised.
+    """
+    reason = str(error).partition("\n")[0]
+    return ArtifactError(f"{path}: cannot be written ({reason}). Is the disk full? Make room, and save it again.")
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
     """Give an open file that takes the place of ``path`` when the block ends without an error.
@@ -181,7 +192,7 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         temporary.chmod(0o755)
         _swap(temporary, path)
     except SafetensorError as error:
-        raise ArtifactError(f"{path}: cannot be written ({error}). Make room, and save it again.") from None
+        raise cannot_be_written(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read
 from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.storage import atomic_folder, write_json
+from unirouter_torch.storage import atomic_folder, cannot_be_written, write_json
 
 ExportFormat = Literal["onnx", "torch", "sentence-transformers"]
 """What a router can be exported as."""
@@ -120,7 +120,11 @@ def _write(folder: Path, router: Router, export_format: ExportFormat, *, int8: b
     if export_format == "onnx":
         write_onnx(folder, router, int8=int8)
         return tokenize, open_onnx(folder)
-    torch.export.save(trace(router), folder / PROGRAM_FILE)
+    program = trace(router)
+    try:
+        torch.export.save(program, folder / PROGRAM_FILE)
+    except RuntimeError as error:
+        raise cannot_be_written(Path(PROGRAM_FILE), error) from None
     return tokenize, torch.export.load(folder / PROGRAM_FILE).module()
 
 

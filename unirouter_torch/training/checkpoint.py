@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unirouter_torch import __version__
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
-from unirouter_torch.storage import atomic_file, digest_of_tensors
+from unirouter_torch.storage import atomic_file, cannot_be_written, digest_of_tensors
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import EpisodesInOrder
 
@@ -51,10 +51,17 @@ class CheckpointFile(CheckpointIO):
         self.fingerprint = fingerprint
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write the file; the old one stays where that fails."""
+        """Write the file; the old one stays where that fails.
+
+        Raises:
+            ArtifactError: It cannot be written, as on a full disk.
+        """
         del storage_options
         with atomic_file(Path(path)) as file:
-            torch.save(checkpoint | {"fingerprint": self.fingerprint}, file)
+            try:
+                torch.save(checkpoint | {"fingerprint": self.fingerprint}, file)
+            except RuntimeError as error:
+                raise cannot_be_written(Path(path), error) from None
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

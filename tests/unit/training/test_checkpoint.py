@@ -1,6 +1,7 @@
 """A training that was interrupted ends as one that was not."""
 
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, Trai
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
 from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, remove_checkpoints
+from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, CheckpointFile, remove_checkpoints
 from unirouter_torch.training.head_training import train_head
 from unirouter_torch.training.module import RouterModule
 from unirouter_torch.training.validation import validation_set
@@ -150,6 +151,20 @@ def test_half_written_checkpoint_leaves_the_one_before(
     assert Path(caught.value.filename).name == CHECKPOINT_NAME
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", CHECKPOINT_NAME]
     assert_same(train(tmp_path), uninterrupted)
+
+
+def test_full_disk_is_told_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    file, path = CheckpointFile("this training"), tmp_path / CHECKPOINT_NAME
+    file.save_checkpoint({"weight": torch.zeros(10)}, path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(ArtifactError, match=rf"{CHECKPOINT_NAME}: cannot be written .*Make room"):
+            file.save_checkpoint({"weight": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_training_that_goes_on_is_the_same_run_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
