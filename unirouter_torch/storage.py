@@ -37,7 +37,7 @@ def sha256_of(path: Path) -> str:
 
 
 def cannot_be_written(path: Path, error: Exception) -> ArtifactError:
-    """What to say where a library fails to write: a full disk has no type of its own in safetensors and torch.
+    """What to say where a library fails to write, as on a full disk, with an error of no type of its own.
 
     Args:
         path: What was to be written.
@@ -174,7 +174,7 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         The temporary folder to write into.
 
     Raises:
-        ArtifactError: ``path`` exists and is no folder of this kind, or safetensors cannot be written, as on a full
+        ArtifactError: ``path`` exists and is no folder of this kind, or it cannot be written, as on a full
             disk; it is left as it is.
     """
     path = path.absolute()
@@ -191,8 +191,10 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         write_json(temporary / MANIFEST_NAME, {"kind": kind, "format_version": format_version, "sha256": checksums})
         temporary.chmod(0o755)
         _swap(temporary, path)
-    except SafetensorError as error:
-        raise cannot_be_written(path, error) from None
+    except Exception as error:
+        if "(os error " in str(error):  # of safetensors and tokenizers, which are written in Rust
+            raise cannot_be_written(path, error) from None
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

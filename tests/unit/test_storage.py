@@ -49,10 +49,11 @@ def test_failure_while_writing_leaves_the_old_folder_untouched(tmp_path: Path) -
     assert [item.name for item in tmp_path.iterdir()] == ["thing"]
 
 
-def test_full_disk_while_writing_tensors_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [SafetensorError, Exception])
+def test_full_disk_while_others_write_is_told_and_leaves_nothing(tmp_path: Path, kind: type[Exception]) -> None:
     told = pytest.raises(ArtifactError, match=r"router: cannot be written .*No space left")
     with told, atomic_folder(tmp_path / "router", "router", 1):
-        raise SafetensorError("No space left on device (os error 28)")
+        raise kind("No space left on device (os error 28)")
     assert not list(tmp_path.iterdir())
 
 

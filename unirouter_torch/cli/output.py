@@ -59,7 +59,8 @@ def guarded(command: Callable[[], None]) -> int:
         )
         return EXIT_USER_ERROR
     except OSError as error:
-        console.print(mistake, f"{error.strerror or error}: {error.filename or ''}")
+        place = f": {error.filename}" if error.filename else ""
+        console.print(mistake, f"{error.strerror or error}{place}")
         return EXIT_USER_ERROR
     except TerminatedError as message:
         console.print(str(message))

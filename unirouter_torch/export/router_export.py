@@ -1,5 +1,6 @@
 """``unirouter export``: one folder that runs without this package."""
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read
 from unirouter_torch.modeling.choosing import count_latency
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.modeling.router import Router
-from unirouter_torch.storage import atomic_folder, cannot_be_written, write_json
+from unirouter_torch.storage import atomic_folder, write_json
 
 ExportFormat = Literal["onnx", "torch", "sentence-transformers"]
 """What a router can be exported as."""
@@ -120,11 +121,9 @@ def _write(folder: Path, router: Router, export_format: ExportFormat, *, int8: b
     if export_format == "onnx":
         write_onnx(folder, router, int8=int8)
         return tokenize, open_onnx(folder)
-    program = trace(router)
-    try:
-        torch.export.save(program, folder / PROGRAM_FILE)
-    except RuntimeError as error:
-        raise cannot_be_written(Path(PROGRAM_FILE), error) from None
+    content = io.BytesIO()
+    torch.export.save(trace(router), content)  # torch itself aborts the process on a full disk
+    (folder / PROGRAM_FILE).write_bytes(content.getbuffer())
     return tokenize, torch.export.load(folder / PROGRAM_FILE).module()
 
 
