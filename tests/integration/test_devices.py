@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from miniature import ROOT, miniature
 
 from unirouter_torch import Router
@@ -78,7 +79,35 @@ def test_ended_workers_leave_a_message_and_a_whole_checkpoint(
 ) -> None:
     arguments = miniature(workshop, "--output_dir", str(tmp_path), *LONG)
     checkpoint = tmp_path / "logs" / CHECKPOINT_NAME
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, *TWO]
+    end_two_workers([*arguments, *TWO], checkpoint, number, code, message)
+    assert train(arguments) == 0
+    assert not checkpoint.exists()
+    Router.from_pretrained(tmp_path / "router")
+    assert json.loads((tmp_path / "results.json").read_text())["methods"]["end_to_end"]["area"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found by /proc")
+def test_encoder_that_workers_share_out_survives_the_kill_of_one(workshop: Path, tmp_path: Path) -> None:
+    settings = {"mode": "full", "max_steps": 12, "validate_every": 1, "patience": 12, "num_prompts": 16}
+    keys = [part for item in settings.items() for part in (f"--encoder_training.{item[0]}", str(item[1]))]
+    shared = [*TWO, "--trainer.strategy", "fsdp", "--evaluation.methods", "[end_to_end]", *keys]
+
+    def arguments(name: str) -> list[str]:
+        return [*miniature(workshop, "--output_dir", str(tmp_path / name)), *shared]
+
+    checkpoint = tmp_path / "killed" / "logs" / "encoder" / CHECKPOINT_NAME
+    end_two_workers(arguments("killed"), checkpoint, signal.SIGKILL, 2, "worker 1 of 2 was ended by SIGKILL")
+    for name in ("killed", "whole"):
+        assert train(arguments(name)) == 0
+    prompts = ["seven kites", "What is 17 + 25?"]
+    killed, whole = (Router.from_pretrained(tmp_path / name / "router") for name in ("killed", "whole"))
+    assert torch.equal(killed.encoder.embed(prompts), whole.encoder.embed(prompts))
+    assert killed.route(prompts) == whole.route(prompts)
+
+
+def end_two_workers(arguments: list[str], checkpoint: Path, number: signal.Signals, code: int, message: str) -> None:
+    """Start a training, kill its second worker or ask it to end as soon as there is a checkpoint, and see it end."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + SECONDS_TO_WAIT
@@ -93,12 +122,8 @@ def test_ended_workers_leave_a_message_and_a_whole_checkpoint(
     assert "Traceback" not in said
     assert len(workers) == 2
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
-    assert not (tmp_path / "router").exists()
-
-    assert train(arguments) == 0
-    assert not checkpoint.exists()
-    Router.from_pretrained(tmp_path / "router")
-    assert json.loads((tmp_path / "results.json").read_text())["methods"]["end_to_end"]["area"] > 0
+    assert checkpoint.exists()
+    assert not next(folder for folder in checkpoint.parents if folder.name == "logs").with_name("router").exists()
 
 
 @pytest.mark.parametrize(
