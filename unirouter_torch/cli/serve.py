@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,8 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
     if torch.cuda.is_available():
         router = router.to("cuda")
     ended = f"running requests had up to {GRACE_SECONDS} seconds to be answered"
+    # a shell ignores SIGINT in what it starts in the background; uvicorn ends by it all the same, but with 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run_server(router, settings, _tell)
     except TerminatedError:
