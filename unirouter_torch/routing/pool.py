@@ -202,7 +202,8 @@ class LLMPool:
             PoolError: The pool has no LLM of the old name, or one of the new name.
         """
         self.find(name)
-        self._check_new(new_name)
+        if new_name != name:
+            self._check_new(new_name)
         new = {other: new_name if other == name else other for other in self.names}
         return replace(
             self,
