@@ -4,6 +4,16 @@ Every message says what is wrong, where, what was found, what was expected, and 
 message alone and exit with code 2.
 """
 
+from collections.abc import Sequence
+
+_NUM_NAMED = 5
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first five of some names for a message, and how many more there are."""
+    more = len(names) - _NUM_NAMED
+    return ", ".join(names[:_NUM_NAMED]) + (f" and {more} more" if more > 0 else "")
+
 
 class UniRouterError(Exception):
     """Anything a user of this package can mend; the parent of all errors below."""

@@ -37,7 +37,5 @@ def prepare(options: argparse.Namespace, _: list[str]) -> None:
         unsafe_pickle=options.unsafe_pickle,
     )
     console = plain_console()
-    console.print(
-        f"{size.num_outcomes:,} outcomes of {size.num_llms:,} LLMs on {size.num_prompts:,} prompts",
-    )
+    console.print(f"{size.num_outcomes:,} outcomes of {size.num_llms:,} LLMs on {size.num_prompts:,} prompts")
     print_places(console, {"table": output, "provenance": output / PROVENANCE_NAME})

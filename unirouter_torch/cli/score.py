@@ -54,7 +54,7 @@ def score(options: argparse.Namespace, _: list[str]) -> None:
     done = (_score_on_ray if options.ray else _score_here)(options, settings)
     console = plain_console()
     console.print(
-        f"{done.num_prompts:,} prompts in {done.num_shards:,} shards; {done.num_kept:,} shards were there already",
+        f"{done.num_prompts:,} prompts in {done.num_shards:,} shards; {done.num_kept:,} shards were there already"
     )
     print_places(console, {"shards": Path(options.output)})
 

@@ -28,6 +28,13 @@ MethodName = Literal[
     "oracle",
 ]
 ALL_METHODS: tuple[MethodName, ...] = get_args(MethodName)
+CLAIRVOYANT: tuple[MethodName, ...] = (
+    "clairvoyant_mlp",
+    "clairvoyant_matrix_factorization",
+    "clairvoyant_end_to_end",
+)
+"""Methods that know the training prompts' outcomes of the LLMs that are onboarded, so that none of them joins alone."""
+
 METHODS_OF_A_RUN: tuple[MethodName, ...] = ("zero", "knn", "kmeans", "end_to_end", "oracle")
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.errors import DataError
+from unirouter_torch.errors import DataError, first_few
 from unirouter_torch.shapes import CostVector, LLMSubset
 
 Rule = Literal["billed", "estimated", "list_price", "parameters", "equal"]
@@ -123,8 +123,7 @@ def _cost_by_rule(rule: Rule, facts: CostFacts) -> CostVector:
 
 
 def _left_out_message(rule: Rule, missing: list[str], num_llms: int) -> str:
-    shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     return (
-        f"cost rule {rule!r}: {len(missing)} of {num_llms} LLMs have no cost and are left out: {shown}. "
+        f"cost rule {rule!r}: {len(missing)} of {num_llms} LLMs have no cost and are left out: {first_few(missing)}. "
         f"Give {_NEEDED[rule]}, or choose another data.cost."
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unirouter_torch.config.training import CLAIRVOYANT
 from unirouter_torch.evaluation.report import LOG_SPAN, ORACLE, display_name, method_looks
 from unirouter_torch.evaluation.trials_report import TrialsReport
 
@@ -15,13 +16,7 @@ Figure = dict[str, Any]
 
 Trace = dict[str, Any]
 
-KNOW_MORE = (
-    "clairvoyant_mlp",
-    "clairvoyant_matrix_factorization",
-    "clairvoyant_end_to_end",
-    "source_oracle",
-    ORACLE,
-)
+KNOW_MORE = (*CLAIRVOYANT, "source_oracle", ORACLE)
 """Methods that see what no router can; they are marked, and the best of a column is looked for among the others."""
 
 GREY = "#888888"

@@ -64,7 +64,8 @@ def count_latency(pool: LLMPool, latency_weight: float | None = None) -> LLMPool
     if unknown:
         raise PoolError(
             f"latency of {unknown[0]!r}: not known, but a latency weight of {latency_weight:g} counts it. Give it by "
-            "`unirouter pool reprice --latency`, disable the LLM, or choose without a latency weight."
+            "`unirouter pool reprice --latency`, or `add --latency` where it is new, disable the LLM, or choose "
+            "without a latency weight."
         )
     cost, token_costs = pool.cost.clone(), dict(pool.token_costs)
     for name, its in pool.latency.items():

@@ -6,10 +6,8 @@ import torch
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.data.table import RoutingTable
-from unirouter_torch.errors import DataError
+from unirouter_torch.errors import DataError, first_few
 from unirouter_torch.modeling.router import Router
-
-_NUM_NAMED = 5
 
 
 def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, seed: int = 0) -> None:
@@ -36,10 +34,9 @@ def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, se
     if not scores:
         raise DataError(f"{table.name}: no LLM has an outcome on the {len(rows)} calibration prompts. Add outcomes.")
     if unknown := [name for name in table.llm_names if name not in scores]:
-        more = f" and {len(unknown) - _NUM_NAMED} more" if len(unknown) > _NUM_NAMED else ""
         warnings.warn(
             f"{table.name}: {len(unknown)} of {table.num_llms} LLMs have no outcome on the {len(rows)} calibration "
-            f"prompts and are left out: {', '.join(unknown[:_NUM_NAMED])}{more}. Add outcomes, or keep more prompts.",
+            f"prompts and are left out: {first_few(unknown)}. Add outcomes, or keep more prompts.",
             stacklevel=1,
         )
     router.calibrate(

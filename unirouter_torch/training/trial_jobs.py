@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unirouter_torch import __version__
-from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
+from unirouter_torch.config.training import CLAIRVOYANT, MethodName, TrainConfig, methods_of
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.evaluation.deferral import single_llm_quality
@@ -24,13 +24,6 @@ from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.methods import build_method
 from unirouter_torch.training.run import TunedTable, prepare_trial, tune_encoder
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
-
-CLAIRVOYANT: tuple[MethodName, ...] = (
-    "clairvoyant_mlp",
-    "clairvoyant_matrix_factorization",
-    "clairvoyant_end_to_end",
-)
-"""Methods that know the training prompts' outcomes of the LLMs that are onboarded, so that none of them joins alone."""
 
 TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling", "clairvoyant_end_to_end")
 """Methods that train a cluster head."""

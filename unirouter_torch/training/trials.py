@@ -9,14 +9,14 @@ from typing import Any
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import split_table, warn_of_pool_of_one
+from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
 from unirouter_torch.evaluation.html_report import render_html
 from unirouter_torch.evaluation.stages import measure
 from unirouter_torch.evaluation.trials_figures import draw_mean_curves, draw_sweep
 from unirouter_torch.evaluation.trials_report import Sweep, SweepPoint, TrialsReport
 from unirouter_torch.modeling.encoder import PromptEncoder
 from unirouter_torch.storage import write_atomically, write_json
-from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table, load_encoder
+from unirouter_torch.training.embedded_table import embed_table, load_encoder
 from unirouter_torch.training.launch import require_one_device
 from unirouter_torch.training.trial_jobs import (
     TrialJob,
@@ -66,7 +66,9 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     folder = Path(config.output_dir)
     seeds = range(config.seed, config.seed + num_trials)
     sweep_seeds = seeds[: config.evaluation.sweeps.num_trials]
-    sweeps = _sweep_values(config, embedded)
+    split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
+    warn_of_pool_of_one(embedded.table, split)
+    sweeps = _sweep_values(config, split)
     jobs = [TrialJob(seed) for seed in seeds]
     for name, values in sweeps.items():
         jobs += [TrialJob(seed, (name, value)) for value in values for seed in sweep_seeds]
@@ -121,11 +123,9 @@ def _write(report: TrialsReport, folder: Path) -> None:
     write_atomically(folder / "report.html", render_html(report, results).encode("utf-8"))
 
 
-def _sweep_values(config: TrainConfig, embedded: EmbeddedTable) -> dict[str, list[int]]:
+def _sweep_values(config: TrainConfig, split: Split) -> dict[str, list[int]]:
     """The values of each sweep that the table is large enough for."""
     sweeps = config.evaluation.sweeps
-    split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
-    warn_of_pool_of_one(embedded.table, split)
     most = {
         "num_calibration": len(split.validation_prompts),
         "num_clusters": len(split.train_prompts),

@@ -8,7 +8,7 @@ import pyarrow as pa
 from unirouter_torch.data.checks import check_shape, number_column, optional_text_column, score_column
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
 from unirouter_torch.data.sources.log_file import parse_log
-from unirouter_torch.errors import DataError
+from unirouter_torch.errors import DataError, first_few
 
 
 def read_own_log(path: Path, pick: Pick) -> list[OutcomeRow]:
@@ -63,5 +63,6 @@ def _choose_llm(names: list[str | None], wanted: str | None, place: str) -> str 
         return wanted
     if wanted is None and len(found) == 1:
         return found[0]
-    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    raise DataError(f"{place}: column 'llm': got {shown}, expected the one to read. Choose one of them with --llm.")
+    raise DataError(
+        f"{place}: column 'llm': got {first_few(found)}, expected the one to read. Choose one of them with --llm."
+    )

@@ -101,7 +101,7 @@ def _check_encoding(path: Path) -> None:
 def _check_form(path: Path) -> None:
     """Refuse what is often taken for a log, and of which the parsers say little that helps."""
     with path.open(encoding="utf-8-sig") as file:
-        begin = file.readline()[:_HEADER].strip()
+        begin = file.readline(_HEADER).strip()
     if path.suffix.lower() == ".jsonl" and begin.startswith("["):
         raise DataError(f"{path}: got a JSON array, expected one object in a line. Write each object in its own line.")
     if path.suffix.lower() == ".csv" and "," not in begin and re.search("[;\t|]", begin):
