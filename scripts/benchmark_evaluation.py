@@ -21,14 +21,14 @@ from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.evaluation.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
-from unirouter_torch.evaluation.trials import run_method
+from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
+from unirouter_torch.experiments.run import prepare_trial
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.registry import build_method
+from unirouter_torch.methods.trial import run_method
+from unirouter_torch.metrics.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.storage import write_json
-from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table
-from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.methods import build_method
-from unirouter_torch.training.run import prepare_trial
 
 SIZES = ("60x8", "852x19", "3562x16", "20000x100")
 """Prompts x LLMs: small enough for brute force, the tests of ZeroEval and MMLU-Pro, and a large one."""

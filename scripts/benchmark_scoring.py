@@ -22,14 +22,14 @@ from torch import Tensor
 
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.evaluation.stages import measure
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.metrics.stages import measure
 from unirouter_torch.progress import progress
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing import decision
 from unirouter_torch.routing.cluster_error import ClusterSums, sum_by_cluster
 from unirouter_torch.routing.decision import beyond_cheapest, choose_llms, order_by_cost, tie_tolerance
 from unirouter_torch.routing.envelope import choose_for_weights
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pruning import undominated_llms
 from unirouter_torch.storage import write_json

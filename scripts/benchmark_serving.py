@@ -25,7 +25,7 @@ from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least, positive
 from unirouter_torch.data.load import load_table
 from unirouter_torch.errors import DataError
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.batching import BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter

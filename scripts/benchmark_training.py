@@ -24,12 +24,12 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.router import DEFAULT_ENCODER
 from unirouter_torch.config.training import EpisodeConfig, TrainConfig, TrainerConfig
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.trainable import make_trainable
 from unirouter_torch.errors import DataError
-from unirouter_torch.modeling.adaptation import make_trainable
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.progress import progress
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.storage import write_json
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
 from unirouter_torch.training.joint_module import JointModule

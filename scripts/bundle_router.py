@@ -11,8 +11,8 @@ from typing import Any
 
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.router_files import BUNDLED_FOLDER
+from unirouter_torch.router.router import Router
+from unirouter_torch.router.router_files import BUNDLED_FOLDER
 from unirouter_torch.storage import read_json
 
 LICENCES = {

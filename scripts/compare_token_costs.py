@@ -21,16 +21,16 @@ from unirouter_torch.config.router import CHARS_PER_TOKEN, DEFAULT_ENCODER, Head
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import draw_calibration, split_table
 from unirouter_torch.data.table import RoutingTable
-from unirouter_torch.evaluation.statistics import bootstrap_mean, sign_test
-from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.modeling.embedding_cache import embed_with_cache
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.tensor_cache import cache_folder
+from unirouter_torch.encoder.embedding_cache import embed_with_cache
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.tensor_cache import cache_folder
+from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
 from unirouter_torch.progress import progress
 from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.token_cost import sum_tokens
 from unirouter_torch.shapes import Embedding, ErrorMatrix, PromptSubset
+from unirouter_torch.training.clustering import centroids_of
 
 COST_WEIGHTS = torch.cat([torch.zeros(1), torch.logspace(-4, 3, 400)])
 SHARES = torch.linspace(0.85, 1.0, 31).tolist()

@@ -17,15 +17,15 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import split_table
-from unirouter_torch.evaluation.trials import Trial
-from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
+from unirouter_torch.experiments.run import prepare_trial
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.progress import progress
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.feedback import add_outcomes
-from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table
-from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.run import prepare_trial
+from unirouter_torch.routing.head import ClusterHead
 
 HALF_LIVES = (math.inf, 1000.0, 200.0)
 BATCH = 20

@@ -17,18 +17,18 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import split_table
-from unirouter_torch.evaluation.deferral import area_under_deferral_curve, deferral_curve
-from unirouter_torch.evaluation.statistics import bootstrap_mean
-from unirouter_torch.evaluation.trials import Trial
+from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
+from unirouter_torch.experiments.run import prepare_trial
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.trial import Trial
+from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
+from unirouter_torch.metrics.statistics import bootstrap_mean
 from unirouter_torch.progress import progress
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
 from unirouter_torch.routing.consensus import consensus_error
 from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate, fit_difficulty
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.storage import read_json, write_json
-from unirouter_torch.training.embedded_table import EmbeddedTable, embed_table
-from unirouter_torch.training.end_to_end import EndToEnd
-from unirouter_torch.training.run import prepare_trial
 
 FLIP_RATE = 0.2
 NUM_DRAWS = 4

@@ -2,8 +2,9 @@
 
 import torch
 
-from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.routing.method import Outcomes, Tuning
+from unirouter_torch.methods.method import Tuning
+from unirouter_torch.routing.outcomes import Outcomes
+from unirouter_torch.training.clustering import centroids_of
 
 
 def outcomes(seed: int, num_prompts: int = 60, num_llms: int = 5, density: float = 1.0) -> Outcomes:

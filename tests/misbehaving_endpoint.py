@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from unirouter_torch.calibration.measure import Measurement, Question
+from unirouter_torch.measurement.measure import Measurement, Question
 
 Run = Callable[..., Measurement]
 KEY = "sk-made-up-key"

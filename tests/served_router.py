@@ -14,7 +14,7 @@ import httpx2
 import yaml
 from small_router import small_router
 
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics

@@ -6,10 +6,10 @@ from pathlib import Path
 import tiny_encoder
 import torch
 
-from unirouter_torch.modeling.calibration import CalibrationPrompts
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.router import Router
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
 
 PROMPTS = {

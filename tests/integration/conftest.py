@@ -8,7 +8,7 @@ from tiny_encoder import save_bert
 
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.training.run import RunResult, run
+from unirouter_torch.experiments.run import RunResult, run
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from unirouter_torch import Router
 from unirouter_torch.cli import main
 from unirouter_torch.data.load import load_table
 from unirouter_torch.errors import ArtifactError, PoolError
-from unirouter_torch.modeling.router_files import BUNDLED_FOLDER
+from unirouter_torch.router.router_files import BUNDLED_FOLDER
 from unirouter_torch.routing.cluster_error import sum_by_cluster
 
 TABLES = ("--data.tables", "[simulated:240x12, simulated:200x8]")

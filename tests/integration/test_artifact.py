@@ -12,7 +12,7 @@ from unirouter_torch import Router
 from unirouter_torch.cli import main
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ArtifactError, PoolError
-from unirouter_torch.training.run import RunResult
+from unirouter_torch.experiments.run import RunResult
 
 PROMPTS = ["What is 17 plus 25?", "Write a poem about otters.", "kites " * 50]
 

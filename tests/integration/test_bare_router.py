@@ -11,7 +11,7 @@ from fake_hub import TOKEN, fake_hub
 from unirouter_torch import Router
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ArtifactError
-from unirouter_torch.training.run import RunResult
+from unirouter_torch.experiments.run import RunResult
 
 ABSENT = """
 import sys

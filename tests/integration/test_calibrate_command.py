@@ -11,12 +11,12 @@ import torch
 from misbehaving_endpoint import ANSWER_TOKENS, PROMPT_TOKENS, Endpoint, endpoint_on_loopback
 
 from unirouter_torch import Router
-from unirouter_torch.calibration.endpoint import KEY_VARIABLE
 from unirouter_torch.cli import main
-from unirouter_torch.modeling.calibration import CalibrationPrompts, TokenPrices
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.measurement.endpoint import KEY_VARIABLE
+from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices
 from unirouter_torch.routing.cluster_error import overall_error
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment
 

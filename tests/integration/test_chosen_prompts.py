@@ -12,8 +12,8 @@ from unirouter_torch.cli import main
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
+from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.routing.cluster_error import overall_error, sum_by_cluster
-from unirouter_torch.training.run import RunResult, run
 
 CHOSEN = ("--data.calibration", "selected", "--data.num_calibration", "20")
 

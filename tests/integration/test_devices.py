@@ -15,8 +15,8 @@ from miniature import ROOT, miniature
 from unirouter_torch import Router
 from unirouter_torch.cli import main, train
 from unirouter_torch.config.files import parse_config
+from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
-from unirouter_torch.training.run import RunResult, run
 
 SECONDS_TO_WAIT = 300
 TWO = ["--trainer.devices", "2"]

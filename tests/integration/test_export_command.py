@@ -11,8 +11,8 @@ from miniature import ROOT
 from unirouter_torch import Router
 from unirouter_torch.cli import main
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.experiments.run import RunResult
 from unirouter_torch.export import check, router_export
-from unirouter_torch.training.run import RunResult
 
 PAGE = (ROOT / "docs" / "export.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

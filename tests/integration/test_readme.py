@@ -14,7 +14,7 @@ from served_router import serve_process, write_upstreams
 
 from unirouter_torch.cli import main, train
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.training.run import RunResult
+from unirouter_torch.experiments.run import RunResult
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.experiments.pretrain import pretrain
+from unirouter_torch.experiments.run import run
 from unirouter_torch.storage import sha256_of_file
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.module import RouterModule
-from unirouter_torch.training.pretrain import pretrain
-from unirouter_torch.training.run import run
 
 STEPS = ["--trainer.max_steps", "200", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
 ENCODER_STEPS = [

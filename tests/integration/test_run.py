@@ -13,7 +13,7 @@ from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
-from unirouter_torch.training.run import RunResult, run
+from unirouter_torch.experiments.run import RunResult, run
 
 METRICS = {"area", "area_50", "quality_neutral_cost", "peak_accuracy", "mean_squared_error"}
 SHARED = ROOT.parent / "shared" / "data"

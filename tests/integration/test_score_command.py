@@ -12,7 +12,7 @@ import pytest
 
 from unirouter_torch.cli import main
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.training.run import RunResult
+from unirouter_torch.experiments.run import RunResult
 
 NUM_SHARDS = 4
 

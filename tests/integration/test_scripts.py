@@ -14,7 +14,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.simulate.tables import simulate_tables
 from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
-from unirouter_torch.training.run import RunResult
+from unirouter_torch.experiments.run import RunResult
 
 
 def test_written_simulated_table_is_the_one_that_trains_by_default(tmp_path: Path) -> None:

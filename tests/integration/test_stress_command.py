@@ -8,7 +8,7 @@ import pytest
 from miniature import miniature
 
 from unirouter_torch.cli import main
-from unirouter_torch.training.stress_tests import STRESS_TESTS
+from unirouter_torch.experiments.stress_tests import STRESS_TESTS
 
 METHODS = ("random", "zero", "kmeans", "end_to_end", "source_oracle", "oracle")
 

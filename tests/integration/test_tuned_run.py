@@ -13,13 +13,13 @@ from unirouter_torch.cli import main
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.training.embedded_table import embed_table
-from unirouter_torch.training.pretrain import pretrain
-from unirouter_torch.training.run import RunResult, run
-from unirouter_torch.training.stress import run_stress
-from unirouter_torch.training.trial_jobs import settings_of
+from unirouter_torch.experiments.embedded_table import embed_table
+from unirouter_torch.experiments.pretrain import pretrain
+from unirouter_torch.experiments.run import RunResult, run
+from unirouter_torch.experiments.stress import run_stress
+from unirouter_torch.experiments.trial_jobs import settings_of
 
 PROMPTS = ["What is 17 plus 25?", "Write a poem about otters.", "kites " * 50]
 METHODS = {"zero", "kmeans", "item_response", "clairvoyant_mlp", "source_oracle", "end_to_end"}

@@ -9,8 +9,8 @@ from enumerated_curve import enumerate_points, mixed_instances, random_instance,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unirouter_torch.evaluation import deferral
-from unirouter_torch.evaluation.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
+from unirouter_torch.metrics import deferral
+from unirouter_torch.metrics.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
 from unirouter_torch.routing.decision import choose_llm
 
 

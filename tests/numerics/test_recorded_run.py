@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.episodes import EpisodeDataset
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 from unirouter_torch.training.optimizer import build_optimizer, build_schedule

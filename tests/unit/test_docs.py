@@ -12,7 +12,7 @@ from small_router import small_router
 from unirouter_torch import __version__
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -68,15 +68,14 @@ def test_every_term_of_the_glossary_occurs_in_the_code() -> None:
 
 def test_layout_names_only_what_exists() -> None:
     paths = layout()
-    assert "unirouter_torch/modeling/router.py" in paths
+    assert "unirouter_torch/router/" in paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_layout_names_every_module() -> None:
-    modules = {file.relative_to(ROOT).as_posix() for file in (ROOT / "unirouter_torch").rglob("*.py")}
-    folders = tuple(path for path in layout() if path.endswith(("sources/", "public/", "simulate/")))
-    missing = {path for path in modules - set(layout()) if not path.endswith("__init__.py")}
-    assert {path for path in missing if not path.startswith(folders)} == set()
+def test_layout_names_every_folder_and_module_at_the_top() -> None:
+    top = {file.relative_to(ROOT).as_posix() for file in (ROOT / "unirouter_torch").glob("*.py")}
+    folders = {f"{file.parent.relative_to(ROOT).as_posix()}/" for file in (ROOT / "unirouter_torch").glob("*/*.py")}
+    assert (top | folders) - set(layout()) == {"unirouter_torch/__init__.py"}
 
 
 def test_layers_are_those_that_are_enforced() -> None:

@@ -10,8 +10,8 @@ import torch
 from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, answer_by, fingerprint, open_work
 from unirouter_torch.data.shards import Answers, answer_shard
 from unirouter_torch.errors import ConfigError, UniRouterError
-from unirouter_torch.modeling.router import Router
 from unirouter_torch.progress import ProgressBar
+from unirouter_torch.router.router import Router
 
 
 def score_on_ray(router: str, pattern: str, folder: Path, settings: ScoreSettings) -> Scored:

@@ -18,10 +18,10 @@ from unirouter_torch.data.shards import (
     refuse_same_place,
 )
 from unirouter_torch.errors import ConfigError, DataError, PoolError
-from unirouter_torch.modeling.choosing import count_latency
-from unirouter_torch.modeling.pool_history import pool_digest
-from unirouter_torch.modeling.router import Router
 from unirouter_torch.progress import ProgressBar
+from unirouter_torch.router.choosing import count_latency
+from unirouter_torch.router.pool_history import pool_digest
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.decision import check_costs
 from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 

@@ -34,8 +34,8 @@ def adopt(options: argparse.Namespace, _: list[str]) -> None:
     """Calibrate a router on a table, save it and show its pool."""
     from unirouter_torch.cli.pool_tables import pool_table
     from unirouter_torch.data.load import load_table
-    from unirouter_torch.modeling.router import Router
-    from unirouter_torch.training.adopt import adopt_table
+    from unirouter_torch.experiments.adopt import adopt_table
+    from unirouter_torch.router.router import Router
 
     table = load_table(options.data)
     router = Router.from_pretrained(options.router)

@@ -15,11 +15,11 @@ from unirouter_torch.cli.pool import change_router
 from unirouter_torch.errors import ConfigError, DataError, PoolError
 
 if TYPE_CHECKING:
-    from unirouter_torch.calibration.endpoint import Endpoint
-    from unirouter_torch.calibration.measure import Measurement, Question
-    from unirouter_torch.calibration.plan import CalibrationPlan
-    from unirouter_torch.modeling.calibration import TokenPrices
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.measurement.endpoint import Endpoint
+    from unirouter_torch.measurement.measure import Measurement, Question
+    from unirouter_torch.measurement.plan import CalibrationPlan
+    from unirouter_torch.router.calibration import TokenPrices
+    from unirouter_torch.router.router import Router
 
 DOLLARS = "US dollars per prompt"
 MOST_HALF_WIDTH = 0.49
@@ -87,8 +87,8 @@ def _add_pace(group: "argparse._ArgumentGroup") -> None:
 def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     """Measure an LLM, add it to the pool, and say what was learned."""
     _require_client()
-    from unirouter_torch.calibration.plan import run_plan, worst_case
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.measurement.plan import run_plan, worst_case
+    from unirouter_torch.router.router import Router
 
     plan = _plan(options)
     router = Router.from_pretrained(options.router)
@@ -134,10 +134,10 @@ def _require_client() -> None:
 
 
 def _plan(options: argparse.Namespace) -> "CalibrationPlan":
-    from unirouter_torch.calibration.budget import Prices
-    from unirouter_torch.calibration.endpoint import Endpoint
-    from unirouter_torch.calibration.pace import Pace
-    from unirouter_torch.calibration.plan import CalibrationPlan
+    from unirouter_torch.measurement.budget import Prices
+    from unirouter_torch.measurement.endpoint import Endpoint
+    from unirouter_torch.measurement.pace import Pace
+    from unirouter_torch.measurement.plan import CalibrationPlan
 
     endpoint = Endpoint(
         base_url=options.base_url,
@@ -167,9 +167,9 @@ def _plan(options: argparse.Namespace) -> "CalibrationPlan":
 
 
 def _judge(options: argparse.Namespace, llm: "Endpoint") -> Any:
-    from unirouter_torch.calibration.budget import Prices
-    from unirouter_torch.calibration.endpoint import Endpoint
-    from unirouter_torch.calibration.plan import Judge
+    from unirouter_torch.measurement.budget import Prices
+    from unirouter_torch.measurement.endpoint import Endpoint
+    from unirouter_torch.measurement.plan import Judge
 
     if options.judge_model is None:
         return None
@@ -215,8 +215,8 @@ def _check_pool(router: "Router", options: argparse.Namespace) -> None:
 
 
 def _questions(router: "Router", references: str | None, plan: "CalibrationPlan") -> "list[Question]":
-    from unirouter_torch.calibration.measure import Question, in_random_order
-    from unirouter_torch.calibration.references import read_references
+    from unirouter_torch.measurement.measure import Question, in_random_order
+    from unirouter_torch.measurement.references import read_references
 
     if references is None and plan.needs_reference:
         raise ConfigError(f"--references: not given; the grader {plan.grader} compares answers with them.")

@@ -23,7 +23,7 @@ def add_evaluate(commands: Commands) -> None:
 def train(arguments: Sequence[str]) -> None:
     """Train, evaluate and save one router."""
     from unirouter_torch.config.files import parse_config
-    from unirouter_torch.training.run import run
+    from unirouter_torch.experiments.run import run
 
     config = parse_config(arguments, program="train.py")
     result = run(config)
@@ -47,7 +47,7 @@ def train(arguments: Sequence[str]) -> None:
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     """Compare all methods over several trials."""
     from unirouter_torch.config.files import parse_config
-    from unirouter_torch.training.trials import run_trials
+    from unirouter_torch.experiments.trials import run_trials
 
     config = parse_config(rest, program="unirouter evaluate")
     report = run_trials(config, num_trials=options.trials, num_workers=options.workers)

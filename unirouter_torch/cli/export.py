@@ -26,7 +26,7 @@ def add_export(commands: Commands) -> None:
 def export(options: argparse.Namespace, _: list[str]) -> None:
     """Export a router and say how it compares with the original."""
     from unirouter_torch.export.router_export import export_router
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.router import Router
 
     folder = Path(options.output)
     router = Router.from_pretrained(options.router)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unirouter_torch.errors import PoolError
 
 if TYPE_CHECKING:
-    from unirouter_torch.modeling.calibration import TokenPrices
+    from unirouter_torch.router.calibration import TokenPrices
     from unirouter_torch.routing.pool import LLMPool
 
 TOKENS_OF_A_PRICE = 1e6
@@ -43,7 +43,7 @@ def by_token(price: float | None) -> float | None:
 
 def token_prices(price_in: float | None, price_out: float | None, output_tokens: Mapping[str, float]) -> "TokenPrices":
     """Prices of a million tokens as those of one, 0 where none was given, with the lengths of answers."""
-    from unirouter_torch.modeling.calibration import TokenPrices
+    from unirouter_torch.router.calibration import TokenPrices
 
     price_in, price_out = by_token(price_in), by_token(price_out)
     return TokenPrices(price_in=price_in or 0.0, price_out=price_out or 0.0, output_tokens=output_tokens)

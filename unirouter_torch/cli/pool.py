@@ -25,7 +25,7 @@ from unirouter_torch.errors import ConfigError
 
 if TYPE_CHECKING:
     from unirouter_torch.data.outcomes import Grading
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.router import Router
     from unirouter_torch.routing.pool import LLMPool
 
 FLIP_HELP = "share of the scores that are wrong, in [0, 0.5), or estimate (default: %(default)s)"
@@ -131,9 +131,9 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
 def _grading(options: argparse.Namespace) -> "Grading | None":
     if options.grader is None and options.references is None:
         return None
-    from unirouter_torch.calibration.graders import GRADERS, UngradedError
-    from unirouter_torch.calibration.references import read_references
     from unirouter_torch.data.outcomes import Grading
+    from unirouter_torch.measurement.graders import GRADERS, UngradedError
+    from unirouter_torch.measurement.references import read_references
 
     if options.grader not in GRADERS or options.references is None:
         raise ConfigError(f"--grader and --references: expected both, and one of {', '.join(GRADERS)}. Give them.")
@@ -222,7 +222,7 @@ def show_list(options: argparse.Namespace, _: list[str]) -> None:
 def show_llm(options: argparse.Namespace, _: list[str]) -> None:
     """Print what the router knows of one LLM."""
     from unirouter_torch.cli.pool_tables import profile_tables
-    from unirouter_torch.modeling.llm_profile import profile_llm
+    from unirouter_torch.router.profile import profile_llm
 
     router = _load(options)
     profile = profile_llm(router, options.llm)
@@ -238,7 +238,7 @@ def show_history(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _load(options: argparse.Namespace) -> "Router":
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.router import Router
 
     return Router.from_pretrained(options.router)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from unirouter_torch.modeling.llm_profile import ClusterStanding, LLMProfile
-from unirouter_torch.modeling.pool_history import PoolRevision
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.pool_history import PoolRevision
+from unirouter_torch.router.profile import ClusterStanding, LLMProfile
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.pool import LLMPool
 

@@ -19,7 +19,7 @@ def add_pretrain(commands: Commands) -> None:
 def pretrain(_: argparse.Namespace, rest: list[str]) -> None:
     """Train on several tables and say where the router is."""
     from unirouter_torch.config.files import parse_config
-    from unirouter_torch.training.pretrain import pretrain as train
+    from unirouter_torch.experiments.pretrain import pretrain as train
 
     config = parse_config(rest, program="unirouter pretrain")
     if train(config) is None:

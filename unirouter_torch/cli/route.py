@@ -16,8 +16,8 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
-    from unirouter_torch.modeling.route import Route
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.route import Route
+    from unirouter_torch.router.router import Router
 
 
 def add_route(commands: Commands) -> None:
@@ -48,8 +48,8 @@ def add_route(commands: Commands) -> None:
 
 def route(options: argparse.Namespace, _: list[str]) -> None:
     """Route prompts with a saved router and print the choices."""
-    from unirouter_torch.modeling.choosing import count_latency
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.choosing import count_latency
+    from unirouter_torch.router.router import Router
 
     if options.top is not None:
         at_least("--top", options.top, 1)

@@ -63,7 +63,7 @@ def _score_here(options: argparse.Namespace, settings: "ScoreSettings") -> "Scor
     import torch
 
     from unirouter_torch.archives.score import score_archive
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.router import Router
 
     router = Router.from_pretrained(options.router)
     if torch.cuda.is_available():

@@ -63,7 +63,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
         ) from None
     import torch
 
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.router import Router
 
     settings = ServerSettings(
         host=options.host,

@@ -28,7 +28,7 @@ def add_stress(commands: Commands) -> None:
 def stress(options: argparse.Namespace, rest: list[str]) -> None:
     """Run every method under every stress."""
     from unirouter_torch.config.files import parse_config
-    from unirouter_torch.training.stress import run_stress
+    from unirouter_torch.experiments.stress import run_stress
 
     config = parse_config(rest, program="unirouter stress")
     report = run_stress(config, num_trials=options.trials, num_workers=options.workers, only=options.only)

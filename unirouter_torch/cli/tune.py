@@ -34,8 +34,8 @@ def add_tune(commands: Commands) -> None:
 
 def tune(options: argparse.Namespace, _: list[str]) -> None:
     """Find a cost weight, say what it gives, and keep the target if asked to."""
-    from unirouter_torch.modeling.choosing import count_latency, tune_on_calibration
-    from unirouter_torch.modeling.router import Router
+    from unirouter_torch.router.choosing import count_latency, tune_on_calibration
+    from unirouter_torch.router.router import Router
 
     target, router = _target(options), Router.from_pretrained(options.router)
     pool = count_latency(router.pool, target.latency_weight)
@@ -51,7 +51,7 @@ def tune(options: argparse.Namespace, _: list[str]) -> None:
     }
     if options.outcomes:
         from unirouter_torch.data.load import load_table
-        from unirouter_torch.training.held_out import judge_on_table
+        from unirouter_torch.experiments.held_out import judge_on_table
 
         table = load_table(options.outcomes)
         facts["held_out"] = judge_on_table(router, table, found.cost_weight, target.latency_weight)._asdict()

@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.encoder.token_rows import batches_by_tokens, tokens_per_batch
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.tokenizer_file import Tokenize
-from unirouter_torch.modeling.choosing import cluster_errors
-from unirouter_torch.modeling.observation import cluster_prompts
-from unirouter_torch.modeling.router import Router
-from unirouter_torch.modeling.token_rows import batches_by_tokens, tokens_per_batch
 from unirouter_torch.progress import progress
+from unirouter_torch.router.choosing import cluster_errors
+from unirouter_torch.router.observation import cluster_prompts
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import LLMIndex, TokenMask

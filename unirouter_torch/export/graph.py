@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from unirouter_torch.config.router import CHARS_PER_TOKEN
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import order_by_cost, smallest_total
 from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMIndex, LLMSubset, TokenMask

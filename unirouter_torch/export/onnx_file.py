@@ -14,7 +14,7 @@ import torch
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.check import Run
 from unirouter_torch.export.graph import INPUTS, OUTPUTS, shapes_of, trace
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 
 ONNX_FILE = "router.onnx"
 

@@ -7,14 +7,14 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
 from unirouter_torch.export.graph import RoutingGraph, trace
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
 from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
-from unirouter_torch.modeling.choosing import count_latency
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.choosing import count_latency
+from unirouter_torch.router.router import Router
 from unirouter_torch.storage import atomic_folder, write_json
 
 ExportFormat = Literal["onnx", "torch", "sentence-transformers"]

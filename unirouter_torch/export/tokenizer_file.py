@@ -8,7 +8,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unirouter_torch.modeling.encoder import PromptEncoder
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.shapes import TokenMask
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -1,1 +1,1 @@
-"""Routing methods that are fitted without gradient descent, one file each."""
+"""Routing methods, one file each, the trial that they see, and their registry."""

@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import torch
 
+from unirouter_torch.methods.method import RoutingMethod, Tuning
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix, ErrorVector
 
 

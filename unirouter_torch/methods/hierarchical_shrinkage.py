@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.methods.clustering import assign_to_nearest, sum_by_nearest
+from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
 from unirouter_torch.routing.cluster_error import cluster_error
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, ClusterProbability, Embedding, ErrorMatrix
+from unirouter_torch.training.clustering import assign_to_nearest, sum_by_nearest
 
 NUM_COARSE, NUM_FINE = 20, 100
 SHRINKAGE = (1.0, 3.0, 10.0, 30.0, 100.0)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.methods.fitting import Scaling, descend, mean_cross_entropy, overall_logit
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 NUM_ABILITIES = (1, 2, 4, 8)

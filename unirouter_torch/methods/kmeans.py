@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.clustering import assign_to_nearest, cluster_counts, sum_by_nearest
+from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area, cluster_counts
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
+from unirouter_torch.training.clustering import assign_to_nearest, sum_by_nearest
 
 NUM_CLUSTERS = (5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300)
 SHRINKAGE = (0.0, 5.0)

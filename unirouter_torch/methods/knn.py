@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 NUM_NEIGHBORS = (5, 10, 20, 40, 80, 160, 320)

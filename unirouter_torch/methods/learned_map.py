@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unirouter_torch.methods.clustering import cluster_counts, sum_by_nearest
+from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area, cluster_counts
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
+from unirouter_torch.training.clustering import sum_by_nearest
 
 NUM_CLUSTERS = (5, 10, 20, 30, 50, 75, 100)
 SHARPNESS = 10.0

@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.methods.method import RoutingMethod, Tuning
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.methods.method import RoutingMethod, Tuning
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 

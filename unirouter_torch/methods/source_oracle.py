@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
+from unirouter_torch.methods.method import RoutingMethod, Tuning
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error, sum_by_cluster
-from unirouter_torch.routing.method import Outcomes, RoutingMethod, Tuning
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix
 
 

@@ -1,1 +1,1 @@
-"""The pure mathematics of routing: cluster errors, decisions, the pool of LLMs, the interface of a method."""
+"""The pure mathematics of routing: cluster errors, decisions, the pool of LLMs."""

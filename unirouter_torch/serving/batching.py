@@ -12,8 +12,8 @@ from typing import TypeAlias, TypeVar
 import torch
 
 from unirouter_torch.errors import PoolError, UniRouterError
-from unirouter_torch.modeling.route import Route
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.route import Route
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.metrics import Metrics

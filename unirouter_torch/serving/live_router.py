@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unirouter_torch.errors import PoolError, UniRouterError
-from unirouter_torch.modeling.choosing import count_latency
-from unirouter_torch.modeling.pool_history import latest_number
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.choosing import count_latency
+from unirouter_torch.router.pool_history import latest_number
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import Upstream, read_upstreams

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, PoolError
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids
 from unirouter_torch.training.callbacks import KeepBest
 from unirouter_torch.training.checkpoint import fingerprint_of_training
+from unirouter_torch.training.clustering import centroids_of
 from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.module import DECIDING_LOSS, RouterModule
 from unirouter_torch.training.objective import EpisodeOutcomes

@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.modeling.adaptation import check_trainable, make_trainable
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.tensor_cache import cache_folder
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.tensor_cache import cache_folder
+from unirouter_torch.encoder.trainable import check_trainable, make_trainable
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.training.callbacks import KeepBest
 from unirouter_torch.training.checkpoint import fingerprint_of_training
 from unirouter_torch.training.device_group import DeviceGroup

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.modeling.adaptation import TrainableEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.encoder.trainable import TrainableEncoder
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, PromptSubset
 from unirouter_torch.training.device_group import ALONE, DeviceGroup
 from unirouter_torch.training.episodes import Episode

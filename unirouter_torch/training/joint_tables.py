@@ -7,10 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from unirouter_torch.data.splits import Split
-from unirouter_torch.evaluation.trials import Trial
-from unirouter_torch.routing.method import Outcomes
-from unirouter_torch.training.other_tables import OtherTable
+from unirouter_torch.data.other_tables import OtherTable
+from unirouter_torch.routing.outcomes import Outcomes
 
 
 class JointPart(NamedTuple):
@@ -43,28 +41,6 @@ class JointTables(NamedTuple):
     seed: int
 
 
-def tables_of_trial(texts: Sequence[str], split: Split, trial: Trial, others: Sequence[OtherTable] = ()) -> JointTables:
-    """The table of a trial, which alone decides, and the training prompts of others.
-
-    Args:
-        texts: All prompts of the table.
-        split: Which of them train and validate.
-        trial: The outcomes of this split.
-        others: Other tables to train on.
-    """
-    tuning = trial.tuning
-    joint = JointTables(
-        texts=list(texts),
-        train=[JointPart(trial.train, split.train_prompts)],
-        validation=[JointPart(tuning.validation, split.validation_prompts)],
-        num_calibration=tuning.num_calibration,
-        seed=tuning.seed,
-    )
-    for other in others:
-        joint.train.append(_add(joint.texts, other.train, other.train_texts))
-    return joint
-
-
 def tables_alone(others: Sequence[OtherTable], *, num_calibration: int, seed: int) -> JointTables:
     """Several tables, all of which decide.
 
@@ -75,12 +51,13 @@ def tables_alone(others: Sequence[OtherTable], *, num_calibration: int, seed: in
     """
     joint = JointTables(texts=[], train=[], validation=[], num_calibration=num_calibration, seed=seed)
     for other in others:
-        joint.train.append(_add(joint.texts, other.train, other.train_texts))
-        joint.validation.append(_add(joint.texts, other.validation, other.validation_texts))
+        joint.train.append(add_part(joint.texts, other.train, other.train_texts))
+        joint.validation.append(add_part(joint.texts, other.validation, other.validation_texts))
     return joint
 
 
-def _add(texts: list[str], outcomes: Outcomes, its_texts: Sequence[str]) -> JointPart:
+def add_part(texts: list[str], outcomes: Outcomes, its_texts: Sequence[str]) -> JointPart:
+    """Append prompts to a list of texts; the part says where they are in it."""
     start = len(texts)
     texts += its_texts
     return JointPart(outcomes, torch.arange(start, len(texts)))

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.evaluation.metrics import deferral_metrics
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.metrics.scores import deferral_metrics
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets

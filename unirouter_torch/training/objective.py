@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.modeling.head import ClusterHead
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, sum_by_cluster
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import ErrorMatrix, ObservedMatrix
 from unirouter_torch.training.device_group import ALONE, DeviceGroup
 

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from unirouter_torch.modeling.adaptation import TrainableEncoder
+from unirouter_torch.encoder.trainable import TrainableEncoder
 from unirouter_torch.training.device_group import DeviceGroup
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.encoder.files import digest_of_weights
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.encoder_files import digest_of_weights
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router_files import find_router, read_head
-from unirouter_torch.modeling.saved_pool import FORMAT_VERSION
+from unirouter_torch.router.router_files import find_router, read_head
+from unirouter_torch.router.saved_pool import FORMAT_VERSION
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.storage import MANIFEST_NAME, check_folder, read_json, read_tensors, sha256_of_file
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import CostVector
 from unirouter_torch.training.objective import EpisodeOutcomes
 

@@ -13,7 +13,7 @@ from tiny_encoder import PROMPTS
 from unirouter_torch.archives.score import Scored, ScoreSettings, score_archive
 from unirouter_torch.cli import main
 from unirouter_torch.errors import ConfigError, DataError
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 

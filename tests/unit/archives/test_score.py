@@ -10,8 +10,8 @@ from tiny_encoder import PROMPTS
 
 from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, fingerprint, score_archive
 from unirouter_torch.errors import ConfigError, DataError, PoolError
-from unirouter_torch.modeling.calibration import TokenPrices
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.calibration import TokenPrices
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
 

@@ -7,8 +7,8 @@ from small_router import small_router
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.check import EXACT, ROUNDED, compare
 from unirouter_torch.export.graph import RoutingGraph
-from unirouter_torch.modeling.calibration import TokenPrices
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.calibration import TokenPrices
+from unirouter_torch.router.router import Router
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from small_router import small_router
 from tiny_encoder import PROMPTS, save_bert, save_modernbert, save_qwen2, save_roberta
 
 from unirouter_torch.export.graph import RoutingGraph, trace
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums
 
 COST_WEIGHTS = [0.0, 0.1, 1.0]

@@ -7,8 +7,8 @@ from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx
 from unirouter_torch.export.router_export import PROGRAM_FILE, ExportFormat, export_router
-from unirouter_torch.modeling.calibration import TokenPrices
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.calibration import TokenPrices
+from unirouter_torch.router.router import Router
 
 MORE = [*PROMPTS.values(), "red", "the harbour clock sings of a red otter and of a kite, again and again, " * 3]
 

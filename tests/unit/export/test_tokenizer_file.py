@@ -2,8 +2,8 @@ import pytest
 import torch
 from tiny_encoder import PROMPTS, save_bert, save_qwen2
 
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.export.tokenizer_file import read_tokenizer, write_tokenizer
-from unirouter_torch.modeling.encoder import PromptEncoder
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import math
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.evaluation.deferral import deferral_curve
 from unirouter_torch.methods.best_single import BestSingle
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.metrics.deferral import deferral_curve
+from unirouter_torch.routing.outcomes import Outcomes
 
 
 def calibrated(error: list[list[float]], observed: list[list[bool]] | None = None) -> Outcomes:

@@ -17,7 +17,7 @@ from unirouter_torch.methods.fitting import (
     overall_logit,
     train_networks,
 )
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.outcomes import Outcomes
 
 
 def identity(hidden: torch.Tensor) -> torch.Tensor:

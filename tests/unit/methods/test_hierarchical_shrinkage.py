@@ -2,10 +2,10 @@ import pytest
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.hierarchical_shrinkage import NUM_COARSE, NUM_FINE, SHRINKAGE, HierarchicalShrinkage
+from unirouter_torch.methods.method import NUM_TUNING_DRAWS
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import NUM_TUNING_DRAWS
+from unirouter_torch.training.clustering import assign_to_nearest, centroids_of
 
 
 def fitted(shrinkage: float, num_coarse: int = 3, num_fine: int = 9) -> HierarchicalShrinkage:

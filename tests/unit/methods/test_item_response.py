@@ -9,8 +9,9 @@ from made_outcomes import outcomes, tuning
 from scipy.optimize import minimize
 
 from unirouter_torch.methods.item_response import ItemResponse, Items, Prior, infer_ability, train_items
+from unirouter_torch.methods.method import RoutingMethod
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, RoutingMethod
+from unirouter_torch.routing.outcomes import Outcomes
 
 ORDER = torch.tensor([3, 1, 4, 0, 2])
 

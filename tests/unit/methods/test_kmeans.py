@@ -2,10 +2,11 @@ import pytest
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.kmeans import NUM_CLUSTERS, SHRINKAGE, UniRouteKMeans
+from unirouter_torch.methods.method import NUM_TUNING_DRAWS
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes
+from unirouter_torch.routing.outcomes import Outcomes
+from unirouter_torch.training.clustering import assign_to_nearest, centroids_of
 
 
 def fitted(num_clusters: int, shrinkage: float, train: Outcomes | None = None) -> UniRouteKMeans:

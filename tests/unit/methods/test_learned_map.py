@@ -2,11 +2,12 @@ import pytest
 import torch
 from made_outcomes import outcomes, tuning
 
-from unirouter_torch.methods.clustering import assign_to_nearest
 from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.learned_map import NUM_CLUSTERS, SHARPNESS, LearnedMap, soft_nearest
+from unirouter_torch.methods.method import NUM_TUNING_DRAWS
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes
+from unirouter_torch.routing.outcomes import Outcomes
+from unirouter_torch.training.clustering import assign_to_nearest
 
 
 def fitted(num_clusters: int | None = None, train: Outcomes | None = None, **changes: int) -> LearnedMap:

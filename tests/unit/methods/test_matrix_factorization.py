@@ -9,8 +9,9 @@ from unirouter_torch.methods.matrix_factorization import (
     ClairvoyantMatrixFactorization,
     MatrixFactorization,
 )
+from unirouter_torch.methods.method import RoutingMethod
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, RoutingMethod
+from unirouter_torch.routing.outcomes import Outcomes
 
 ORDER = torch.tensor([3, 1, 4, 0, 2])
 

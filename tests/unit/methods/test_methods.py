@@ -5,12 +5,13 @@ import torch
 from made_outcomes import outcomes, tuning
 from sklearn.neighbors import KNeighborsRegressor
 
-from unirouter_torch.methods.clustering import assign_to_nearest, centroids_of
 from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.knn import KNearestNeighbors, nearest_mean_errors
+from unirouter_torch.methods.method import NUM_TUNING_DRAWS, choose_by_area
 from unirouter_torch.methods.oracle import Oracle
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import NUM_TUNING_DRAWS, Outcomes, choose_by_area
+from unirouter_torch.routing.outcomes import Outcomes
+from unirouter_torch.training.clustering import assign_to_nearest, centroids_of
 
 
 @pytest.mark.parametrize("method", [ZeroRouter(), KNearestNeighbors(), UniRouteKMeans()])

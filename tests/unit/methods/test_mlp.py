@@ -6,9 +6,10 @@ from made_outcomes import outcomes, tuning
 
 from unirouter_torch.methods.fitting import RetrainedNetwork, train_networks
 from unirouter_torch.methods.matrix_factorization import MatrixFactorization
+from unirouter_torch.methods.method import RoutingMethod
 from unirouter_torch.methods.mlp import GRID, MLP, ClairvoyantMLP
 from unirouter_torch.methods.zero import ZeroRouter
-from unirouter_torch.routing.method import Outcomes, RoutingMethod
+from unirouter_torch.routing.outcomes import Outcomes
 
 ORDER = torch.tensor([3, 1, 4, 0, 2])
 

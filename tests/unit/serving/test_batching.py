@@ -8,8 +8,8 @@ import torch
 from small_router import small_router
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.modeling.route import Route
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.route import Route
+from unirouter_torch.router.router import Router
 from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedError
 from unirouter_torch.serving.metrics import Metrics
 

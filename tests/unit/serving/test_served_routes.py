@@ -14,7 +14,7 @@ from served_router import Served, saved_router, served, write_upstreams
 from small_router import small_router
 
 from unirouter_torch.errors import ConfigError, PoolError
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.router.router import Router
 from unirouter_torch.serving import app
 from unirouter_torch.serving.batching import BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter

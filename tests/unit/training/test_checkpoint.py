@@ -13,8 +13,8 @@ import wandb
 
 from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig, TrainerConfig
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME, CheckpointFile, remove_checkpoints
 from unirouter_torch.training.head_training import train_head
 from unirouter_torch.training.module import RouterModule

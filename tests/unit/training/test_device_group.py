@@ -11,8 +11,8 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.device_group import ALONE, DeviceGroup
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 

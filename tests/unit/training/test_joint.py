@@ -10,13 +10,13 @@ import torch
 
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig
-from unirouter_torch.methods.clustering import centroids_of
-from unirouter_torch.modeling.adaptation import TrainableEncoder, make_trainable
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.layer_cache import lower_layers_with_cache
-from unirouter_torch.modeling.layers import LastLayers
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.encoder.layer_cache import lower_layers_with_cache
+from unirouter_torch.encoder.layers import LastLayers
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.trainable import TrainableEncoder, make_trainable
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
+from unirouter_torch.training.clustering import centroids_of
 from unirouter_torch.training.episodes import Episode, EpisodeDataset
 from unirouter_torch.training.joint import _validation_draws, fit_module, train_jointly
 from unirouter_torch.training.joint_module import JointModule, joint_optimizer, share_out

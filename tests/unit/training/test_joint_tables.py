@@ -3,8 +3,8 @@
 import torch
 from made_outcomes import outcomes
 
+from unirouter_torch.data.other_tables import OtherTable
 from unirouter_torch.training.joint_tables import JointPart, tables_alone
-from unirouter_torch.training.other_tables import OtherTable
 
 
 def table(name: str, num_train: int, num_validation: int) -> OtherTable:

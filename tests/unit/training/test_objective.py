@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.routing.method import Outcomes
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.objective import EpisodeOutcomes, cross_entropy, estimate_targets
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from unirouter_torch.config.training import TrainConfig, TrainerConfig
+from unirouter_torch.encoder import token_rows
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.modeling import token_rows
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.joint import fit_module, train_jointly

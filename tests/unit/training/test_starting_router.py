@@ -10,14 +10,14 @@ from made_outcomes import outcomes, tuning
 
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.config.training import EpisodeConfig, EvaluationConfig, SweepConfig, TrainConfig, TrainerConfig
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError, ConfigError
-from unirouter_torch.modeling.calibration import CalibrationPrompts
-from unirouter_torch.modeling.encoder import PromptEncoder
-from unirouter_torch.modeling.head import ClusterHead
-from unirouter_torch.modeling.router import Router
+from unirouter_torch.experiments.embedded_table import load_encoder
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.router import Router
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.training.embedded_table import load_encoder
-from unirouter_torch.training.end_to_end import EndToEnd
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 PROMPTS = ["the otter sings", "why does the clock sing"]

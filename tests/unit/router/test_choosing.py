@@ -1,0 +1,154 @@
+"""Cautious choices, and choices that count latency."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_router import PROMPTS, small_router
+
+from unirouter_torch.errors import PoolError
+from unirouter_torch.router import choosing
+from unirouter_torch.router.calibration import TokenPrices
+from unirouter_torch.router.choosing import cluster_errors, count_latency, tune_on_calibration
+from unirouter_torch.router.route import Route
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target
+from unirouter_torch.routing.token_cost import count_tokens
+
+
+@torch.inference_mode()
+def test_less_known_llm_is_taken_for_a_worse_one_the_more_caution_is_asked_for(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    every = dict.fromkeys(PROMPTS, 1.0)
+    router.add_llm("known", every, 0.0)
+    router.pool = router.pool.select(["known"])
+    router.add_llm("lucky", {"p0": 1.0}, 0.0)
+    mean, bound, higher = (cluster_errors(router.head, router.pool, caution) for caution in (None, 0.9, 0.99))
+    assert (mean <= bound).all() and (mean < higher).all() and (bound < higher).all()
+    added = bound - mean
+    assert (added[1] > added[0]).all()
+
+
+def test_route_estimates_and_chooses_by_the_bound(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    prompts = list(PROMPTS.values())
+    for route, plain in zip(router.route(prompts, 0.0, caution=0.9), router.route(prompts, 0.0), strict=True):
+        assert all(route.estimated_error[name] >= plain.estimated_error[name] for name in router.pool.names)
+        assert route.estimated_error != plain.estimated_error
+        assert route.estimated_error[route.llm] == pytest.approx(min(route.estimated_error.values()), abs=1e-5)
+
+
+@torch.inference_mode()
+def test_large_pool_has_the_bounds_of_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    router = small_router(tmp_path)
+    whole = cluster_errors(router.head, router.pool, 0.8)
+    monkeypatch.setattr(choosing, "_LLMS_AT_ONCE", 2)
+    torch.testing.assert_close(cluster_errors(router.head, router.pool, 0.8), whole)
+
+
+@pytest.mark.parametrize("caution", [0.0, 0.4, 1.0, float("nan")])
+def test_caution_that_is_no_upper_bound_is_refused(tmp_path: Path, caution: float) -> None:
+    with pytest.raises(PoolError, match="caution"):
+        small_router(tmp_path).route(["the otter"], caution=caution)
+
+
+def test_target_of_an_empty_pool_is_refused(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    target = Target(kind="saving", value=0.5)
+    with pytest.raises(PoolError, match="pool: empty"):
+        tune_on_calibration(router.head, router.calibration, LLMPool.empty(router.head.num_clusters), target)
+
+
+def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_the_answer(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    lengths = {"p0": 10.0, "p1": 300.0, "p2": 20.0}
+    tokens = TokenPrices(price_in=0.01, price_out=0.002, output_tokens=lengths)
+    router.add_llm("new", dict.fromkeys(PROMPTS, 1.0), 0.3, tokens=tokens)
+    for name, seconds in (("small", 2.0), ("large", 0.5), ("other", 0.0), ("new", 1.0)):
+        router.pool = router.pool.with_latency(name, seconds)
+    router.pool = router.pool.with_latency("new", seconds_per_token=0.05)
+    prompts = [*PROMPTS.values(), "the otter"]
+    with torch.inference_mode():
+        probability = router.head(router.encoder.embed(prompts)).double()
+    answers = router.pool.token_costs["new"].output_tokens(float(router.head.shrinkage.detach())).double()
+    plain, counted = router.route(prompts, 0.2), router.route(prompts, 0.2, latency_weight=0.4)
+    for row, (before, after) in enumerate(zip(plain, counted, strict=True)):
+        tokens_of_answer = float(probability[row] @ answers)
+        seconds = {"small": 2.0, "large": 0.5, "other": 0.0, "new": 1.0 + 0.05 * tokens_of_answer}
+        assert after.cost == pytest.approx(
+            {name: before.cost[name] + 0.4 * seconds[name] for name in seconds}, rel=1e-5
+        )
+        total = {name: after.estimated_error[name] + 0.2 * after.cost[name] / 2.0 for name in seconds}
+        assert total[after.llm] == pytest.approx(min(total.values()), abs=1e-5)
+    assert [route.llm for route in counted] == router.choose(prompts, 0.2, latency_weight=0.4)
+    assert {route.llm for route in router.route(prompts, 5.0, latency_weight=100.0)} == {"other"}
+
+
+def test_without_a_latency_weight_the_pool_is_as_it_was(tmp_path: Path) -> None:
+    pool = small_router(tmp_path).pool.with_latency("small", 3.0)
+    assert count_latency(pool, 0.0) is pool
+
+
+def test_latency_that_counts_must_be_known_of_all_that_may_be_chosen(tmp_path: Path) -> None:
+    pool = small_router(tmp_path).pool.with_latency("small", 3.0).with_latency("other", 1.0)
+    with pytest.raises(PoolError, match=r"latency of 'large': not known.*reprice --latency"):
+        count_latency(pool, 0.1)
+    counted = count_latency(pool.with_availability("large", False), 0.1)
+    assert counted.cost.tolist() == pytest.approx([0.1 + 0.3, 2.0, 0.5 + 0.1])
+    with pytest.raises(PoolError, match="not known"):
+        count_latency(counted, 0.1)
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_latency_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -> None:
+    with pytest.raises(PoolError, match="latency_weight"):
+        count_latency(small_router(tmp_path).pool, weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 5.0])
+def test_choice_among_some_llms_is_that_of_a_pool_without_the_others(tmp_path: Path, weight: float) -> None:
+    router = small_router(tmp_path)
+    prompts = list(PROMPTS.values())
+    among = router.route(prompts, weight, llms=["other", "small"])
+    plain = router.route(prompts, weight)
+    router.pool = router.pool.without_llm("large")
+    for one, whole, expected in zip(among, plain, router.route(prompts, weight), strict=True):
+        assert one.llm == expected.llm
+        assert (one.estimated_error, one.cost) == (whole.estimated_error, whole.cost), "what is known of all is shown"
+
+
+def test_choice_among_some_llms_keeps_the_cost_weight_of_the_target_for_all(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    router.pool = replace(router.pool, target=Target(kind="saving", value=0.3))
+    prompts = list(PROMPTS.values())
+    by_target = router.route(prompts, llms=["small", "other"])
+    assert by_target == router.route(prompts, router.cost_weight, llms=["small", "other"])
+
+
+def test_choice_among_no_llm_or_unknown_ones_is_refused(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    router.pool = router.pool.with_availability("small", False)
+    with pytest.raises(PoolError, match="no LLM named 'smal'; it holds small"):
+        router.route(["the otter"], llms=["large", "smal"])
+    for llms in ([], ["small"]):
+        with pytest.raises(PoolError, match=r"llms: none of .* may be chosen"):
+            router.route(["the otter"], llms=llms)
+
+
+def test_prompts_that_are_clustered_already_get_the_same_routes(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    prompts = list(PROMPTS.values())
+    probability, tokens = router.cluster(prompts), count_tokens(prompts)
+    assert router.route_clustered(probability, tokens, 0.3, llms=["small"]) == router.route(
+        prompts, 0.3, llms=["small"]
+    )
+    assert router.route_clustered(probability, tokens) == router.route(prompts)
+
+
+def test_weighted_sums_put_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_dearer() -> None:
+    errors = {"chosen": 0.5, "dear": 0.25, "cheap": 0.5, "worst": 1.0}
+    route = Route(llm="chosen", estimated_error=errors, cost={"chosen": 9.0, "dear": 4.0, "cheap": 2.0, "worst": 0.0})
+    found = route.weighted(0.5, 4.0)
+    assert found == {"chosen": 0.5 + 0.5 * 9 / 4, "cheap": 0.75, "dear": 0.75, "worst": 1.0}
+    assert list(found) == ["chosen", "cheap", "dear", "worst"]

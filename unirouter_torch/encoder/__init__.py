@@ -1,0 +1,1 @@
+"""From prompts to embeddings: encoders, their files, and their caches."""

@@ -1,0 +1,1 @@
+"""What compares methods: a run, trials, sweeps, stress tests, pretraining."""

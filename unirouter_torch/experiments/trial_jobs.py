@@ -1,0 +1,230 @@
+"""One trial of the comparison: what is kept of it, what is still missing, and its computation."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from unirouter_torch import __version__
+from unirouter_torch.config.training import CLAIRVOYANT, MethodName, TrainConfig, methods_of
+from unirouter_torch.data.splits import Split, split_table
+from unirouter_torch.errors import ConfigError
+from unirouter_torch.experiments.embedded_table import EmbeddedTable, load_encoder
+from unirouter_torch.experiments.run import TunedTable, prepare_trial, tune_encoder
+from unirouter_torch.methods.chosen_prompts import choose_calibration, estimate_by_choice
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.registry import build_method
+from unirouter_torch.methods.trial import Trial, apply_method, run_method
+from unirouter_torch.metrics.deferral import single_llm_quality
+from unirouter_torch.metrics.diagnostics import diagnose
+from unirouter_torch.metrics.scores import score_method
+from unirouter_torch.metrics.stages import StageCost, measure
+from unirouter_torch.storage import read_json, write_json
+from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
+
+TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling", "clairvoyant_end_to_end")
+"""Methods that train a cluster head."""
+
+METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
+
+TrialResult = dict[str, Any]
+
+
+class TrialJob(NamedTuple):
+    """One trial.
+
+    Attributes:
+        seed: Of the split, the calibration prompts and the methods.
+        varied: Name of the setting that a sweep varies, and its value; None for a plain trial.
+    """
+
+    seed: int
+    varied: tuple[str, int] | None = None
+
+    def path(self, folder: Path) -> Path:
+        """Where the finished trial is kept."""
+        part = f"sweeps/{self.varied[0]}_{self.varied[1]}" if self.varied else "trials"
+        return folder / part / f"seed_{self.seed}.json"
+
+
+def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
+    """The trial kept in ``path``; None where there is none.
+
+    Raises:
+        ConfigError: It is one of another table, config or version.
+    """
+    if not path.exists():
+        return None
+    result: TrialResult = read_json(path)
+    if result.get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{path}: a trial of another table, config or version. Choose another --output_dir, or delete this one."
+        )
+    return result
+
+
+def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
+    """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
+    data, encoder = asdict(config.data), asdict(config.encoder)
+    del data["path"], data["cache_dir"], data["tables"], data["calibration"]
+    facts = [__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash]
+    start = read_starting_router(config)
+    return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
+
+
+def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) -> str:
+    """Digest of the settings that a method has: for those that train a head, how, from where, and on which tables."""
+    if name not in TRAINED:
+        return ""
+    parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
+    del parts[0]["start_from"], parts[3]["num_nodes"]
+    parts += [[other.content_hash for other in embedded.others]]
+    if name == "end_to_end" and config.data.calibration == "selected":
+        parts += ["selected"]
+    if start := digest_of_start(config):
+        parts.append(start)
+    trains_encoder = name == "end_to_end" and config.encoder_training.mode != "frozen"
+    return digest_of([*parts, asdict(config.encoder_training)] if trains_encoder else parts)
+
+
+def digest_of(facts: list[Any]) -> str:
+    """Digest of JSON values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def missing_methods(
+    config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None
+) -> list[MethodName]:
+    """Methods of a trial that are not kept, or were computed with other settings."""
+    found = kept["methods"] if kept else {}
+    names = _methods_of(config, job)
+    settings = {name: settings_of(config, embedded, name) for name in names}
+    return [name for name in names if name not in found or found[name]["settings"] != settings[name]]
+
+
+def with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
+    """The trial with the methods that the config asks for, in its order."""
+    parts = {part: result[part] for part in ("methods", "stages", "diagnostics")}
+    names = _methods_of(config, job)
+    return result | {part: {name: found[name] for name in names if name in found} for part, found in parts.items()}
+
+
+class TrialTask(NamedTuple):
+    """The methods to compute for a trial, and what is known of it already."""
+
+    job: TrialJob
+    kept: TrialResult | None
+    methods: list[MethodName]
+
+
+def compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: TrialTask) -> TrialResult:
+    """Compute the methods of a task and write the trial to its place under ``output_dir``."""
+    result = {"fingerprint": fingerprint} | _compute(config, embedded, task)
+    write_json(task.job.path(Path(config.output_dir)), result)
+    return result
+
+
+def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> TrialResult:
+    """One trial: figures of every method; diagnostics and what the stages took as well unless it is one of a sweep."""
+    job = task.job
+    name, value = job.varied or (None, 0)
+    split = split_table(embedded.table, seed=job.seed, unseen_fraction=config.data.unseen_fraction)
+    varied = config
+    if name == "num_calibration":
+        varied = replace(config, data=replace(config.data, num_calibration=value))
+    if name == "num_clusters":
+        varied = replace(config, head=replace(config.head, num_clusters=value))
+    if name == "num_seen_llms":
+        split = _with_seen_llms(split, value, job.seed)
+    trial = prepare_trial(varied, embedded, split, job.seed)
+    result: TrialResult = task.kept or {
+        "seed": job.seed,
+        "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
+        "llms": _describe_llms(embedded, split, trial),
+        "methods": {},
+        "stages": {},
+        "diagnostics": {},
+    }
+    for method_name in task.methods:
+        number = value if name == "num_clusters" else None
+        _add_method(result, method_name, varied, embedded, split, trial, job, number)
+        result["methods"][method_name]["settings"] = settings_of(config, embedded, method_name)
+    return result
+
+
+def _methods_of(config: TrainConfig, job: TrialJob) -> list[MethodName]:
+    names = methods_of(config)
+    varies_clusters = job.varied is not None and job.varied[0] == "num_clusters"
+    return [name for name in names if not varies_clusters or name in METHODS_WITH_CLUSTERS]
+
+
+def _add_method(
+    result: TrialResult,
+    name: MethodName,
+    config: TrainConfig,
+    embedded: EmbeddedTable,
+    split: Split,
+    trial: Trial,
+    job: TrialJob,
+    num_clusters: int | None,
+) -> None:
+    method = build_method(name, EndToEnd(config, None, embedded.others), trial, num_clusters)
+    estimated, stages = run_method(method, trial)
+    if isinstance(method, EndToEnd) and config.encoder_training.mode != "frozen":
+        tuned, stages["fit"] = _tune(config, embedded, split, trial, method, stages["fit"])
+        embedded, trial = tuned.embedded, tuned.trial
+        estimated = apply_method(method, trial)
+    if isinstance(method, EndToEnd) and config.data.calibration == "selected":
+        where = (method.head, embedded.embedding, embedded.table, split)
+        estimated = estimate_by_choice(*where, choose_calibration(*where, config.data.num_calibration))
+    test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
+    scores = score_method(estimated, cost, test.error, test.observed, convention)
+    diagnostics = diagnose(
+        estimated,
+        test,
+        trial.test_source,
+        embedded.table.source_names,
+        cost,
+        convention,
+        scores.curve,
+        with_shares=job.varied is None,
+    )
+    result["methods"][name] = scores.figures() | {
+        "expected_calibration_error": diagnostics.expected_calibration_error,
+        "worst_source_regret": diagnostics.worst_source_regret,
+        "chosen": method.describe(),
+    }
+    if job.varied is None:
+        if name not in CLAIRVOYANT:
+            one = trial.calibration.of_llms(torch.tensor([0]))
+            _, stages["onboard_one"] = measure(lambda: method.represent(one))
+        result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
+        result["diagnostics"][name] = diagnostics.to_json()
+
+
+def _tune(
+    config: TrainConfig, embedded: EmbeddedTable, split: Split, trial: Trial, method: EndToEnd, fit: StageCost
+) -> tuple[TunedTable, StageCost]:
+    """The table and the trial with the embeddings of the trained encoder, and what the whole fit took."""
+    encoder = load_encoder(config)
+    tuned, cost = measure(lambda: tune_encoder(config, encoder, embedded, split, trial, method, log_folder=None))
+    peaks = [peak for peak in (fit.peak_bytes, cost.peak_bytes) if peak is not None]
+    wall, cpu = fit.wall_seconds + cost.wall_seconds, fit.cpu_seconds + cost.cpu_seconds
+    return tuned, StageCost(wall, cpu, max(peaks, default=None))
+
+
+def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:
+    quality = single_llm_quality(trial.test.error, trial.test.observed).tolist()
+    names = [embedded.table.llm_names[column] for column in split.unseen_llms.tolist()]
+    return [
+        {"name": name, "cost": cost, "quality": quality if quality == quality else None}
+        for name, cost, quality in zip(names, trial.test_cost.tolist(), quality, strict=True)
+    ]
+
+
+def _with_seen_llms(split: Split, number: int, seed: int) -> Split:
+    order = torch.randperm(len(split.seen_llms), generator=torch.Generator().manual_seed(seed))
+    return split._replace(seen_llms=split.seen_llms[order[:number]].sort().values)

@@ -1,0 +1,151 @@
+"""What a router knows of one of its LLMs, for people."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unirouter_torch.router.choosing import cluster_errors
+from unirouter_torch.router.router import Router
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, overall_error
+from unirouter_torch.routing.token_cost import CostMatrix, count_tokens
+from unirouter_torch.shapes import ClusterError, ErrorMatrix
+
+COST_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+"""Cost weights at which the traffic of an LLM is told."""
+
+_LEVEL = 0.05
+_NUM_EXAMPLES = 2
+_NUM_RELATIVES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterStanding:
+    """How an LLM does in one cluster.
+
+    Attributes:
+        cluster: Number of the cluster.
+        share: Part of the calibration prompts that belongs to it, in [0, 1].
+        outcomes: Outcomes of the LLM in it [prompts].
+        error: Cluster error, in [0, 1].
+        interval: Ends of the 90 % interval of the cluster error.
+        pool_error: Mean cluster error of the pool's LLMs.
+        examples: Calibration prompts with the highest probability of this cluster.
+    """
+
+    cluster: int
+    share: float
+    outcomes: float
+    error: float
+    interval: tuple[float, float]
+    pool_error: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMProfile:
+    """What a router knows of one LLM.
+
+    Attributes:
+        name: Its name.
+        is_available: Whether it may be chosen.
+        cost: Mean cost of a calibration prompt, in the pool's unit.
+        outcomes: On how many calibration prompts it was observed.
+        error: Mean error over these.
+        clusters: How it does in each cluster, from the one where it is furthest ahead of the pool's mean to the one
+            where it is furthest behind.
+        relatives: Distance to the nearest other LLMs, nearest first: the root of the mean squared difference of cluster
+            errors, each cluster with its share.
+        traffic: Share of the calibration prompts that it takes at some cost weights, or would if it were available.
+        takes_from: Least cost weight at which it takes any of them; none where it never does.
+        takes_to: Cost weight from which on it takes none any more; none where there is no such.
+    """
+
+    name: str
+    is_available: bool
+    cost: float
+    outcomes: float
+    error: float
+    clusters: tuple[ClusterStanding, ...]
+    relatives: dict[str, float]
+    traffic: dict[float, float]
+    takes_from: float | None
+    takes_to: float | None
+
+
+@torch.inference_mode()
+def profile_llm(router: Router, name: str) -> LLMProfile:
+    """What a router knows of one LLM.
+
+    Raises:
+        PoolError: The pool has no LLM of that name.
+    """
+    pool, row = router.pool, router.pool.find(name)
+    features = cluster_errors(router.head, pool).cpu()
+    probability = router.calibration.cluster_probability
+    share = probability.mean(0)
+    distance = ((features - features[row]).square() @ share).sqrt()
+    others = [other for other in distance.argsort(stable=True).tolist() if other != row]
+    rivals = pool.available.index_fill(0, torch.tensor([row]), False)
+    prompt_cost = router.prompt_cost(pool)
+    cost = prompt_cost.of_prompts(probability, count_tokens(router.calibration.texts)) / pool.reference_cost
+    start, end = _winning_range(estimate_error(probability, features), cost, rivals, row)
+    takes = start < end
+    last = float(end[takes].max()) if takes.any() else math.inf
+    return LLMProfile(
+        name=name,
+        is_available=bool(pool.available[row]),
+        cost=float(prompt_cost.typical[row]),
+        outcomes=float(pool.sums.weight[row].sum()),
+        error=float(overall_error(pool.sums)[row]),
+        clusters=_standings(router, row, features, share),
+        relatives={pool.names[other]: float(distance[other]) for other in others[:_NUM_RELATIVES]},
+        traffic={weight: float(((start <= weight) & (weight < end)).double().mean()) for weight in COST_WEIGHTS},
+        takes_from=float(start[takes].min()) if takes.any() else None,
+        takes_to=last if last < math.inf else None,
+    )
+
+
+def _standings(
+    router: Router, row: int, features: ClusterError, share: Float[Tensor, " cluster"]
+) -> tuple[ClusterStanding, ...]:
+    """How one LLM does in each cluster, the best first."""
+    head, calibration = router.head, router.calibration
+    sums = ClusterSums(*(part[row : row + 1].to(head.log_shrinkage.device) for part in router.pool.sums))
+    low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL))
+    nearest = calibration.cluster_probability.topk(min(_NUM_EXAMPLES, len(calibration.texts)), dim=0).indices
+    pool_error = features.mean(0)
+    order = (features[row] - pool_error).argsort(stable=True).tolist()
+    return tuple(
+        ClusterStanding(
+            cluster=cluster,
+            share=float(share[cluster]),
+            outcomes=float(sums.weight[0, cluster]),
+            error=float(features[row, cluster]),
+            interval=(low[cluster], high[cluster]),
+            pool_error=float(pool_error[cluster]),
+            examples=tuple(calibration.texts[prompt] for prompt in nearest[:, cluster].tolist()),
+        )
+        for cluster in order
+    )
+
+
+def _winning_range(
+    estimated_error: ErrorMatrix, cost: CostMatrix, rivals: Bool[Tensor, " llm"], row: int
+) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
+    """Range of cost weights over which an LLM wins each prompt, start included and end not; empty where start >= end.
+
+    Each rival bounds it where the two lines ``error + cost_weight * cost`` cross: a dearer rival from below, a cheaper
+    one from above.
+    """
+    ahead = (estimated_error - estimated_error[:, row : row + 1]).double()
+    dearer = cost - cost[:, row : row + 1]
+    crossing = -ahead / dearer
+    at_same_cost = (dearer == 0) & rivals
+    before = torch.arange(cost.shape[-1]) < row
+    loses = (at_same_cost & ((ahead < 0) | ((ahead == 0) & before))).any(-1)
+    start = torch.where((dearer > 0) & rivals, crossing, 0.0).amax(-1).clamp(min=0.0)
+    end = torch.where((dearer < 0) & rivals, crossing, math.inf).amin(-1)
+    return start, torch.where(loses, -math.inf, end)

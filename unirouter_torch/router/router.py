@@ -1,0 +1,496 @@
+"""The router: encoder, cluster head and pool, saved and loaded as one folder."""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.errors import PoolConflictError, PoolError
+from unirouter_torch.router.calibration import (
+    CalibrationPrompts,
+    TokenPrices,
+    errors_of,
+    sum_output_tokens,
+    sum_scores,
+)
+from unirouter_torch.router.choosing import (
+    among,
+    choose_available,
+    cluster_errors,
+    cost_of_prompts,
+    count_latency,
+    default_cost_weight,
+)
+from unirouter_torch.router.hub import push_folder
+from unirouter_torch.router.observation import cluster_prompts, observe
+from unirouter_torch.router.pool_history import PoolChange, PoolRevision
+from unirouter_torch.router.route import Route
+from unirouter_torch.router.router_files import RouterParts, read_router, write_router
+from unirouter_torch.router.saved_pool import SavedPool
+from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.label_noise import fit_difficulty
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
+
+
+class Router(nn.Module):
+    """Sends each prompt to the LLM with the smallest estimated error plus weighted cost.
+
+    The estimated error is one inner product, ``p(x) . Psi(h)``: the cluster probabilities of the prompt and the cluster
+    errors of the LLM.
+
+    Args:
+        encoder: Embeds prompts.
+        head: Turns embeddings into cluster probabilities.
+        pool: The LLMs.
+        calibration: The prompts that represent an LLM.
+        about: Facts for the card (data, split, metrics); JSON types only.
+
+    Example:
+        >>> router = Router.from_pretrained("runs/quickstart/router")
+        >>> router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm
+    """
+
+    saved: SavedPool | None = None
+    """The pool as it lies in the router's folder; none before the router is saved."""
+    _tuned: tuple[LLMPool, float] | None = None
+    _counted: tuple[LLMPool, float | None, LLMPool] | None = None
+
+    def __init__(
+        self,
+        *,
+        encoder: PromptEncoder,
+        head: ClusterHead,
+        pool: LLMPool,
+        calibration: CalibrationPrompts,
+        about: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.pool = pool
+        self.calibration = calibration
+        self.about = dict(about)
+
+    def forward(self, embedding: Embedding) -> ErrorMatrix:
+        """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
+        return estimate_error(self.head(embedding), cluster_errors(self.head, self.pool))
+
+    @torch.inference_mode()
+    def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
+        """Estimated error in [0, 1] of every LLM of the pool (columns as in ``pool.names``) on each prompt."""
+        estimated: ErrorMatrix = self(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        return estimated.cpu()
+
+    @torch.inference_mode()
+    def route(
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        caution: float | None = None,
+        latency_weight: float | None = None,
+        llms: Sequence[str] | None = None,
+    ) -> list[Route]:
+        """Choose an LLM for each prompt.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: Error accepted to save one reference cost (by default that of the dearest LLM at training)
+                [1]; 0 asks for quality alone. That of the pool's target by default, or 0.1.
+            caution: Count each cluster error as the bound that it is below with this probability, in [0.5, 1): an LLM
+                of which little is known is then taken for a worse one. As it is estimated when not given.
+            latency_weight: What a second costs [cost unit / second]; the expected latency of an LLM then adds to its
+                cost. 0 leaves it out. That of the pool's target by default, or 0.
+            llms: Names of the LLMs that may be chosen, of those that are not disabled; all by default. A pool's target
+                is met over all LLMs.
+
+        Returns:
+            One route for each prompt, in order. Equal scores go to the cheaper LLM.
+
+        Raises:
+            PoolError: A weight is negative or not finite, ``caution`` is out of range, ``prompts`` is one string, the
+                pool is empty, a latency counts that is not known, or ``llms`` has an unknown name or leaves no choice.
+        """
+        # one and the same throughout, even where another thread reloads it
+        pool = self._pool_to_choose_from(latency_weight)
+        return self._routes(self.cluster(prompts), count_tokens(prompts), pool, cost_weight, caution, llms)
+
+    @torch.inference_mode()
+    def cluster(self, prompts: Sequence[str]) -> ClusterProbability:
+        """Cluster probabilities of prompts, on the device of the head: what :meth:`route_clustered` takes.
+
+        Raises:
+            PoolError: ``prompts`` is one string.
+        """
+        if isinstance(prompts, str):
+            raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
+        probability: ClusterProbability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        return probability
+
+    @torch.inference_mode()
+    def route_clustered(
+        self,
+        probability: ClusterProbability,
+        tokens: Float[Tensor, " prompt"],
+        cost_weight: float | None = None,
+        *,
+        llms: Sequence[str] | None = None,
+    ) -> list[Route]:
+        """The same as :meth:`route`, for prompts that are embedded already.
+
+        Args:
+            probability: What :meth:`cluster` gives.
+            tokens: Lengths of the prompts, as ``count_tokens`` gives them [tokens].
+            cost_weight: As in :meth:`route`.
+            llms: As there.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        return self._routes(probability, tokens, self._pool_to_choose_from(), cost_weight, None, llms)
+
+    def _pool_to_choose_from(self, latency_weight: float | None = None) -> LLMPool:
+        if not self.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
+        return self._count_latency(latency_weight)
+
+    def _count_latency(self, latency_weight: float | None = None) -> LLMPool:
+        pool, kept = self.pool, self._counted
+        if kept is None or kept[0] is not pool or kept[1] != latency_weight:
+            kept = self._counted = pool, latency_weight, count_latency(pool, latency_weight)
+        return kept[2]
+
+    def _routes(
+        self,
+        probability: ClusterProbability,
+        tokens: Float[Tensor, " prompt"],
+        pool: LLMPool,
+        cost_weight: float | None,
+        caution: float | None,
+        llms: Sequence[str] | None,
+    ) -> list[Route]:
+        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
+        pool = pool if llms is None else among(pool, llms)
+        features, prompt_cost = cluster_errors(self.head, pool, caution), self.prompt_cost(pool)
+        chosen = choose_available(features, prompt_cost, pool, probability, tokens, weight)
+        estimated = estimate_error(probability, features)
+        cost = prompt_cost.of_prompts(probability.cpu(), tokens)
+        return [
+            Route(
+                llm=pool.names[column],
+                estimated_error=dict(zip(pool.names, errors, strict=True)),
+                cost=dict(zip(pool.names, costs, strict=True)),
+            )
+            for column, errors, costs in zip(chosen.tolist(), estimated.tolist(), cost.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def choose(
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
+    ) -> list[str]:
+        """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
+
+        Memory does not grow with prompts x LLMs.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: As in :meth:`route`.
+            latency_weight: As there.
+
+        Returns:
+            The name for each prompt, in order. Equal scores go to the cheaper LLM.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        pool = self._pool_to_choose_from(latency_weight)
+        chosen, _ = self._choose(prompts, cost_weight, pool, cluster_errors(self.head, pool))
+        return [pool.names[column] for column in chosen.tolist()]
+
+    @torch.inference_mode()
+    def choose_and_estimate(
+        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
+    ) -> tuple[LLMIndex, ErrorMatrix]:
+        """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: As in :meth:`route`.
+            latency_weight: As there.
+
+        Raises:
+            PoolError: As in :meth:`route`.
+        """
+        pool = self._pool_to_choose_from(latency_weight)
+        features = cluster_errors(self.head, pool)
+        chosen, probability = self._choose(prompts, cost_weight, pool, features)
+        return chosen.cpu(), estimate_error(probability, features).cpu()
+
+    def _choose(
+        self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool, features: ClusterError
+    ) -> tuple[LLMIndex, ClusterProbability]:
+        probability = self.cluster(prompts)
+        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
+        cost = self.prompt_cost(pool)
+        return choose_available(features, cost, pool, probability, count_tokens(prompts), weight), probability
+
+    @property
+    def cost_weight(self) -> float:
+        """The cost weight that is taken where none is given: that of the pool's target, or 0.1."""
+        return self._default_cost_weight(self._count_latency())
+
+    def _default_cost_weight(self, pool: LLMPool) -> float:
+        if self._tuned is None or self._tuned[0] is not pool:
+            self._tuned = pool, default_cost_weight(self.head, self.calibration, pool)
+        return self._tuned[1]
+
+    def prompt_cost(self, pool: LLMPool) -> PromptCost:
+        """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts."""
+        return cost_of_prompts(self.head, self.calibration, pool)
+
+    def add_llm(
+        self,
+        name: str,
+        scores: Mapping[str, float],
+        cost: float,
+        *,
+        tokens: TokenPrices | None = None,
+        flip_rate: float | None = 0.0,
+    ) -> None:
+        """Let a new LLM join the pool from its outcomes on calibration prompts; nothing is trained.
+
+        Other changes are those of :class:`LLMPool`: ``router.pool = router.pool.without_llm(name)``.
+
+        Args:
+            name: A name that the pool does not hold yet.
+            scores: Quality in [0, 1] of its answer to calibration prompts, by prompt id; some may be left out.
+            cost: Cost of one call, in ``pool.cost_unit``.
+            tokens: What comes to it where the LLM is paid by the token.
+            flip_rate: Share of the scores that say the opposite of the truth, in [0, 0.5); None to estimate it.
+
+        Raises:
+            PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
+                [0, 1], the name is taken, a cost is negative or not finite, prices are given and no length, or the flip
+                rate cannot be used.
+        """
+        token_cost = None if tokens is None else sum_output_tokens(self.calibration, tokens)
+        sums = sum_scores(self.calibration, name, scores, flip_rate)
+        self.pool = self.pool.with_llm(name, cost, sums, token_cost)
+
+    def observe(
+        self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
+    ) -> DriftTest:
+        """Add outcomes of prompts that an LLM of the pool answered in use, and test whether it still errs as estimated.
+
+        Without forgetting, the order of outcomes is of no matter, also over replicas.
+
+        Args:
+            name: The LLM.
+            prompts: What it answered, in order.
+            scores: Quality of each answer, in [0, 1].
+            half_life: After how many further outcomes of it one counts half [prompts]; infinite to forget nothing.
+
+        Returns:
+            The test with all outcomes since the LLM joined; it compares with the errors estimated before the first.
+
+        Raises:
+            PoolError: The pool has no such LLM, there are not as many scores as prompts, a score is outside [0, 1], or
+                the half-life is not positive. The pool stays as it was.
+        """
+        probability = cluster_prompts(self.head, self.encoder, prompts)
+        self.pool = observe(self.head, self.pool, name, probability, scores, half_life)
+        return self.pool.drift[name]
+
+    @torch.inference_mode()
+    def calibrate(
+        self,
+        prompts: Mapping[str, str],
+        scores: Mapping[str, Mapping[str, float]],
+        cost: Mapping[str, float],
+        *,
+        cost_unit: str = "US dollars per prompt",
+        cost_is_estimate: bool = False,
+    ) -> None:
+        """Take other calibration prompts and another pool, from outcomes alone; nothing is trained.
+
+        So a router that was trained elsewhere serves prompts and LLMs that it has never met.
+
+        Args:
+            prompts: Text of each calibration prompt, by prompt id.
+            scores: Quality in [0, 1] of the answers of each LLM, by its name and prompt id; some may be left out.
+            cost: Cost of one prompt for each LLM, by its name. The dearest becomes the reference cost.
+            cost_unit: What the costs are measured in, for people.
+            cost_is_estimate: Whether the costs were estimated, not billed or listed.
+
+        Raises:
+            PoolError: There are no prompts or LLMs, an LLM has no cost or no score, a prompt id is not one of
+                ``prompts``, or a score or cost is out of range. The router is left as it was.
+        """
+        if not prompts or not scores:
+            raise PoolError(f"calibrate: got {len(prompts)} prompts and {len(scores)} LLMs, expected some of both.")
+        missing = [name for name in scores if name not in cost]
+        if missing:
+            raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
+        texts = tuple(prompts.values())
+        probability = cluster_prompts(self.head, self.encoder, texts)
+        calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
+        outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
+        error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))
+        calibration = replace(calibration, difficulty=fit_difficulty(error, observed))
+        reference = max(cost[name] for name in scores) or 1.0
+        pool = LLMPool.empty(
+            self.head.num_clusters, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate, reference_cost=reference
+        )
+        for name, its_scores in scores.items():
+            pool = pool.with_llm(name, cost[name], sum_scores(calibration, name, its_scores))
+        self.pool, self.calibration, self.saved = pool, calibration, None
+
+    def save_pretrained(self, folder: str | Path, *, with_encoder: bool = True) -> None:
+        """Write the router as one folder: safetensors, JSON, the encoder in Hugging Face layout, and a card.
+
+        The folder appears whole or not at all; a router that lay there is replaced. In the folder that the router was
+        loaded from the history of its pool goes on; elsewhere it starts anew. Where only the pool changed,
+        :meth:`save_pool` writes less.
+
+        Args:
+            folder: Where to write.
+            with_encoder: Whether to copy the encoder; a reference with its checksum is written otherwise.
+
+        Raises:
+            ArtifactError: The folder exists and holds something else than a router.
+            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
+        """
+        parts = RouterParts(
+            encoder=self.encoder, head=self.head, pool=self.pool, calibration=self.calibration, about=self.about
+        )
+        self.saved = write_router(Path(folder).absolute(), parts, self.saved, with_encoder=with_encoder)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None, message: str = "Add the router"
+    ) -> str:
+        """Put the router on the Hugging Face hub, as :meth:`save_pretrained` writes it; replaces what is there.
+
+        Args:
+            repo_id: ``owner/name``; made where missing.
+            private: Whether a new repository is private; as the owner's settings say where not given.
+            token: A token that may write; the one of `hf auth login` when not given.
+            message: Of the commit.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            ArtifactError: The name is no hub id, the hub cannot be reached, or the token does not allow it.
+        """
+        saved = self.saved
+        try:
+            with tempfile.TemporaryDirectory() as place:
+                self.save_pretrained(Path(place) / "router")
+                return push_folder(Path(place) / "router", repo_id, private=private, token=token, message=message)
+        finally:
+            self.saved = saved
+
+    def save_pool(self, what: str, *, data: Path | None = None) -> None:
+        """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
+
+        Args:
+            what: What was changed, for the history.
+            data: File or folder that the change was made from; the history keeps its name and checksum.
+
+        Raises:
+            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
+            PoolError: The router lies in no folder, or the pool's target counts a latency that is not known.
+        """
+        count_latency(self.pool)  # here, rather than at every route from now on
+        self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
+
+    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | None = None) -> None:
+        """Make a change of the pool and save it; where somebody else was quicker, make it again on top of theirs.
+
+        Args:
+            change: Changes :attr:`pool`; nothing else may be unsaved.
+            what: As in :meth:`save_pool`.
+            data: As there.
+
+        Raises:
+            PoolError: The router lies in no folder.
+        """
+        while True:
+            change()
+            try:
+                return self.save_pool(what, data=data)
+            except PoolConflictError:
+                self.reload_pool()
+
+    def reload_pool(self) -> bool:
+        """Take the pool as it lies in the router's folder now; changes that were not saved are dropped.
+
+        Returns:
+            Whether the folder holds another revision than before.
+
+        Raises:
+            ArtifactError: The latest revision is damaged or belongs to another head. The pool stays as it was.
+            PoolError: The router lies in no folder.
+        """
+        saved = self._in_folder()
+        has_changed = saved.reload()
+        self.pool = saved.revision.pool
+        return has_changed
+
+    def undo_pool(self, to: int | None = None) -> None:
+        """Bring an earlier pool back, as the next revision in the router's folder; unsaved changes are dropped.
+
+        Args:
+            to: Number of the revision to bring back. When not given, the one before the latest change that was not
+                undone, so that calls in a row go back step by step.
+
+        Raises:
+            PoolError: Nothing is left to undo, or the router lies in no folder.
+            ArtifactError: There is no such revision, or it is damaged.
+        """
+        self.reload_pool()
+        saved = self._in_folder()
+        saved.undo(to)
+        self.pool = saved.revision.pool
+
+    def pool_history(self) -> list[PoolRevision]:
+        """All revisions of the pool in the router's folder, the first one first.
+
+        Raises:
+            ArtifactError: One is damaged.
+            PoolError: The router lies in no folder.
+        """
+        return self._in_folder().history()
+
+    def _in_folder(self) -> SavedPool:
+        if self.saved is None:
+            raise PoolError("router: it lies in no folder as it is. Call save_pretrained first.")
+        return self.saved
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":
+        """Load a router that :meth:`save_pretrained` wrote, one that comes with the package, or one from the hub.
+
+        Args:
+            name: The router's folder, the name of a bundled router: ``unirouter-minilm``, or a hub id: ``owner/name``.
+            revision: Branch, tag or commit on the hub; the hub's default when not given.
+
+        Raises:
+            ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it
+                refers to is another one, or the hub does not have it or cannot be reached.
+        """
+        parts, saved = read_router(name, revision)
+        router = cls(**parts._asdict()).eval()
+        router.saved = saved
+        return router

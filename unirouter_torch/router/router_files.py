@@ -1,0 +1,225 @@
+"""What a saved router's folder holds, between its parts in memory and its files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from unirouter_torch.encoder.files import digest_of_weights
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.errors import ArtifactError
+from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.card import router_card
+from unirouter_torch.router.choosing import cost_of_prompts
+from unirouter_torch.router.hub import download_router, is_hub_id
+from unirouter_torch.router.pool_history import (
+    PoolChange,
+    PoolRevision,
+    latest_number,
+    pool_of,
+    read_revision,
+    write_revision,
+)
+from unirouter_torch.router.saved_pool import FORMAT_VERSION, SavedPool
+from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.label_noise import PromptDifficulty
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.prompt_selection import OutcomeAdjustment
+from unirouter_torch.storage import (
+    atomic_folder,
+    check_folder,
+    digest_of_tensors,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
+
+BUNDLED_FOLDER = Path(__file__).parents[1] / "pretrained"
+"""Where the routers that come with the package are."""
+
+
+def find_router(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a saved router: a local one, else one that comes with the package, else one from the hub.
+
+    Args:
+        name: A folder, the name of a bundled router such as ``unirouter-minilm``, or a hub id ``owner/name``.
+        revision: Branch, tag or commit on the hub; plays no part where the router is found on this machine.
+
+    Raises:
+        ArtifactError: A hub id that is to be had neither here nor there.
+    """
+    if Path(name).exists():
+        return Path(name)
+    bundled = BUNDLED_FOLDER / name
+    if bundled.parent == BUNDLED_FOLDER and bundled.is_dir():
+        return bundled
+    return download_router(name, revision) if isinstance(name, str) and is_hub_id(name) else Path(name)
+
+
+def describe_encoder(encoder: PromptEncoder) -> dict[str, str]:
+    """An encoder by reference: its name, and the SHA-256 of its weights.
+
+    Raises:
+        ArtifactError: The encoder has no files to refer to.
+    """
+    if encoder.folder is None:
+        raise ArtifactError("encoder: made in memory, so there is nothing to refer to. Save the router with it.")
+    return {"name": encoder.name, "sha256": digest_of_weights(encoder.folder)}
+
+
+def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
+    """The encoder in a router's folder, or the one that the router refers to.
+
+    Raises:
+        ArtifactError: The encoder is missing, damaged, or has other weights than the router was trained with.
+    """
+    if "encoder" not in settings:
+        return PromptEncoder.from_pretrained(str(folder / "encoder"))
+    reference = settings["encoder"]
+    encoder = PromptEncoder.from_pretrained(reference["name"])
+    assert encoder.folder is not None
+    found = digest_of_weights(encoder.folder)
+    if found != reference["sha256"]:
+        raise ArtifactError(
+            f"{folder}: trained with the encoder {reference['name']} of SHA-256 {reference['sha256'][:12]}..., but the "
+            f"one in {encoder.folder} has {found[:12]}... Its clusters would mean nothing: get the encoder named."
+        )
+    return encoder
+
+
+class RouterParts(NamedTuple):
+    """What a router is made of; see there."""
+
+    encoder: PromptEncoder
+    head: ClusterHead
+    pool: LLMPool
+    calibration: CalibrationPrompts
+    about: Mapping[str, Any]
+
+
+def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, with_encoder: bool) -> SavedPool:
+    """Write a router's folder, whole or not at all.
+
+    Args:
+        folder: Where to write; an absolute path.
+        parts: The router.
+        saved: Where it lies already, if it does: there the history of its pool goes on.
+        with_encoder: Whether to copy the encoder, or to write a reference to it.
+
+    Returns:
+        The pool as it lies in the folder now.
+    """
+    reference = {} if with_encoder else {"encoder": describe_encoder(parts.encoder)}
+    cost = cost_of_prompts(parts.head, parts.calibration, parts.pool).typical
+    revision = PoolRevision.first(parts.pool, digest_of_head(parts.head))
+    with atomic_folder(folder, "router", FORMAT_VERSION) as target:
+        if saved is not None and folder == saved.folder:
+            saved.copy_history(target)
+            revision = saved.revision.followed_by(parts.pool, PoolChange.by_this_user("saved with the router"))
+        write_revision(target, revision)
+        if with_encoder:
+            parts.encoder.save_pretrained(target / "encoder")
+        write_json(target / "router.json", reference | {"about": dict(parts.about)})
+        _write_head_and_calibration(target, parts.head, parts.calibration)
+        write_atomically(target / "README.md", router_card(parts.pool, cost, parts.about).encode("utf-8"))
+    return SavedPool(folder, revision)
+
+
+def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:
+    """Read what :func:`write_router` wrote.
+
+    Args:
+        name: A folder, the name of a bundled router, or a hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Returns:
+        The router, and its pool as it lies in the folder; none for one of the package or of the hub's cache, which are
+        no places to write to.
+
+    Raises:
+        ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it refers to is
+            another one, or the hub does not have it or cannot be reached.
+    """
+    folder = find_router(name, revision)
+    check_folder(folder, "router", FORMAT_VERSION)
+    tensors = read_tensors(folder / "router.safetensors")
+    settings = read_json(folder / "router.json")
+    try:
+        head = read_head(tensors)
+        latest = read_pool(folder, digest_of_head(head), tensors, settings)
+        parts = RouterParts(
+            encoder=load_encoder(folder, settings),
+            head=head,
+            pool=latest.pool,
+            calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
+            about=settings["about"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
+    return parts, SavedPool(folder, latest) if Path(name).exists() else None
+
+
+def _write_head_and_calibration(folder: Path, head: ClusterHead, calibration: CalibrationPrompts) -> None:
+    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    tensors["calibration.cluster_probability"] = calibration.cluster_probability
+    if calibration.adjustment is not None:
+        tensors |= {f"calibration.{name}": part for name, part in calibration.adjustment._asdict().items()}
+    if calibration.difficulty is not None:
+        tensors["calibration.difficulty"], tensors["calibration.ability_spread"] = calibration.difficulty
+    write_tensors(folder / "router.safetensors", tensors)
+    prompts = zip(calibration.prompt_ids, calibration.texts, strict=True)
+    entries = [{"prompt_id": prompt_id, "prompt": text} for prompt_id, text in prompts]
+    write_json(folder / "calibration_prompts.json", entries)
+
+
+def read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
+    """The head in ``router.safetensors``."""
+    state = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
+    num_clusters, dim = state["linear.weight"].shape
+    head = ClusterHead(dim, num_clusters)
+    head.far = state.get("far")
+    head.load_state_dict(state)
+    return head
+
+
+def digest_of_head(head: ClusterHead) -> str:
+    """SHA-256 of a head: sums that were made with it mean nothing to another one."""
+    return digest_of_tensors(head.state_dict())
+
+
+def read_pool(
+    folder: Path, head: str, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
+) -> PoolRevision:
+    """The latest revision of the pool; in format version 1 the pool is in ``router.safetensors`` and ``router.json``.
+
+    Args:
+        folder: The router's folder.
+        head: Digest of its head.
+        tensors: Content of ``router.safetensors``.
+        settings: Content of ``router.json``.
+
+    Raises:
+        ArtifactError: The revision is damaged, or belongs to another head.
+    """
+    latest = latest_number(folder)
+    if latest is not None:
+        return read_revision(folder, latest, head=head)
+    parts = {name.removeprefix("pool."): tensor for name, tensor in tensors.items() if name.startswith("pool.")}
+    return PoolRevision.first(pool_of(parts, settings["pool"]), head)
+
+
+def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapping[str, str]]) -> CalibrationPrompts:
+    """The calibration prompts in ``router.safetensors`` and ``calibration_prompts.json``."""
+    names = ("calibration.difficulty", "calibration.ability_spread")
+    return CalibrationPrompts(
+        prompt_ids=tuple(entry["prompt_id"] for entry in prompts),
+        texts=tuple(entry["prompt"] for entry in prompts),
+        cluster_probability=tensors["calibration.cluster_probability"],
+        adjustment=OutcomeAdjustment(tensors["calibration.offset"], tensors["calibration.slope"])
+        if "calibration.offset" in tensors
+        else None,
+        difficulty=PromptDifficulty(*(tensors[name] for name in names)) if names[0] in tensors else None,
+    )

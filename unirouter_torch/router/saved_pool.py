@@ -1,0 +1,109 @@
+"""The pool of a router that lies in a folder: save a change, take over those of others, go back."""
+
+import shutil
+from pathlib import Path
+
+from unirouter_torch.errors import PoolConflictError, PoolError
+from unirouter_torch.router.pool_history import (
+    HISTORY_FOLDER,
+    PoolChange,
+    PoolRevision,
+    latest_number,
+    read_revision,
+    write_revision,
+)
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.storage import raise_format_version
+
+FORMAT_VERSION = 2
+"""Version of a router's folder; from 2 on the pool is in revisions."""
+
+
+class SavedPool:
+    """The latest revision that this process knows, and the folder where the next ones go.
+
+    Args:
+        folder: A router's folder.
+        revision: The pool as it lies there.
+    """
+
+    def __init__(self, folder: Path, revision: PoolRevision) -> None:
+        self.folder = folder.absolute()
+        self.revision = revision
+
+    def write(self, pool: LLMPool, change: PoolChange) -> None:
+        """Write the next revision: one small file that appears whole or not at all. Nothing else is written.
+
+        Raises:
+            PoolConflictError: Somebody else wrote one since this process read the latest.
+        """
+        revision = self.revision.followed_by(pool, change)
+        if latest_number(self.folder) is None:
+            # a reader of version 1 is turned away before there is anything that it would miss
+            write_revision(self.folder, self.revision)
+            raise_format_version(self.folder, FORMAT_VERSION)
+        if not write_revision(self.folder, revision):
+            raise self._conflict()
+        self.revision = revision
+
+    def reload(self) -> bool:
+        """Read the latest revision.
+
+        Returns:
+            Whether it is another one than before.
+
+        Raises:
+            ArtifactError: It is damaged or belongs to another head. The one before is kept.
+        """
+        before, latest = self.revision, latest_number(self.folder)
+        if latest is not None:
+            self.revision = read_revision(self.folder, latest, head=before.head)
+        return self.revision.number != before.number
+
+    def undo(self, to: int | None) -> None:
+        """Write the pool of an earlier revision as the next one.
+
+        Args:
+            to: Number of that revision; the one before the latest change that was not undone when not given.
+
+        Raises:
+            PoolError: Nothing is left to undo.
+            ArtifactError: There is no such revision, or it is damaged.
+            PoolConflictError: Somebody else wrote one since this process read the latest.
+        """
+        if to is None and self.revision.position == 0:
+            raise PoolError("pool: nothing is left to undo; it is as it was when the router was saved.")
+        number = self.revision.position - 1 if to is None else to
+        target = read_revision(self.folder, number, head=self.revision.head)
+        what = f"back to revision {target.position}"
+        self.write(target.pool, PoolChange.by_this_user(what, restores=target.position))
+
+    def history(self) -> list[PoolRevision]:
+        """All revisions, the first one first.
+
+        Raises:
+            ArtifactError: One is damaged.
+        """
+        latest = latest_number(self.folder)
+        return [self.revision] if latest is None else [read_revision(self.folder, n) for n in range(latest + 1)]
+
+    def copy_history(self, target: Path) -> None:
+        """Copy all revisions into another folder.
+
+        Raises:
+            PoolConflictError: The folder has a later one than this process knows.
+        """
+        latest = latest_number(self.folder)
+        if latest is None:
+            write_revision(target, self.revision)
+        elif latest != self.revision.number:
+            raise self._conflict()
+        else:
+            shutil.copytree(self.folder / HISTORY_FOLDER, target / HISTORY_FOLDER)
+
+    def _conflict(self) -> PoolConflictError:
+        other = read_revision(self.folder, self.revision.number + 1).change
+        return PoolConflictError(
+            f"{self.folder}: {other.who} changed the pool meanwhile ({other.what}; {other.when}). Nothing was saved: "
+            "call reload_pool and make the change again."
+        )
