@@ -14,7 +14,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.experiments.run import RunResult
 from unirouter_torch.export import check, router_export
 
-PAGE = (ROOT / "docs" / "export.md").read_text()
+PAGE = (ROOT / "docs" / "how_to" / "export.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PROMPTS = ["What is 17 + 25?", "Write a haiku about the sea."]
 

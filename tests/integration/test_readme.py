@@ -82,7 +82,7 @@ def test_serving_commands_run(home: Path, result: RunResult) -> None:
 
 
 def test_python_of_the_pool_page_runs(home: Path) -> None:
-    page = (ROOT / "docs" / "pool.md").read_text()
+    page = (ROOT / "docs" / "how_to" / "pool.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     prompts = json.loads((home / "runs/quickstart/router/calibration_prompts.json").read_text())
     (home / "scores.csv").write_text("prompt_id,score\n")

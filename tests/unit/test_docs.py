@@ -16,7 +16,7 @@ from unirouter_torch.router.router import Router
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 SOURCE = "\n".join(file.read_text() for file in sorted((ROOT / "unirouter_torch").rglob("*.py")))
 
 
@@ -41,7 +41,7 @@ def block(page: str, after: str) -> str:
 def layout() -> list[str]:
     paths: list[str] = []
     folders: list[str] = []
-    for line in block("architecture.md", "## Layout").splitlines():
+    for line in block("concepts/architecture.md", "## Layout").splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
         folders = [*folders[:depth], line.split()[0]]
         paths.append("".join(folders))
@@ -49,7 +49,7 @@ def layout() -> list[str]:
 
 
 def test_every_key_stands_in_the_configuration_page_with_its_default() -> None:
-    documented = [(key, default) for key, default, *_ in rows("configuration.md") if key != "key"]
+    documented = [(key, default) for key, default, *_ in rows("reference/configuration.md") if key != "key"]
     assert documented == list(dotted(to_plain(TrainConfig())))
 
 
@@ -61,7 +61,7 @@ def test_relative_links_point_to_files(page: Path) -> None:
 
 
 def test_every_term_of_the_glossary_occurs_in_the_code() -> None:
-    terms = [term for _, _, in_code, _ in rows("glossary.md") for term in re.findall(r"`(\w+)`", in_code)]
+    terms = [term for _, _, in_code, _ in rows("concepts/glossary.md") for term in re.findall(r"`(\w+)`", in_code)]
     assert len(terms) > 30
     assert [term for term in terms if not re.search(rf"\b{term}\b", SOURCE)] == []
 
@@ -82,7 +82,7 @@ def test_layers_are_those_that_are_enforced() -> None:
     contracts = (ROOT / "pyproject.toml").read_text()
     layers = re.search(r"^layers = \[\n(.*?)^\]", contracts, re.DOTALL | re.MULTILINE)
     assert layers is not None
-    assert block("architecture.md", "## Layers").splitlines() == re.findall(r'"(.+)"', layers[1])
+    assert block("concepts/architecture.md", "## Layers").splitlines() == re.findall(r'"(.+)"', layers[1])
 
 
 def test_citation_names_this_version() -> None:
@@ -96,7 +96,7 @@ def saved_router(tmp_path: Path) -> Path:
 
 
 def test_router_loads_without_this_package_as_the_page_says(saved_router: Path) -> None:
-    code = block("artifact_format.md", "## Loading")
+    code = block("reference/artifact_format.md", "## Loading")
     assert "runs/quickstart/router" in code and "unirouter_torch" not in code
     found: dict[str, Any] = {}
     code = code.replace("runs/quickstart/router", str(saved_router)).replace("What is 17 + 25?", "the otter sings")
@@ -107,7 +107,7 @@ def test_router_loads_without_this_package_as_the_page_says(saved_router: Path) 
 
 
 def test_artifact_page_names_every_file_and_tensor(saved_router: Path) -> None:
-    text = (DOCS / "artifact_format.md").read_text()
+    text = (DOCS / "reference/artifact_format.md").read_text()
     manifest = json.loads((saved_router / "manifest.json").read_text())
     names = [name.removeprefix("encoder/") for name in manifest["sha256"]]
     header = (saved_router / "router.safetensors").read_bytes()

@@ -20,7 +20,7 @@ def add_stress(commands: Commands) -> None:
         "--only",
         nargs="+",
         metavar="NAME",
-        help="stresses to run, as docs/stress.md names them (default: all)",
+        help="stresses to run, as docs/evidence/stress.md names them (default: all)",
     )
     parser.set_defaults(run=stress, takes_settings=True)
 

@@ -61,7 +61,7 @@ def on_all_devices(function: Callable[[TrainConfig], ResultT], config: TrainConf
     if config.trainer.num_nodes > 1:
         raise ConfigError(
             f"trainer.num_nodes: got {config.trainer.num_nodes}, but nobody has started the workers of several nodes. "
-            "Start the command on each by torchrun or SLURM; docs/scaling.md shows how."
+            "Start the command on each by torchrun or SLURM; docs/how_to/scaling.md shows how."
         )
     return _start_workers(function, config)
 

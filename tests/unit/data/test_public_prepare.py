@@ -131,7 +131,7 @@ def test_revisions_and_checksums_are_whole() -> None:
 def test_every_table_has_a_recipe_and_a_section(name: str) -> None:
     recipe = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
     assert recipe["data"]["path"] == f"tables/{name}"
-    page = (ROOT / "docs" / "public_tables.md").read_text()
+    page = (ROOT / "docs" / "evidence" / "public_tables.md").read_text()
     assert f"unirouter data prepare {name} --output tables/{name}" in page
     assert f"unirouter evaluate --config configs/{name}.yaml --trials 400" in page
     table = PUBLIC_TABLES[name]

@@ -264,7 +264,7 @@ def test_file_without_a_column_is_refused_with_what_it_has(
 ) -> None:
     made.WRITERS[name](tmp_path)
     damage(tmp_path)
-    with pytest.raises(DataError, match=message + r".*docs/public_tables\.md"):
+    with pytest.raises(DataError, match=message + r".*docs/evidence/public_tables\.md"):
         read(name, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""docs/serving.md says what is true."""
+"""docs/how_to/serving.md says what is true."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from unirouter_torch.serving.endpoints import FeedbackRequest, RouteRequest
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import read_upstreams
 
-PAGE = (Path(__file__).parents[3] / "docs" / "serving.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how_to" / "serving.md").read_text()
 
 
 def table_after(heading: str) -> list[list[str]]:

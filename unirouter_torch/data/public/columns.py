@@ -35,7 +35,7 @@ def require_columns(found: Iterable[str], needed: Sequence[str], place: str) -> 
     if missing := [name for name in needed if name not in found]:
         raise DataError(
             f"{place}: got the columns {', '.join(map(str, found)) or 'none'}, expected {', '.join(needed)}; "
-            f"{missing[0]!r} is missing. Take the files of the revision in docs/public_tables.md."
+            f"{missing[0]!r} is missing. Take the files of the revision in docs/evidence/public_tables.md."
         )
 
 

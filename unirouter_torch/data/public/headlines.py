@@ -70,7 +70,7 @@ def read(folder: Path) -> SourceTables:
     if not columns["score"]:
         raise DataError(
             f"{folder / _CACHE}: got no answer to a headline of {' or '.join(_QUERIES)}, expected FrugalGPT's cache of "
-            "them. Take the files named in docs/public_tables.md."
+            "them. Take the files named in docs/evidence/public_tables.md."
         )
     pairs = outcome_table(**columns).group_by(["prompt_id", "model_id"])
     pairs = pairs.aggregate([("score", "mean"), ("cost_usd", "mean")])

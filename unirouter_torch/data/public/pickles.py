@@ -56,5 +56,5 @@ def load_pickle(content: bytes, *, allowed: Collection[tuple[str, str]], place: 
     except Exception as error:  # a damaged pickle can raise anything
         raise DataError(
             f"{place}: this pickle cannot be read safely ({error}). Take the file of the revision in "
-            "docs/public_tables.md; if it is that file, report the name that it asks for."
+            "docs/evidence/public_tables.md; if it is that file, report the name that it asks for."
         ) from error
