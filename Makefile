@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check constraints clean
+.PHONY: help quickstart test check docs constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -24,6 +24,9 @@ check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/ready-docs  ## build the documentation into site/
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -35,8 +38,12 @@ check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev]"
 	@touch $@
 
+.venv/ready-docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,docs]"
+	@touch $@
+
 constraints: .venv/ready-dev  ## write the installed versions to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
 clean:  ## remove the virtual environment and the runs
-	rm -rf .venv runs
+	rm -rf .venv runs site

@@ -1,7 +1,9 @@
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 import yaml
 from small_router import small_router
 
+import unirouter_torch
 from unirouter_torch import __version__
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
@@ -48,9 +51,39 @@ def layout() -> list[str]:
     return paths
 
 
-def test_every_key_stands_in_the_configuration_page_with_its_default() -> None:
-    documented = [(key, default) for key, default, *_ in rows("reference/configuration.md") if key != "key"]
-    assert documented == list(dotted(to_plain(TrainConfig())))
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "docs_hooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def generated(part: str) -> str:
+    return str(hooks().on_page_markdown(f"<!-- generated: {part} -->"))
+
+
+def test_every_key_has_its_default_and_a_meaning_in_the_configuration_page() -> None:
+    rows = [line.strip("| ").split(" | ") for line in generated("configuration").splitlines() if line.startswith("| `")]
+    assert [(row[0], row[1]) for row in rows] == list(dotted(to_plain(TrainConfig())))
+    assert [row[0] for row in rows if len(row) != 4 or len(row[3]) < 10] == []
+
+
+def test_every_command_and_option_has_a_help_text_in_the_commands_page() -> None:
+    lines = generated("commands").splitlines()
+    assert {"## unirouter route", "## unirouter pool add", "## unirouter serve"} <= set(lines)
+    assert [line for line in lines if line.startswith("| `") and line.endswith("|  |")] == []
+
+
+def test_every_public_class_and_function_is_in_the_api_page() -> None:
+    shown = re.findall(r"^::: .+\.(\w+)$", generated("public_names"), re.MULTILINE)
+    values = {name: getattr(unirouter_torch, name) for name in unirouter_torch.__all__}
+    assert sorted(shown) == sorted(value.__name__ for value in values.values() if callable(value))
+
+
+def test_a_marker_of_an_unknown_part_fails() -> None:
+    with pytest.raises(KeyError):
+        generated("nonsense")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 2 after a user's mistake, 130 after an interrupt, 143 after SIGTERM.
     """
-    parser = _parser()
+    parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_settings:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -40,7 +40,8 @@ def train(arguments: Sequence[str]) -> int:
     return guarded(lambda: train_router(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``unirouter`` and all of its commands; the reference of the docs is written from it."""
     parser = argparse.ArgumentParser(prog="unirouter", description="Route prompts over a pool of LLMs.")
     parser.set_defaults(takes_settings=False)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,0 +1,143 @@
+"""Hooks of MkDocs: write the generated parts of the reference, and formulas as MathML.
+
+A page asks for a generated part by a comment, ``<!-- generated: commands -->``. The parts come from the code that runs:
+the parsers of the commands, the dataclasses of the configuration, the public names of the package.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from html import unescape
+from itertools import pairwise
+from typing import Any, Literal, Union, get_args, get_origin
+
+import unirouter_torch
+from unirouter_torch.cli import build_parser
+from unirouter_torch.config.files import to_plain
+from unirouter_torch.config.training import MethodName, TrainConfig
+
+MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Replace every marker by what its generator writes."""
+    return MARKER.sub(lambda marker: "\n".join(GENERATORS[marker[1]]()), markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Turn formulas into MathML, which browsers show without a script or a font of ours."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match[str]) -> str:
+        kind, source = match[1], unescape(match[2])
+        mathml = convert(source, display="block" if kind == "div" else "inline")
+        return f'<{kind} class="arithmatex">{mathml}</{kind}>'
+
+    return FORMULA.sub(formula, html)
+
+
+def configuration() -> Iterator[str]:
+    """Every key of a recipe by section: default, values, meaning."""
+    yield from _section(TrainConfig(), to_plain(TrainConfig()), "")
+
+
+def commands() -> Iterator[str]:
+    """Every command with its usage, arguments and defaults."""
+    for name, help_text, parser in _leaves(build_parser(), "unirouter"):
+        yield from ("", f"## {name}", "", _sentence(help_text), "")
+        rows = [_argument(parser, action) for action in parser._actions if action.dest != "help"]
+        if rows:
+            yield from ("| argument | default | meaning |", "|---|---|---|", *rows)
+        if parser.epilog:
+            yield from ("", _sentence(parser.epilog))
+
+
+def public_names() -> Iterator[str]:
+    """What ``from unirouter_torch import`` gives, with its docstrings."""
+    for name in sorted(unirouter_torch.__all__):
+        value = getattr(unirouter_torch, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield from ("", f"::: {value.__module__}.{value.__qualname__}")
+
+
+GENERATORS = {"configuration": configuration, "commands": commands, "public_names": public_names}
+
+
+def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]:
+    kind = type(defaults)
+    docs = _field_docs(kind)
+    own = [field for field in fields(kind) if not is_dataclass(getattr(defaults, field.name))]
+    if own:
+        title = f"`{prefix.rstrip('.')}`" if prefix else "The run"
+        yield from ("", f"## {title}", "", _sentence(inspect.getdoc(kind) or ""), "")
+        yield from ("| key | default | values | meaning |", "|---|---|---|---|")
+    for field in own:
+        default = plain[field.name]
+        shown = default if isinstance(default, str) else json.dumps(default)
+        yield f"| `{prefix}{field.name}` | `{shown}` | {_values(field.type)} | {_cell(docs[field.name])} |"
+    for field in fields(kind):
+        inner = getattr(defaults, field.name)
+        if is_dataclass(inner):
+            yield from _section(inner, plain[field.name], f"{prefix}{field.name}.")
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The string below each field of a dataclass, which Python itself does not keep."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
+    docs: dict[str, str] = {}
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            docs[field.target.id] = ast.literal_eval(text.value)
+    return docs
+
+
+def _values(annotation: Any) -> str:
+    if annotation is MethodName:
+        return "a [method](../concepts/methods.md)"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return ", ".join("`null`" if part is type(None) else _values(part) for part in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"list of {_values(get_args(annotation)[0])}"
+    return {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}[annotation]
+
+
+def _leaves(
+    parser: argparse.ArgumentParser, name: str, help_text: str = ""
+) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield name, help_text, parser
+    for group in groups:
+        helps = {action.dest: action.help or "" for action in group._choices_actions}
+        for choice, inner in group.choices.items():
+            if choice in helps:  # an old name of a command has no entry of its own
+                yield from _leaves(inner, f"{name} {choice}", helps[choice])
+
+
+def _argument(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    if action.choices is not None:
+        metavar = " or ".join(str(choice) for choice in action.choices)
+    flags = ", ".join(f"`{flag} {metavar}`" if action.nargs != 0 else f"`{flag}`" for flag in action.option_strings)
+    text = parser._get_formatter()._expand_help(action) if action.help else ""
+    text, _, default = text.removesuffix(")").partition(" (default: ") if " (default: " in text else (text, "", "")
+    if action.required and action.option_strings:
+        default = "required"
+    return f"| {flags or f'`{metavar}`'} | {_cell(default)} | {_cell(text)} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.replace("``", "`").split())
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") or not text else ".")
