@@ -106,8 +106,7 @@ def train_jointly(work: Work) -> list[float]:
 
 def train_plainly(work: Work) -> list[float]:
     """As one writes it down in torch: all prompts of an episode are one padded batch."""
-    network = copy.deepcopy(work.encoder.network).requires_grad_(True)
-    encoder = PromptEncoder(network, work.encoder.tokenizer, work.encoder.recipe, name=work.encoder.name).eval()
+    encoder = copy.deepcopy(work.encoder).requires_grad_(True)
     head, settings = copy.deepcopy(work.head).train(), work.config.encoder_training
     parameters = [*encoder.parameters(), *head.parameters()]
     rates = ((encoder, settings.learning_rate), (head, work.config.optimizer.learning_rate))

@@ -31,7 +31,8 @@ def small_router(
 ) -> Router:
     """A router in memory; its encoder lies in ``folder``, written by ``save_encoder`` with the given pooling."""
     save_encoder(folder / "encoder", pooling={pooling: True})
-    head = ClusterHead(tiny_encoder.DIM, num_clusters)
+    encoder = PromptEncoder.from_pretrained(str(folder / "encoder"))
+    head = ClusterHead(encoder.dim, num_clusters)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         head.linear.weight.normal_(generator=generator)
@@ -39,7 +40,7 @@ def small_router(
         head.difficulty.normal_(generator=generator)
     nothing = CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, num_clusters))
     router = Router(
-        encoder=PromptEncoder.from_pretrained(str(folder / "encoder")),
+        encoder=encoder,
         head=head,
         pool=LLMPool.empty(num_clusters),
         calibration=nothing,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
@@ -21,6 +22,8 @@ from transformers import (
     RobertaConfig,
     T5Config,
 )
+
+from unirouter_torch.encoder.form import PromptForm
 
 DIM = 16
 NUM_POSITIONS = 48
@@ -91,6 +94,32 @@ def save_t5(folder: Path) -> Path:
     return _save(folder, T5Config(**sizes, decoder_start_token_id=0), "$A [SEP]")
 
 
+def save_static(folder: Path, dtype: torch.dtype = torch.float32, **ignored: Any) -> Path:
+    """A static encoder in the layout of model2vec: a random vector for each token."""
+    del ignored
+    vectors = torch.randn(_SIZES["vocab_size"], DIM, generator=torch.Generator().manual_seed(0))
+    folder.mkdir(parents=True)
+    save_file({"embeddings": vectors.to(dtype)}, folder / "model.safetensors")
+    _tokenizer("[CLS] $A [SEP]").save(str(folder / "tokenizer.json"))
+    _write_json(folder / "config.json", {"normalize": True})
+    modules = {"StaticEmbedding": "", "Normalize": "1_Normalize"}
+    layout = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{module}"}
+        for index, (module, path) in enumerate(modules.items())
+    ]
+    _write_json(folder / "modules.json", layout)
+    _write_json(folder / "1_Normalize" / "config.json", {})
+    return folder
+
+
+def save_static_with_form(folder: Path, **ignored: Any) -> Path:
+    """The same with surface features of the prompts beside the embedding."""
+    del ignored
+    save_static(folder)
+    _write_json(folder / "form.json", PromptForm.typical(1.0).to_json())
+    return folder
+
+
 def write_sentence_files(
     folder: Path,
     *,
@@ -116,13 +145,8 @@ def write_sentence_files(
 def _save(folder: Path, config: PretrainedConfig, template: str, padding_side: str = "right", **files: Any) -> Path:
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
-    vocabulary = {token: index for index, token in enumerate(_SPECIAL_TOKENS + _WORDS)}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=_tokenizer(template),
         padding_side=padding_side,
         model_max_length=40,
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
@@ -130,6 +154,15 @@ def _save(folder: Path, config: PretrainedConfig, template: str, padding_side: s
     if files:
         write_sentence_files(folder, **files)
     return folder
+
+
+def _tokenizer(template: str) -> Tokenizer:
+    vocabulary = {token: index for index, token in enumerate(_SPECIAL_TOKENS + _WORDS)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    return tokenizer
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -12,17 +12,23 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """The text network that embeds prompts."""
+    """What embeds prompts: a transformer, or a static encoder, whose table of token vectors costs nothing to read."""
 
     name: str = DEFAULT_ENCODER
-    """Hub id, or a local folder in Hugging Face layout."""
+    """Hub id, or a local folder, of sentence-transformers, Hugging Face or model2vec; or ``unirouter-static``, the one
+    that comes with the package."""
     revision: str | None = None
     """Branch, tag or commit on the hub; the hub's default when not given."""
     max_length: int | None = None
     """Longest prompt [tokens], at least 8; longer ones are cut. What the encoder's own files say when not given."""
+    form_weight: float | None = None
+    """Weight of surface features (lengths, digits, punctuation, code marks) beside the embedding, at least 0; 0 leaves
+    them out. What the encoder's own files say when not given, and 0 where they say nothing."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if self.form_weight is not None:
+            at_least("encoder.form_weight", self.form_weight, 0)
         if self.max_length is not None:
             at_least("encoder.max_length", self.max_length, 8)
 

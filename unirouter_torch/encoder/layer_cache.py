@@ -10,14 +10,14 @@ from torch import Tensor
 
 from unirouter_torch.encoder.embedding_cache import PART_SIZE
 from unirouter_torch.encoder.layers import LowerLayers
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.tensor_cache import read_cached, write_cached
 from unirouter_torch.encoder.token_rows import batches_by_length, batches_by_tokens, pad_rows, tokens_per_batch
+from unirouter_torch.encoder.transformer_encoder import TransformerEncoder
 from unirouter_torch.progress import progress
 
 
 def lower_layers_with_cache(
-    encoder: PromptEncoder,
+    encoder: TransformerEncoder,
     num_layers: int,
     texts: Sequence[str],
     *,
@@ -48,13 +48,13 @@ def lower_layers_with_cache(
     """
     lower = LowerLayers(encoder, num_layers).eval()
     tokens = encoder.tokenize_rows(texts)
-    facts = f"{encoder.fingerprint()} below the last {num_layers} layers in {dtype}"
-    hidden: list[Tensor] = [torch.empty(0, encoder.dim, dtype=dtype)] * len(texts)
+    facts = f"{encoder.fingerprint_of_text()} below the last {num_layers} layers in {dtype}"
+    hidden: list[Tensor] = [torch.empty(0, encoder.text_dim, dtype=dtype)] * len(texts)
     parts = batches_by_length([len(row) for row in tokens], PART_SIZE)[::-1]
     for part in progress(parts, f"Lower layers of {len(texts):,} prompts", enabled=show_progress):
         path = cache_dir / f"{_key(facts, [tokens[row] for row in part])}.layers.safetensors"
         lengths = [len(tokens[row]) for row in part]
-        found = read_cached(path, "hidden", (sum(lengths), encoder.dim), dtype)
+        found = read_cached(path, "hidden", (sum(lengths), encoder.text_dim), dtype)
         if found is None:
             found = _compute(lower, [tokens[row] for row in part], encoder.filler).to(dtype)
             write_cached(path, "hidden", found)

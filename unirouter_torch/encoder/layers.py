@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from unirouter_torch.encoder.pooling import pool_and_normalize
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.transformer_encoder import TransformerEncoder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.shapes import Embedding, TokenEmbedding, TokenMask
 
@@ -26,7 +26,7 @@ class LowerLayers(nn.Module):
         ConfigError: The network is not supported or has fewer layers.
     """
 
-    def __init__(self, encoder: PromptEncoder, num_layers: int) -> None:
+    def __init__(self, encoder: TransformerEncoder, num_layers: int) -> None:
         super().__init__()
         layers = _layers_of(encoder, num_layers)
         self.network: Any = encoder.network
@@ -49,7 +49,7 @@ class LastLayers(nn.Module):
         ConfigError: The network is not supported or has fewer layers.
     """
 
-    def __init__(self, encoder: PromptEncoder, num_layers: int) -> None:
+    def __init__(self, encoder: TransformerEncoder, num_layers: int) -> None:
         super().__init__()
         layers = _layers_of(encoder, num_layers)
         self.layers = layers[len(layers) - num_layers :]
@@ -63,7 +63,7 @@ class LastLayers(nn.Module):
         return pool_and_normalize(self.recipe.pooling, tokens, attention_mask, normalize=self.recipe.normalize)
 
 
-def _layers_of(encoder: PromptEncoder, num_layers: int) -> nn.ModuleList:
+def _layers_of(encoder: TransformerEncoder, num_layers: int) -> nn.ModuleList:
     network: Any = encoder.network
     kind = network.config.model_type
     if kind not in SUPPORTED_NETWORKS:

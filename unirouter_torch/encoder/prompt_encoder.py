@@ -1,47 +1,41 @@
-"""From a prompt to an embedding."""
+"""From a prompt to an embedding: the interface of every kind of encoder."""
 
 import contextlib
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from unirouter_torch.encoder.files import (
-    EncoderRecipe,
-    download_encoder,
-    find_encoder,
-    read_recipe,
-    write_recipe,
-)
-from unirouter_torch.encoder.loading import load_network, quiet_transformers, resolve_max_length
-from unirouter_torch.encoder.pooling import pool_and_normalize
-from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, pad_rows, to_device, tokens_per_batch
+from unirouter_torch.encoder.files import EncoderRecipe
+from unirouter_torch.encoder.form import PromptForm
+from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, pad_rows, to_device
 from unirouter_torch.errors import DataError
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding, TokenMask
-from unirouter_torch.storage import digest_of_tensors
+
+NO_LIMIT = 2**31 - 1
+"""Longest prompt [tokens] of an encoder that reads prompts of any length."""
 
 _TOKENIZED_AT_ONCE = 1024
 
 
-class PromptEncoder(nn.Module):
-    """Any text network in Hugging Face layout, with the pooling that its sentence-transformers files ask for.
+class PromptEncoder(nn.Module, ABC):
+    """Embeds prompts: a vector of what the text says, and beside it, where there is a form, one of how it looks.
 
-    Use :meth:`from_pretrained`.
+    A prompt passes as text, tokens, embedding. Two kinds exist: ``TransformerEncoder`` and ``StaticEncoder``.
 
     Args:
-        network: Gives one vector for each token.
-        tokenizer: Cuts prompts into the network's tokens.
         recipe: Pooling, normalisation, longest prompt and prefix.
         name: Where the encoder came from.
         folder: Its files on this machine; None where it was made in memory.
+        form: Surface features that are put beside the embedding of the tokens; none where not given.
 
     Example:
         >>> encoder = PromptEncoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")
@@ -50,36 +44,37 @@ class PromptEncoder(nn.Module):
     """
 
     def __init__(
-        self, network: PreTrainedModel, tokenizer: Any, recipe: EncoderRecipe, *, name: str, folder: Path | None = None
+        self, recipe: EncoderRecipe, *, name: str, folder: Path | None = None, form: PromptForm | None = None
     ) -> None:
         super().__init__()
-        self.network = network
-        self.tokenizer = tokenizer
         self.recipe = recipe
         self.name = name
         self.folder = folder
+        self.form = form
 
-    @classmethod
+    @staticmethod
     def from_pretrained(
-        cls,
         name_or_path: str,
         *,
         revision: str | None = None,
         max_length: int | None = None,
+        form_weight: float | None = None,
         allow_download: bool = True,
     ) -> "PromptEncoder":
-        """Load an encoder from a local folder, an installed package or the hub, in this order.
+        """Load an encoder of either kind from a local folder, an installed package or the hub, in this order.
 
         Pooling, normalisation, longest prompt and prefix are what the sentence-transformers files say. Without such
         files: mean pooling, normalised. No code from the encoder's folder is run, and only safetensors are read.
 
         Args:
-            name_or_path: Hub id, or a local folder.
+            name_or_path: Hub id, a local folder, or the name of a router that comes with the package and its encoder.
             revision: Branch, tag or commit on the hub; the hub's default when not given. Plays no part where the
                 encoder is found on this machine.
             max_length: Longest prompt [tokens], at least 8; longer ones are cut. When not given, what the
                 sentence-transformers files say, else the tokenizer's limit (512 if it has none), and never more than
-                the network has positions.
+                the network has positions. A static encoder reads prompts of any length when it is not given.
+            form_weight: Weight of the surface features beside the embedding; 0 leaves them out. What the folder says
+                when not given, and none where it says nothing.
             allow_download: Whether the hub may be asked; its files on this machine are always used.
 
         Returns:
@@ -89,42 +84,90 @@ class PromptEncoder(nn.Module):
             ArtifactError: The encoder is not found, damaged, or of a kind that is not supported.
             ConfigError: ``max_length`` is below 8 or above the positions of the network.
         """
-        place = find_encoder(name_or_path)
-        if isinstance(place, Path):
-            folder = place
-        else:
-            folder = download_encoder(place, revision=revision, allow_download=allow_download)
-        recipe = read_recipe(folder)
-        network, tokenizer = load_network(folder)
-        max_length = resolve_max_length(max_length, recipe.max_length, tokenizer.model_max_length, network)
-        recipe = dataclasses.replace(recipe, max_length=max_length)
-        return cls(network, tokenizer, recipe, name=name_or_path, folder=folder).eval()
+        # here, as each kind is made of this class
+        from unirouter_torch.encoder.loading import load_encoder
+
+        return load_encoder(
+            name_or_path,
+            revision=revision,
+            max_length=max_length,
+            form_weight=form_weight,
+            allow_download=allow_download,
+        )
 
     @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        dim: int = self.network.config.hidden_size
-        return dim
+    @abstractmethod
+    def text_dim(self) -> int:
+        """Length of the embedding of the tokens."""
 
     @property
-    def max_length(self) -> int:
-        """Longest prompt [tokens], the prefix included; longer ones are cut."""
-        assert self.recipe.max_length is not None
-        return self.recipe.max_length
+    @abstractmethod
+    def backend_tokenizer(self) -> Tokenizer:
+        """What cuts text into tokens, as the package ``tokenizers`` has it."""
 
+    @property
+    @abstractmethod
+    def pad_token(self) -> str | None:
+        """Name of the token that padding is filled with; None where the tokenizer has none."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    @abstractmethod
+    def tokens_per_batch(self) -> int:
+        """Tokens, padding included, that pass together."""
+
+    @abstractmethod
+    def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
+        """Embeddings of tokenized prompts without their form, differentiable.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: 1 for a token of the prompt, 0 for padding.
+
+        Returns:
+            One vector for each prompt, of length 1 where the encoder normalises.
+        """
+
+    @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
         """Write the encoder so that :meth:`from_pretrained` and ``SentenceTransformer`` load it.
 
         Args:
             folder: Where to; made where missing.
         """
-        # the state of the latest call, no part of the tokenizer
-        self.tokenizer.backend_tokenizer.no_truncation()
-        self.tokenizer.backend_tokenizer.no_padding()
-        with quiet_transformers():
-            self.network.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-        write_recipe(folder, self.recipe, self.dim)
+
+    @abstractmethod
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        """Tokens of prompts that are prefixed already, at most ``max_length`` of each."""
+
+    @abstractmethod
+    def _digest_of_weights(self) -> str:
+        """Hexadecimal SHA-256 of the weights."""
+
+    @property
+    def form_dim(self) -> int:
+        """Number of surface features: the last columns of an embedding."""
+        return 0 if self.form is None else self.form.dim
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding, its form included."""
+        return self.text_dim + self.form_dim
+
+    @property
+    def max_length(self) -> int:
+        """Longest prompt [tokens], the prefix included; longer ones are cut."""
+        return self.recipe.max_length or NO_LIMIT
+
+    @property
+    def filler(self) -> int:
+        """The token that padding is filled with."""
+        token = None if self.pad_token is None else self.backend_tokenizer.token_to_id(self.pad_token)
+        return token or 0
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Int[Tensor, "prompt token"]]:
         """The arguments of :meth:`forward` for some prompts, on the CPU.
@@ -162,29 +205,8 @@ class PromptEncoder(nn.Module):
         rows: list[Tensor] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
-            found = self.tokenizer(some, truncation=True, max_length=self.max_length)["input_ids"]
-            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in found]
+            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in self._token_ids(some)]
         return rows
-
-    @property
-    def filler(self) -> int:
-        """The token that padding is filled with."""
-        token: int = self.tokenizer.pad_token_id or 0
-        return token
-
-    def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
-        """Embeddings of tokenized prompts, differentiable.
-
-        Args:
-            input_ids: Tokens.
-            attention_mask: 1 for a token of the prompt, 0 for padding.
-
-        Returns:
-            One vector for each prompt, of length 1 where the encoder normalises.
-        """
-        output = self.network(input_ids=input_ids, attention_mask=attention_mask)
-        tokens, recipe = output.last_hidden_state, self.recipe
-        return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
 
     def embed(self, texts: Sequence[str], *, show_progress: bool = False) -> Embedding:
         """Embeddings of prompts, in evaluation mode and without gradients, computed on the encoder's device.
@@ -203,35 +225,50 @@ class PromptEncoder(nn.Module):
         """
         check_texts(texts)
         distinct, position = distinct_texts(texts)
-        return self.embed_rows(self.tokenize_rows(distinct), show_progress=show_progress)[position]
+        embedding = self.embed_rows(self.tokenize_rows(distinct), show_progress=show_progress)
+        return self.with_form(embedding, distinct)[position]
 
     def embed_rows(self, rows: Sequence[Int[Tensor, " _token"]], *, show_progress: bool = False) -> Embedding:
-        """The same from the tokens of :meth:`tokenize_rows`; prompts of similar length pass through together.
+        """The same without the form, from the tokens of :meth:`tokenize_rows`.
+
+        Prompts of similar length pass through together.
 
         Args:
             rows: Tokens of each prompt.
             show_progress: Whether to draw a bar.
         """
-        device = next(self.network.parameters()).device
-        batches = batches_by_tokens([len(row) for row in rows], tokens_per_batch(device))
-        parts = [torch.empty(0, self.dim, device=device)]
+        device = self.device
+        batches = batches_by_tokens([len(row) for row in rows], self.tokens_per_batch)
+        parts = [torch.empty(0, self.text_dim, device=device)]
         with _evaluation_mode(self), torch.inference_mode():
             for batch in progress(batches, "Embedding", enabled=show_progress):
                 input_ids, mask = pad_rows([rows[row] for row in batch], self.filler)
                 parts.append(self(to_device(input_ids, device).long(), to_device(mask, device)).float())
-        embedding = torch.empty(len(rows), self.dim)
+        embedding = torch.empty(len(rows), self.text_dim)
         embedding[[row for batch in batches for row in batch]] = torch.cat(parts).cpu()
         return embedding
 
-    def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 of all that decides an embedding: weights, recipe and tokenizer.
+    def with_form(self, embedding: Float[Tensor, "prompt text_dim"], texts: Sequence[str]) -> Embedding:
+        """Embeddings of tokens with the form of their prompts beside them, where this encoder has one."""
+        return embedding if self.form is None else torch.cat([embedding, self.form.of_texts(texts)], dim=1)
+
+    def fingerprint_of_text(self) -> str:
+        """Hexadecimal SHA-256 of all that decides :meth:`embed_rows`: weights, recipe and tokenizer.
 
         It is computed anew each time, as fine-tuning changes it.
         """
-        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        tokenizer = json.loads(self.backend_tokenizer.to_str())
         # The state of the latest call, no part of the tokenizer.
         del tokenizer["truncation"], tokenizer["padding"]
-        content = [digest_of_tensors(self.network.state_dict()), dataclasses.asdict(self.recipe), tokenizer]
+        content = [self._digest_of_weights(), dataclasses.asdict(self.recipe), tokenizer]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of all that decides an embedding, the form included."""
+        of_text = self.fingerprint_of_text()
+        if self.form is None:
+            return of_text
+        content = [of_text, self.form.to_json()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,10 +1,7 @@
 """An encoder of which some weights are trained, over the prompts of one table."""
 
-import contextlib
 import copy
-import importlib.util
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
-from unirouter_torch.encoder.files import first_line
-from unirouter_torch.encoder.layer_cache import lower_layers_with_cache
-from unirouter_torch.encoder.layers import LastLayers
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import batches_by_tokens, pad_rows, tokens_per_batch
+from unirouter_torch.encoder.static_encoder import StaticEncoder
+from unirouter_torch.encoder.token_rows import batches_by_tokens, pad_rows
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.shapes import Embedding, PromptSubset
 
@@ -31,6 +26,8 @@ class TrainableEncoder(nn.Module):
         encoder: Whose weights are trained, in place.
         trained: From ``inputs`` and mask to embeddings; shares its weights with ``encoder``.
         inputs: What ``trained`` reads of each prompt: ``[token]``, or ``[token dim]`` of the layers below.
+        form: Surface features of each prompt, which nothing trains; none where not given.
+        units: Modules whose weights are used together, ``trained`` at last.
         finish: Makes ``encoder`` what it is saved as.
     """
 
@@ -39,24 +36,25 @@ class TrainableEncoder(nn.Module):
         encoder: PromptEncoder,
         trained: nn.Module,
         inputs: Sequence[Tensor],
+        *,
+        form: Embedding | None = None,
+        units: Sequence[nn.Module] = (),
         finish: Callable[[], Any] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.trained = trained
         self.inputs = inputs
+        self.form = torch.empty(len(inputs), 0) if form is None else form
         self.agree_on_passes: Callable[[int], int] = lambda num_passes: num_passes
         """Number of passes for the number that this process needs; workers that share out the weights need equally
         many."""
+        self._units = list(units) or [trained]
         self._finish = finish
 
     def units(self) -> list[nn.Module]:
-        """Modules whose weights are used together: each layer of the network, and at last all that is trained."""
-        network: Any = self.encoder.network
-        for module in network.modules():
-            if isinstance(module, nn.ModuleList) and len(module) == network.config.num_hidden_layers:
-                return [*module, self.trained]
-        return [self.trained]
+        """Modules whose weights are used together: each layer of a network, and at last all that is trained."""
+        return self._units
 
     def train(self, mode: bool = True) -> "TrainableEncoder":
         """Stay in evaluation mode."""
@@ -73,10 +71,10 @@ class TrainableEncoder(nn.Module):
         """
         rows = prompts.tolist()
         device = next(self.trained.parameters()).device
-        embedding = torch.zeros(len(rows), self.encoder.dim, device=device)
+        embedding = torch.zeros(len(rows), self.encoder.text_dim, device=device)
         filled = [position for position, row in enumerate(rows) if len(self.inputs[row]) > 0]
         lengths = [len(self.inputs[rows[position]]) for position in filled]
-        batches = batches_by_tokens(lengths, tokens_per_batch(device))
+        batches = batches_by_tokens(lengths, self.encoder.tokens_per_batch)
         num_passes = self.agree_on_passes(max(1, len(batches)))  # before any pass, where workers wait for one another
         for batch in batches:
             positions = [filled[number] for number in batch]
@@ -86,7 +84,7 @@ class TrainableEncoder(nn.Module):
         for _ in range(len(batches), num_passes):
             blank = self.inputs[0].new_full((1, *self.inputs[0].shape[1:]), self.encoder.filler)
             embedding = embedding + 0 * self._pass([blank], device)
-        return embedding
+        return torch.cat([embedding, self.form[rows].to(device)], dim=1)
 
     def _pass(self, inputs: Sequence[Tensor], device: torch.device) -> Embedding:
         values, mask = pad_rows(inputs, self.encoder.filler)
@@ -100,12 +98,15 @@ class TrainableEncoder(nn.Module):
         return self.encoder.requires_grad_(False).eval()
 
 
-class _Whole(nn.Module):
+class WholeEncoder(nn.Module):
+    """From tokens and mask to embeddings, through all of an encoder."""
+
     def __init__(self, encoder: PromptEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embeddings without the form of the prompts."""
         embedding: Tensor = self.encoder(input_ids.long(), attention_mask)
         return embedding
 
@@ -116,15 +117,13 @@ def check_trainable(encoder: PromptEncoder, config: EncoderTrainingConfig) -> No
     Raises:
         ConfigError: The encoder cannot be trained in this way, or ``lora`` lacks the package ``peft``.
     """
-    if config.mode == "last_layers":
-        LastLayers(encoder, config.num_layers)
-    if config.mode == "lora" and importlib.util.find_spec("peft") is None:
+    if not isinstance(encoder, StaticEncoder):
+        _of_transformers().check_transformer(encoder, config)
+    elif config.mode == "lora" or config.gradient_checkpointing:
+        setting = "mode: got lora" if config.mode == "lora" else "gradient_checkpointing: got true"
         raise ConfigError(
-            "encoder_training.mode: got lora, which needs the package peft. Run `pip install 'unirouter_torch[lora]'`."
-        )
-    if config.gradient_checkpointing and not encoder.network.supports_gradient_checkpointing:
-        raise ConfigError(
-            "encoder_training.gradient_checkpointing: got true, but this encoder cannot do it. Set it to false."
+            f"encoder_training.{setting} with a static encoder, which has no layers. Choose mode full (its table) or "
+            "last_layers (what is above the table), without gradient_checkpointing."
         )
 
 
@@ -151,65 +150,32 @@ def make_trainable(
         ConfigError: The encoder cannot be trained in this way, or ``lora`` lacks the package ``peft``.
     """
     check_trainable(encoder, config)
-    network = copy.deepcopy(encoder.network).requires_grad_(False)
-    copied = PromptEncoder(network, encoder.tokenizer, encoder.recipe, name=encoder.name).eval()
-    finish = None
-    if config.mode == "last_layers":
-        trained: nn.Module = LastLayers(copied, config.num_layers)
-        inputs = lower_layers_with_cache(
-            encoder, config.num_layers, texts, cache_dir=cache_dir, show_progress=show_progress
-        )
-        trained.requires_grad_(True)
-    else:
-        trained, inputs = _Whole(copied), copied.tokenize_rows(texts)
-        if config.mode == "lora":
-            finish = _add_lora(network, config, seed)
-        else:
-            network.requires_grad_(True)
-    trained.eval()
-    if config.gradient_checkpointing:
-        _checkpoint(network)
+    if isinstance(encoder, StaticEncoder):
+        return _make_static_trainable(encoder, texts, config)
+    make: Callable[..., TrainableEncoder] = _of_transformers().make_transformer_trainable
+    return make(encoder, texts, config, cache_dir=cache_dir, seed=seed, show_progress=show_progress)
+
+
+def _make_static_trainable(
+    encoder: StaticEncoder, texts: Sequence[str], config: EncoderTrainingConfig
+) -> TrainableEncoder:
+    copied = copy.deepcopy(encoder)
+    copied.folder = None
+    copied.add_trainable_parts(with_table=config.mode == "full")
+    trained = WholeEncoder(copied)
     if config.compile:
         trained.compile(dynamic=True)
-    return TrainableEncoder(copied, trained, inputs, finish)
+    inputs, form = copied.tokenize_rows(texts), form_of(copied, texts)
+    return TrainableEncoder(copied, trained, inputs, form=form, finish=copied.fold_trainable_parts)
 
 
-def _add_lora(network: Any, config: EncoderTrainingConfig, seed: int) -> Callable[[], Any]:
-    """Put changes beside the linear layers; what comes back adds them to the weights and takes them away."""
-    from peft import LoraConfig, LoraModel
-
-    targets = config.lora_targets or "all-linear"
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets)
-    try:
-        with _seeded(seed):
-            tuner = LoraModel(network, settings, "default")
-    except ValueError as error:
-        raise ConfigError(
-            f"encoder_training.lora_targets: got {config.lora_targets} ({first_line(error)}); expected names of "
-            f"modules of the encoder, such as {_some_linear_names(network)}, or null for all linear layers."
-        ) from None
-    merge: Callable[[], Any] = tuner.merge_and_unload
-    return merge
+def form_of(encoder: PromptEncoder, texts: Sequence[str]) -> Embedding:
+    """Surface features of prompts; no columns where the encoder has no form."""
+    return encoder.with_form(torch.empty(len(texts), 0), texts)
 
 
-def _some_linear_names(network: nn.Module) -> str:
-    names = [name.rsplit(".", 1)[-1] for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return ", ".join(list(dict.fromkeys(names))[:4])
+def _of_transformers() -> Any:
+    # here, as transformers takes seconds to import and a static encoder does not need it
+    from unirouter_torch.encoder import transformer_training
 
-
-def _checkpoint(network: Any) -> None:
-    with warnings.catch_warnings():
-        # The name that all of transformers 5 knows; its end announces another one.
-        warnings.simplefilter("ignore", FutureWarning)
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    # Layers do it in training mode alone; their parts stay in evaluation mode, without dropout.
-    for module in network.modules():
-        if getattr(module, "gradient_checkpointing", False):
-            module.training = True
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    return transformer_training

@@ -26,6 +26,7 @@ class EmbeddedTable:
     table: RoutingTable
     embedding: Embedding
     others: tuple[OtherTable, ...] = ()
+    form_dim: int = 0
 
 
 def load_encoder(config: TrainConfig) -> PromptEncoder:
@@ -56,7 +57,7 @@ def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> Em
     others = embed_other_tables(config, encoder, besides=table.prompt_texts)
     if data.tables and not others:
         raise DataError("data.tables: nothing is left beside the prompts of data.path. Name other tables.")
-    return EmbeddedTable(table=table, embedding=embedding, others=others)
+    return EmbeddedTable(table=table, embedding=embedding, others=others, form_dim=encoder.form_dim)
 
 
 def embed_other_tables(
@@ -76,7 +77,7 @@ def embed_other_tables(
         embedding = embed_texts(config, encoder, table.prompt_texts)
         rows = torch.tensor([row for row, text in enumerate(table.prompt_texts) if text not in left_out])
         if len(rows) >= FEWEST_PROMPTS:
-            others.append(OtherTable.of(table, embedding, rows))
+            others.append(OtherTable.of(table, embedding, rows, encoder.form_dim))
     return tuple(others)
 
 

@@ -135,6 +135,7 @@ def prepare_trial(config: TrainConfig, embedded: EmbeddedTable, split: Split, se
         num_calibration=config.data.num_calibration,
         convention=config.evaluation.curve,
         seed=seed,
+        form_dim=embedded.form_dim,
         centroids_of=centroids_of,
     )
 
@@ -172,7 +173,7 @@ def tune_encoder(
     tuned = train_jointly(config, encoder, end_to_end.head, tables, log_folder=log_folder)
     end_to_end.head, end_to_end.encoder_step = tuned.head, tuned.step
     embedding = tuned.encoder.embed(table.prompt_texts, show_progress=log_folder is not None)
-    embedded = EmbeddedTable(table=table, embedding=embedding)
+    embedded = EmbeddedTable(table=table, embedding=embedding, form_dim=encoder.form_dim)
     tuned_trial = prepare_trial(config, embedded, split, trial.tuning.seed)
     return TunedTable(encoder=tuned.encoder.cpu(), embedded=embedded, trial=tuned_trial)
 

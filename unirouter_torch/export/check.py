@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
-from unirouter_torch.encoder.token_rows import batches_by_tokens, tokens_per_batch
+from unirouter_torch.encoder.token_rows import batches_by_tokens
 from unirouter_torch.errors import ArtifactError
+from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.progress import progress
 from unirouter_torch.router.choosing import cluster_errors
@@ -17,7 +18,7 @@ from unirouter_torch.router.observation import cluster_prompts
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.token_cost import count_tokens
-from unirouter_torch.shapes import LLMIndex, TokenMask
+from unirouter_torch.shapes import LLMIndex
 
 ROUNDING = 1e-4
 """Largest difference of estimates between two programs for the same float32 arithmetic [error]."""
@@ -26,10 +27,10 @@ COST_WEIGHTS = (0.0, DEFAULT_COST_WEIGHT, 1.0)
 """What the prompts are checked at, in turn [1]."""
 
 Run = Callable[
-    [Int[Tensor, "prompt token"], TokenMask, Float[Tensor, " prompt"], Int[Tensor, " prompt"]],
+    ...,
     tuple[Float[Tensor, "prompt llm"], Int[Tensor, " prompt"]],
 ]
-"""An export as a function from tokens, mask, cost weights and numbers of characters to estimated errors and choices."""
+"""An export as a function of the inputs of the graph, in order, to estimated errors and choices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +100,11 @@ def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
     cost_weight = torch.tensor([COST_WEIGHTS[row % len(COST_WEIGHTS)] for row in range(len(texts))])
     difference, added = 0.0, torch.zeros(len(texts))
     lengths = [len(row) for row in router.encoder.tokenize_rows(texts)]
-    batches = batches_by_tokens(lengths, tokens_per_batch(torch.device("cpu")))
+    batches = batches_by_tokens(lengths, router.encoder.tokens_per_batch)
     for rows in progress(batches, "Comparing with the router"):
         batch = [texts[row] for row in rows]
         num_characters = torch.tensor([len(text) for text in batch])
-        estimated, choice = run(*tokenize(batch), cost_weight[rows], num_characters)
+        estimated, choice = run(*tokenize(batch), cost_weight[rows], num_characters, *bytes_of(router.encoder, batch))
         probability = cluster_prompts(router.head, router.encoder, batch)
         expected = estimate_error(probability, features)
         difference = max(difference, (estimated - expected).abs().max().item())

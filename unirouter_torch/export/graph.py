@@ -1,17 +1,22 @@
 """The whole way from tokens to a choice as one graph of tensors."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from unirouter_torch.config.router import CHARS_PER_TOKEN
+from unirouter_torch.encoder.form import NUM_BYTES, count_bytes
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import order_by_cost, smallest_total
 from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMIndex, LLMSubset, TokenMask
 
-INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters")
+INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters", "byte_count")
+"""What a graph takes; the last only where the encoder looks at the form of prompts."""
 OUTPUTS = ("estimated_error", "choice")
 
 _WHERE_TRACED = ("stack_trace", "source_fn_stack", "from_node")
@@ -54,6 +59,7 @@ class RoutingGraph(nn.Module):
         attention_mask: TokenMask,
         cost_weight: Float[Tensor, " prompt"],
         num_characters: Int[Tensor, " prompt"],
+        byte_count: Float[Tensor, "prompt 256"] | None = None,
     ) -> tuple[ErrorMatrix, LLMIndex]:
         """Estimated error of every LLM in [0, 1], and the column of the chosen one; equal totals as in the router.
 
@@ -62,8 +68,12 @@ class RoutingGraph(nn.Module):
             attention_mask: 1 for a token of the prompt, 0 for padding.
             cost_weight: Error accepted to save one reference cost, for each prompt [1].
             num_characters: Length of each prompt, as it was before there were tokens; what it costs is told by that.
+            byte_count: How often each byte occurs in the UTF-8 text of each prompt; only where the encoder has a form.
         """
-        probability, weight = self.head(self.encoder(input_ids, attention_mask)), cost_weight.unsqueeze(-1)
+        embedding = self.encoder(input_ids, attention_mask)
+        if self.encoder.form is not None:
+            embedding = torch.cat([embedding, self.encoder.form(byte_count)], dim=1)
+        probability, weight = self.head(embedding), cost_weight.unsqueeze(-1)
         estimated = estimate_error(probability, self.cluster_error)
         beyond = num_characters.unsqueeze(-1) / CHARS_PER_TOKEN - self.typical_tokens
         of_prompt = probability @ self.cost_by_cluster.T + beyond * self.cost_by_token
@@ -79,7 +89,7 @@ def trace(router: Router) -> ExportedProgram:
     # a size of 0 or 1 would be taken for a constant
     shape = (2, 8)
     tokens, lengths = torch.ones(shape, dtype=torch.int64), torch.ones(shape[:1], dtype=torch.int64)
-    example = (tokens, tokens.clone(), torch.zeros(2), lengths)
+    example = (tokens, tokens.clone(), torch.zeros(2), lengths, torch.ones(2, NUM_BYTES))[: len(inputs_of(router))]
     graph = RoutingGraph(router).eval()
     with torch.no_grad():
         program = torch.export.export(graph, example, dynamic_shapes=shapes_of(router), strict=False)
@@ -95,4 +105,14 @@ def shapes_of(router: Router) -> dict[str, dict[int, Dim]]:
     """Which axes of the inputs vary, and how far."""
     prompt, token = Dim("prompt"), Dim("token", max=router.encoder.max_length)
     of_tokens, of_prompts = {0: prompt, 1: token}, {0: prompt}
-    return dict(zip(INPUTS, (of_tokens, of_tokens, of_prompts, of_prompts), strict=True))
+    return {name: of_tokens if name in INPUTS[:2] else of_prompts for name in inputs_of(router)}
+
+
+def inputs_of(router: Router) -> tuple[str, ...]:
+    """The inputs of a router's graph, in order."""
+    return INPUTS[:-1] if router.encoder.form is None else INPUTS
+
+
+def bytes_of(encoder: PromptEncoder, texts: Sequence[str]) -> tuple[Float[Tensor, "prompt 256"], ...]:
+    """What the graph wants of prompts beside their tokens and lengths: nothing where the encoder has no form."""
+    return () if encoder.form is None else (count_bytes(texts),)

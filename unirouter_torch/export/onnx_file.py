@@ -13,7 +13,7 @@ import torch
 
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.check import Run
-from unirouter_torch.export.graph import INPUTS, OUTPUTS, shapes_of, trace
+from unirouter_torch.export.graph import INPUTS, OUTPUTS, inputs_of, shapes_of, trace
 from unirouter_torch.router.router import Router
 
 ONNX_FILE = "router.onnx"
@@ -46,7 +46,7 @@ def write_onnx(folder: Path, router: Router, *, int8: bool) -> None:
     with _quiet():
         program: Any = torch.onnx.export(
             trace(router),
-            input_names=list(INPUTS),
+            input_names=list(inputs_of(router)),
             output_names=list(OUTPUTS),
             dynamic_shapes=shapes_of(router),
             dynamo=True,
@@ -68,7 +68,7 @@ def open_onnx(folder: Path) -> Run:
     session = onnxruntime.InferenceSession(folder / ONNX_FILE, providers=["CPUExecutionProvider"])
 
     def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        feed = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
+        feed = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=False)}
         estimated, choice = session.run(list(OUTPUTS), feed)
         return torch.from_numpy(estimated), torch.from_numpy(choice)
 

@@ -24,6 +24,8 @@ FORMAT_VERSION = 1
 PROGRAM_FILE = "router.pt2"
 SETTINGS_FILE = "export.json"
 
+_BYTE_COUNT = "float32 [prompt 256], how often each byte occurs in the UTF-8 text of each prompt, without prefix"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
@@ -156,7 +158,8 @@ def _settings(router: Router, export_format: str, comparison: Comparison, *, int
             "cost_weight": "float32 [prompt], error accepted to save one reference cost; 0 asks for quality alone",
             "num_characters": "int64 [prompt], length of each prompt in characters, without prefix; decides what it "
             "costs with LLMs that are paid by the token",
-        },
+        }
+        | ({} if router.encoder.form is None else {"byte_count": _BYTE_COUNT}),
         "outputs": {
             "estimated_error": "float32 [prompt llm], in [0, 1]",
             "choice": "int64 [prompt]",

@@ -26,10 +26,9 @@ def write_tokenizer(folder: Path, encoder: PromptEncoder) -> None:
         folder: Where to.
         encoder: Whose tokenizer to write.
     """
-    tokenizer = Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
+    tokenizer = Tokenizer.from_str(encoder.backend_tokenizer.to_str())
     tokenizer.enable_truncation(encoder.max_length)
-    pad_token = encoder.tokenizer.pad_token
-    filler = {} if pad_token is None else {"pad_id": encoder.tokenizer.pad_token_id, "pad_token": pad_token}
+    filler = {} if encoder.pad_token is None else {"pad_id": encoder.filler, "pad_token": encoder.pad_token}
     tokenizer.enable_padding(direction="right", **filler)
     tokenizer.save(str(folder / TOKENIZER_FILE))
 

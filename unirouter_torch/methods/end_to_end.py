@@ -101,8 +101,10 @@ class EndToEnd(RoutingMethod[ClusterError]):
         embeddings = [train.embedding, *(other.train.embedding for other in self.others)]
         num_clusters = max(1, min(self.config.head.num_clusters, sum(map(len, embeddings)) // 4))
         if self.others:
-            return warm_start(shared_centroids(embeddings, num_clusters, tuning.seed), self.config)
-        return warm_start(tuning.centroids(num_clusters), self.config)
+            centroids = shared_centroids(embeddings, num_clusters, tuning.seed, tuning.form_dim)
+        else:
+            centroids = tuning.centroids(num_clusters)
+        return warm_start(centroids, self.config, tuning.form_dim)
 
     def _validation(
         self, train: Outcomes, tuning: Tuning, held_out: Int[Tensor, " held_out"], kept: Int[Tensor, " kept"]

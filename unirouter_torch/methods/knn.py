@@ -15,7 +15,7 @@ NUM_NEIGHBORS = (5, 10, 20, 40, 80, 160, 320)
 class KNearestNeighbors(RoutingMethod[Outcomes]):
     """Estimates an LLM's error by its mean over the ``k`` nearest calibration prompts that it was observed on.
 
-    Neighbours are nearest in cosine similarity. ``k`` is chosen by area on seen LLMs.
+    Neighbours are nearest in cosine similarity, surface features left out. ``k`` is chosen by area on seen LLMs.
 
     Source: UniRoute (arXiv:2502.08773), K-NN baseline.
     """
@@ -24,13 +24,15 @@ class KNearestNeighbors(RoutingMethod[Outcomes]):
 
     def __init__(self) -> None:
         self.num_neighbors = NUM_NEIGHBORS[0]
+        self._form_dim = 0
 
     def fit(self, train: Outcomes, tuning: Tuning) -> None:
         """Choose ``k``."""
+        self._form_dim = tuning.form_dim
         candidates = [k for k in NUM_NEIGHBORS if k <= tuning.num_calibration] or [1]
 
         def estimate(calibration: Outcomes) -> list[ErrorMatrix]:
-            return nearest_mean_errors(tuning.validation.embedding, calibration, candidates)
+            return self._estimate(tuning.validation.embedding, calibration, candidates)
 
         self.num_neighbors = choose_by_area(candidates, estimate, train, tuning)
 
@@ -40,11 +42,16 @@ class KNearestNeighbors(RoutingMethod[Outcomes]):
 
     def estimate_error(self, embedding: Embedding, features: Outcomes) -> ErrorMatrix:
         """Mean error over the nearest calibration prompts."""
-        return nearest_mean_errors(embedding, features, [self.num_neighbors])[0]
+        return self._estimate(embedding, features, [self.num_neighbors])[0]
 
     def describe(self) -> dict[str, int | float]:
         """The chosen ``k``."""
         return {"num_neighbors": self.num_neighbors}
+
+    def _estimate(self, embedding: Embedding, calibration: Outcomes, num_neighbors: Sequence[int]) -> list[ErrorMatrix]:
+        text_dim = embedding.shape[1] - self._form_dim
+        calibration = calibration._replace(embedding=calibration.embedding[:, :text_dim])
+        return nearest_mean_errors(embedding[:, :text_dim], calibration, num_neighbors)
 
 
 def nearest_mean_errors(embedding: Embedding, calibration: Outcomes, num_neighbors: Sequence[int]) -> list[ErrorMatrix]:

@@ -26,6 +26,7 @@ class Tuning(NamedTuple):
         centroids: K-means centroids of the training prompts for a number of clusters; computed once a number, whichever
             methods ask.
         seed: Seed of every random draw.
+        form_dim: How many of the last columns of an embedding are surface features, which no distance takes in.
     """
 
     validation: Outcomes
@@ -34,6 +35,7 @@ class Tuning(NamedTuple):
     area: Callable[[ErrorMatrix, Outcomes], float]
     centroids: Callable[[int], Centroids]
     seed: int
+    form_dim: int = 0
 
 
 FeaturesT = TypeVar("FeaturesT")

@@ -35,8 +35,11 @@ def train_travelling_head(
     """
     embeddings = [other.train.embedding for other in others]
     num_clusters = max(1, min(config.head.num_clusters, sum(map(len, embeddings)) // 4))
-    start = read_starting_router(config)
-    head = start.head if start else warm_start(shared_centroids(embeddings, num_clusters, seed), config)
+    start, form_dim = read_starting_router(config), others[0].form_dim
+    if start:
+        head = start.head
+    else:
+        head = warm_start(shared_centroids(embeddings, num_clusters, seed, form_dim), config, form_dim)
     validation = [
         validation_set(
             other.name,

@@ -53,6 +53,7 @@ def build_trial(
     num_calibration: int,
     convention: CurveConvention,
     seed: int,
+    form_dim: int = 0,
     centroids_of: Callable[[Embedding, int], Callable[[int], Centroids]],
 ) -> Trial:
     """Cut a table into what training, tuning, onboarding and testing may see.
@@ -64,6 +65,7 @@ def build_trial(
         num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
         convention: How areas are measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
+        form_dim: How many of the last columns of an embedding are surface features; K-means leaves them out.
         centroids_of: Given an embedding and a seed, centroids for any number of clusters.
 
     Raises:
@@ -87,8 +89,9 @@ def build_trial(
             cost=seen_cost,
             num_calibration=len(calibration_prompts),
             area=area,
-            centroids=centroids_of(train.embedding, seed),
+            centroids=centroids_of(train.embedding[:, : embedding.shape[1] - form_dim], seed),
             seed=seed,
+            form_dim=form_dim,
         ),
         calibration=unseen.of_prompts(calibration_prompts),
         calibration_prompts=calibration_prompts,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unirouter_torch.encoder.files import digest_of_weights
+from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.router.calibration import CalibrationPrompts
@@ -59,15 +60,21 @@ def find_router(name: str | Path, revision: str | None = None) -> Path:
     return download_router(name, revision) if isinstance(name, str) and is_hub_id(name) else Path(name)
 
 
-def describe_encoder(encoder: PromptEncoder) -> dict[str, str]:
-    """An encoder by reference: its name, and the SHA-256 of its weights.
+def describe_encoder(encoder: PromptEncoder) -> dict[str, Any]:
+    """An encoder by reference: its name, the SHA-256 of its weights, and its surface features.
 
     Raises:
         ArtifactError: The encoder has no files to refer to.
     """
     if encoder.folder is None:
         raise ArtifactError("encoder: made in memory, so there is nothing to refer to. Save the router with it.")
-    return {"name": encoder.name, "sha256": digest_of_weights(encoder.folder)}
+    reference: dict[str, Any] = {"name": encoder.name, "sha256": digest_of_weights(encoder.folder)}
+    return reference if encoder.form is None else reference | {"form": encoder.form.to_json()}
+
+
+def form_of_reference(reference: Mapping[str, Any]) -> PromptForm | None:
+    """The surface features of an encoder that a router refers to."""
+    return PromptForm.from_json(reference["form"]) if "form" in reference else None
 
 
 def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
@@ -80,6 +87,7 @@ def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
         return PromptEncoder.from_pretrained(str(folder / "encoder"))
     reference = settings["encoder"]
     encoder = PromptEncoder.from_pretrained(reference["name"])
+    encoder.form = form_of_reference(reference)
     assert encoder.folder is not None
     found = digest_of_weights(encoder.folder)
     if found != reference["sha256"]:

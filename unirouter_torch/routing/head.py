@@ -46,7 +46,7 @@ class ClusterHead(nn.Module):
 
     @classmethod
     def from_centroids(
-        cls, centroids: Float[Tensor, "cluster dim"], *, sharpness: float, shrinkage: float
+        cls, centroids: Float[Tensor, "cluster text_dim"], *, sharpness: float, shrinkage: float, form_dim: int = 0
     ) -> "ClusterHead":
         """A head that assigns softly to the nearest centroid: ``softmax(-sharpness / 2 * |x - centroid_k|^2)``.
 
@@ -54,10 +54,13 @@ class ClusterHead(nn.Module):
             centroids: One point for each cluster.
             sharpness: Inverse squared width of a cluster [1 / squared distance]; the larger, the harder.
             shrinkage: Initial shrinkage of cluster errors [prompts], positive.
+            form_dim: Columns of an embedding after those of the centroids; they have no part in the start.
         """
-        head = cls(centroids.shape[1], centroids.shape[0])
+        num_clusters, text_dim = centroids.shape
+        head = cls(text_dim + form_dim, num_clusters)
         with torch.no_grad():
-            head.linear.weight.copy_(sharpness * centroids)
+            head.linear.weight.zero_()
+            head.linear.weight[:, :text_dim] = sharpness * centroids
             head.linear.bias.copy_(-sharpness / 2 * centroids.square().sum(-1))
             head.log_shrinkage.fill_(math.log(shrinkage))
         return head

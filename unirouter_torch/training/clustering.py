@@ -68,8 +68,8 @@ def _draw_apart(embedding: Embedding, seed: int) -> Iterator[int]:
 
 
 def assign_to_nearest(embedding: Embedding, centroids: Centroids) -> ClusterProbability:
-    """One-hot assignment of each prompt to its nearest centroid (Euclidean)."""
-    nearest = torch.cdist(embedding, centroids).argmin(-1)
+    """One-hot assignment of each prompt to its nearest centroid (Euclidean), in the columns that centroids have."""
+    nearest = torch.cdist(embedding[:, : centroids.shape[1]], centroids).argmin(-1)
     return torch.nn.functional.one_hot(nearest, centroids.shape[0]).to(embedding.dtype)
 
 

@@ -26,17 +26,23 @@ CENTROID_PROMPTS = 2000
 """Prompts of each of several tables that K-means clusters together, at most."""
 
 
-def shared_centroids(embeddings: Sequence[Float[Tensor, "_ dim"]], num_clusters: int, seed: int) -> Centroids:
-    """K-means centroids of several tables, each with the same number of prompts where it has as many."""
+def shared_centroids(
+    embeddings: Sequence[Float[Tensor, "_ dim"]], num_clusters: int, seed: int, form_dim: int
+) -> Centroids:
+    """K-means centroids of several tables, each with the same number of prompts where it has as many.
+
+    The last ``form_dim`` columns of the embeddings play no part.
+    """
     generator = torch.Generator().manual_seed(seed)
     parts = [part[torch.randperm(len(part), generator=generator)[:CENTROID_PROMPTS]] for part in embeddings]
-    return centroids_of(torch.cat(parts), seed)(num_clusters)
+    together = torch.cat(parts)
+    return centroids_of(together[:, : together.shape[1] - form_dim], seed)(num_clusters)
 
 
-def warm_start(centroids: Centroids, config: TrainConfig) -> ClusterHead:
+def warm_start(centroids: Centroids, config: TrainConfig, form_dim: int) -> ClusterHead:
     """A head that assigns softly to the nearest centroid, as ``head`` in the config says."""
-    settings = config.head
-    return ClusterHead.from_centroids(centroids, sharpness=settings.sharpness, shrinkage=settings.initial_shrinkage)
+    sharpness, shrinkage = config.head.sharpness, config.head.initial_shrinkage
+    return ClusterHead.from_centroids(centroids, sharpness=sharpness, shrinkage=shrinkage, form_dim=form_dim)
 
 
 def train_head(

@@ -7,7 +7,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.router.router_files import find_router, read_head
+from unirouter_torch.router.router_files import find_router, form_of_reference, read_head
 from unirouter_torch.router.saved_pool import FORMAT_VERSION
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.storage import MANIFEST_NAME, check_folder, read_json, read_tensors, sha256_of_file
@@ -66,8 +66,13 @@ def load_encoder_to_start_from(config: TrainConfig) -> PromptEncoder:
     start, settings = read_starting_router(config), config.encoder
     own = start.encoder_folder if start else None
     encoder = PromptEncoder.from_pretrained(
-        str(own or settings.name), revision=settings.revision, max_length=settings.max_length
+        str(own or settings.name),
+        revision=settings.revision,
+        max_length=settings.max_length,
+        form_weight=None if start else settings.form_weight,
     )
+    if start and own is None:
+        encoder.form = form_of_reference(start.reference)
     assert encoder.folder is not None
     if start and own is None and digest_of_weights(encoder.folder) != start.reference["sha256"]:
         raise ConfigError(

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_router import SCORES, small_router
-from tiny_encoder import PROMPTS
+from tiny_encoder import PROMPTS, save_bert, save_static_with_form
 
 from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, fingerprint, score_archive
 from unirouter_torch.errors import ConfigError, DataError, PoolError
@@ -18,9 +18,9 @@ from unirouter_torch.routing.target import Target
 SETTINGS = ScoreSettings(cost_weight=0.3, batch_size=2)
 
 
-@pytest.fixture
-def router(tmp_path: Path) -> Router:
-    return small_router(tmp_path)
+@pytest.fixture(params=[save_bert, save_static_with_form])
+def router(tmp_path: Path, request: pytest.FixtureRequest) -> Router:
+    return small_router(tmp_path, save_encoder=request.param)
 
 
 @pytest.fixture

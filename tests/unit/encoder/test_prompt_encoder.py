@@ -154,7 +154,7 @@ def test_prefix_and_lower_case_are_applied(tmp_path: Path) -> None:
     [
         ({"modules": ("Transformer", "Pooling", "Dense")}, "models.Dense"),
         ({"modules": ("Transformer", "Pooling", "Normalize", "Dense")}, "models.Dense"),
-        ({"modules": ("StaticEmbedding",)}, "models.StaticEmbedding"),
+        ({"modules": ("BoW",)}, "models.BoW"),
         ({"modules": ("Transformer",)}, "1 modules"),
         ({"pooling": {"pooling_mode": "weightedmean"}}, "pooling weightedmean"),
         ({"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}}, r"pooling cls \+ mean"),

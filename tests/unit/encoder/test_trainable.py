@@ -21,6 +21,7 @@ WAYS = [
     ("bert", "last_layers"),
     ("roberta", "last_layers"),
 ]
+STATIC_WAYS = [(kind, mode) for kind in ("static", "static_with_form") for mode in ("full", "last_layers")]
 ROWS = torch.tensor([3, 6, 0, 4, 2, 1, 5])
 
 
@@ -32,6 +33,8 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PromptEncode
         "roberta": tiny_encoder.save_roberta(root / "roberta", modules=("Transformer", "Pooling")),
         "modernbert": tiny_encoder.save_modernbert(root / "modernbert"),
         "qwen2": tiny_encoder.save_qwen2(root / "qwen2", pooling=LAST_TOKEN),
+        "static": tiny_encoder.save_static(root / "static"),
+        "static_with_form": tiny_encoder.save_static_with_form(root / "static_with_form"),
         "llama": tiny_encoder.save_llama(root / "llama", pooling=LAST_TOKEN),
     }
     return {kind: PromptEncoder.from_pretrained(str(folder)) for kind, folder in folders.items()}
@@ -66,12 +69,12 @@ def test_units_are_all_layers_and_then_what_is_trained(
     assert all(any("attn" in name or "attention" in name for name, _ in layer.named_modules()) for layer in layers)
 
 
-@pytest.mark.parametrize(("kind", "mode"), WAYS)
+@pytest.mark.parametrize(("kind", "mode"), [*WAYS, *STATIC_WAYS])
 def test_every_kind_starts_as_the_frozen_encoder_learns_and_embeds_as_it_learned(
     kind: str, mode: str, encoders: dict[str, PromptEncoder], tmp_path: Path
 ) -> None:
     frozen = encoders[kind]
-    before = {name: value.clone() for name, value in frozen.network.state_dict().items()}
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
     module = trainable(frozen, tmp_path, mode)
     torch.testing.assert_close(module(ROWS), frozen.embed(PROMPTS)[ROWS], atol=5e-3, rtol=0)
     losses = some_steps(module)
@@ -83,11 +86,27 @@ def test_every_kind_starts_as_the_frozen_encoder_learns_and_embeds_as_it_learned
     )
     assert not torch.allclose(learned, frozen.embed(PROMPTS)[ROWS], atol=1e-2)
     assert tuned.fingerprint() != frozen.fingerprint()
-    assert all(torch.equal(value, before[name]) for name, value in frozen.network.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
     tuned.save_pretrained(tmp_path / "saved")
     loaded = PromptEncoder.from_pretrained(str(tmp_path / "saved"))
     torch.testing.assert_close(loaded.embed(PROMPTS), tuned.embed(PROMPTS), atol=1e-6, rtol=0)
     assert loaded.fingerprint() == tuned.fingerprint()
+
+
+@pytest.mark.parametrize("settings", [{"mode": "lora"}, {"mode": "full", "gradient_checkpointing": True}])
+def test_what_needs_layers_is_refused_with_a_static_encoder(
+    settings: dict[str, object], encoders: dict[str, PromptEncoder], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="static encoder"):
+        trainable(encoders["static"], tmp_path, **settings)
+
+
+def test_above_the_table_of_a_static_encoder_token_weights_and_a_linear_map_are_trained(
+    encoders: dict[str, PromptEncoder], tmp_path: Path
+) -> None:
+    module = trainable(encoders["static"], tmp_path, "last_layers")
+    trained = {name.rsplit(".", 1)[-1] for name, p in module.named_parameters() if p.requires_grad}
+    assert trained == {"log_weight", "projection"}
 
 
 def test_last_layers_trains_these_alone(encoders: dict[str, PromptEncoder], tmp_path: Path) -> None:

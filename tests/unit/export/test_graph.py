@@ -4,9 +4,17 @@ import pytest
 import tiny_encoder
 import torch
 from small_router import small_router
-from tiny_encoder import PROMPTS, save_bert, save_modernbert, save_qwen2, save_roberta
+from tiny_encoder import (
+    PROMPTS,
+    save_bert,
+    save_modernbert,
+    save_qwen2,
+    save_roberta,
+    save_static,
+    save_static_with_form,
+)
 
-from unirouter_torch.export.graph import RoutingGraph, trace
+from unirouter_torch.export.graph import RoutingGraph, bytes_of, trace
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums
 
@@ -14,10 +22,10 @@ COST_WEIGHTS = [0.0, 0.1, 1.0]
 
 
 def run(graph, router: Router, prompts: list[str], cost_weight: float) -> tuple[torch.Tensor, list[str]]:
-    tokens = router.encoder.tokenize(prompts)
+    tokens, beside = router.encoder.tokenize(prompts), bytes_of(router.encoder, prompts)
     with torch.inference_mode():
         lengths = torch.tensor([len(prompt) for prompt in prompts])
-        estimated, choice = graph(*tokens.values(), torch.full((len(prompts),), cost_weight), lengths)
+        estimated, choice = graph(*tokens.values(), torch.full((len(prompts),), cost_weight), lengths, *beside)
     return estimated, [router.pool.names[column] for column in choice]
 
 
@@ -32,6 +40,8 @@ def routes(router: Router, prompts: list[str], cost_weight: float) -> list[str]:
         (save_roberta, "pooling_mode_max_tokens"),
         (save_modernbert, "pooling_mode_cls_token"),
         (save_qwen2, "pooling_mode_lasttoken"),
+        (save_static, ""),
+        (save_static_with_form, ""),
     ],
 )
 def test_traced_program_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: str) -> None:

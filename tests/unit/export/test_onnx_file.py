@@ -4,22 +4,30 @@ import onnx
 import pytest
 import torch
 from small_router import small_router
-from tiny_encoder import PROMPTS, save_bert, save_qwen2
+from tiny_encoder import PROMPTS, save_bert, save_qwen2, save_static, save_static_with_form
 
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.onnx_file import open_onnx, require_onnx, write_onnx
 
 
 @pytest.mark.parametrize(
-    ("save", "pooling"), [(save_bert, "pooling_mode_mean_tokens"), (save_qwen2, "pooling_mode_lasttoken")]
+    ("save", "pooling"),
+    [
+        (save_bert, "pooling_mode_mean_tokens"),
+        (save_qwen2, "pooling_mode_lasttoken"),
+        (save_static, ""),
+        (save_static_with_form, ""),
+    ],
 )
 def test_file_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: str) -> None:
     router = small_router(tmp_path, save_encoder=save, pooling=pooling)
     write_onnx(tmp_path, router, int8=False)
     run = open_onnx(tmp_path)
     for prompts in (PROMPTS, PROMPTS[1:2], PROMPTS[-1:]):
-        tokens = router.encoder.tokenize(prompts)
-        estimated, choice = run(*tokens.values(), torch.full((len(prompts),), 0.1), torch.full((len(prompts),), 9))
+        tokens, size = router.encoder.tokenize(prompts), (len(prompts),)
+        beside = bytes_of(router.encoder, prompts)
+        estimated, choice = run(*tokens.values(), torch.full(size, 0.1), torch.full(size, 9), *beside)
         torch.testing.assert_close(estimated, router.estimate_error(prompts), rtol=0, atol=1e-5)
         assert [router.pool.names[column] for column in choice] == [route.llm for route in router.route(prompts)]
 

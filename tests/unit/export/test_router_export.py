@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 from small_router import COST, PROMPTS, SCORES, small_router
+from tiny_encoder import save_bert, save_static_with_form
 
+from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx
 from unirouter_torch.export.router_export import PROGRAM_FILE, ExportFormat, export_router
 from unirouter_torch.router.calibration import TokenPrices
@@ -13,10 +15,10 @@ from unirouter_torch.router.router import Router
 MORE = [*PROMPTS.values(), "red", "the harbour clock sings of a red otter and of a kite, again and again, " * 3]
 
 
-@pytest.fixture
-def router(tmp_path: Path) -> Router:
+@pytest.fixture(params=[save_bert, save_static_with_form])
+def router(tmp_path: Path, request: pytest.FixtureRequest) -> Router:
     """Far clusters; a disabled LLM, and one paid by the token alone, so dear that prompts part by their length."""
-    router = small_router(tmp_path)
+    router = small_router(tmp_path, save_encoder=request.param)
     with torch.no_grad():
         router.head.linear.weight.mul_(8)
     router.head.split_far(router.encoder.embed(list(PROMPTS.values())))
@@ -50,7 +52,8 @@ def test_export_chooses_as_the_router_by_the_length_and_the_clusters_of_a_prompt
     taken = set()
     for cost_weight in (0.0, 0.1, 0.7, 1.0, 3.0):
         with torch.inference_mode():
-            _, choice = run(*tokens.values(), torch.full((len(MORE),), cost_weight), lengths)
+            weight, beside = torch.full((len(MORE),), cost_weight), bytes_of(router.encoder, MORE)
+            _, choice = run(*tokens.values(), weight, lengths, *beside)
         chosen = [about["llms"][column] for column in choice]
         assert chosen == router.choose(MORE, cost_weight, latency_weight=latency_weight)
         taken.update(chosen)
