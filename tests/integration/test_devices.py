@@ -28,7 +28,7 @@ def test_two_devices_train_the_router_of_one(workshop: Path, tmp_path: Path, res
     found = run(parse_config(miniature(workshop, *folders, *TWO)))
     assert found is not None
     for name, scores in result.report.methods.items():
-        assert found.report.methods[name].figures() == pytest.approx(scores.figures(), abs=1e-5, nan_ok=True)
+        assert found.report.methods[name].figures == pytest.approx(scores.figures, abs=1e-5, nan_ok=True)
     assert list(found.report.methods) == list(result.report.methods)
     for one, other in zip(found.router.head.parameters(), result.router.head.parameters(), strict=True):
         assert one.detach().numpy() == pytest.approx(other.detach().numpy(), abs=1e-5)
@@ -52,7 +52,7 @@ def test_two_devices_train_the_encoder_of_one(workshop: Path, tmp_path: Path) ->
 
     one, two = tuned("one", 64), tuned("two", 32, *TWO)
     for name, scores in one.report.methods.items():
-        assert two.report.methods[name].figures() == pytest.approx(scores.figures(), abs=1e-4, nan_ok=True)
+        assert two.report.methods[name].figures == pytest.approx(scores.figures, abs=1e-4, nan_ok=True)
     assert two.report.methods.keys() == {"end_to_end_frozen", "end_to_end"}
     assert two.router.encoder.embed(["seven kites"]).numpy() == pytest.approx(
         one.router.encoder.embed(["seven kites"]).numpy(), abs=1e-4

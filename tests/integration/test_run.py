@@ -70,7 +70,7 @@ def test_learning_curves_have_held_out_llms_where_there_are_enough(workshop: Pat
 def test_same_command_gives_the_same_numbers(workshop: Path, tmp_path: Path, result: RunResult) -> None:
     again = run(parse_config(miniature(workshop, "--output_dir", str(tmp_path))))
     for name, scores in result.report.methods.items():
-        assert again.report.methods[name].figures() == scores.figures()
+        assert again.report.methods[name].figures == scores.figures
     for one, other in zip(again.router.head.parameters(), result.router.head.parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -25,7 +25,8 @@ from unirouter_torch.methods.registry import build_method
 from unirouter_torch.methods.travelling import Travelling
 from unirouter_torch.methods.trial import Trial, apply_method, build_trial, evaluate_method
 from unirouter_torch.metrics.deferral import single_llm_quality
-from unirouter_torch.metrics.scores import MethodScores, score_method
+from unirouter_torch.metrics.judged import Judged
+from unirouter_torch.metrics.scores import MethodScores, score
 from unirouter_torch.reports.report import EvaluationReport
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.router import Router
@@ -149,7 +150,7 @@ def build_report(
     return EvaluationReport(
         table=table.describe(),
         split=split.describe() | {"seed": config.seed, "num_calibration": len(trial.calibration_prompts)},
-        methods={method.name: evaluate_method(method, trial, convention) for method in methods},
+        methods={method.name: evaluate_method(method, trial) for method in methods},
         llm_names=[table.llm_names[column] for column in unseen],
         llm_cost=trial.test_cost,
         llm_quality=single_llm_quality(trial.test.error, trial.test.observed),
@@ -180,8 +181,7 @@ def tune_encoder(
 
 def report_tuned(report: EvaluationReport, end_to_end: EndToEnd, trial: Trial) -> EvaluationReport:
     """The report with the tuned router in the place of ``end_to_end``, and the frozen one as ``end_to_end_frozen``."""
-    estimated, test = apply_method(end_to_end, trial), trial.test
-    scores = score_method(estimated, trial.test_cost, test.error, test.observed, report.convention)
+    scores = score(Judged(apply_method(end_to_end, trial), trial.truth))
     methods: dict[str, MethodScores] = {}
     for name, found in report.methods.items():
         methods |= {"end_to_end_frozen": found, "end_to_end": scores} if name == "end_to_end" else {name: found}

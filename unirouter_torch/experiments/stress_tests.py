@@ -19,8 +19,8 @@ from unirouter_torch.methods.method import RoutingMethod
 from unirouter_torch.methods.registry import build_method
 from unirouter_torch.methods.trial import Trial
 from unirouter_torch.metrics.cluster_gap import ClusteredOutcomes, measure_cluster_gap
-from unirouter_torch.metrics.diagnostics import score_sources
-from unirouter_torch.metrics.scores import score_method
+from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
+from unirouter_torch.metrics.judged import Judged
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, PromptSubset
 from unirouter_torch.training.clustering import assign_to_nearest
@@ -120,12 +120,11 @@ class Bench:
         return method
 
     def _judge(self, name: MethodName, case: Case) -> Figures:
-        estimated, test = self.estimate(name, case.trial), case.trial.test
+        estimated, truth = self.estimate(name, case.trial), case.trial.truth
         if case.judged is not None:
-            estimated, test = estimated[case.judged], test.of_prompts(case.judged)
-        convention = self.config.evaluation.curve
-        scores = score_method(estimated, case.trial.test_cost, test.error, test.observed, convention)
-        return {"area": scores.area, "mean_squared_error": scores.mean_squared_error}
+            estimated, truth = estimated[case.judged], truth.of_prompts(case.judged)
+        found = figures_of(Judged(estimated, truth), [FIGURE_OF[key] for key in ("area", "mean_squared_error")])
+        return {key: value for key, value in found.items() if value is not None}
 
 
 def left_out_source(bench: Bench) -> StressTest:
@@ -221,13 +220,11 @@ def disturbed_prompts(bench: Bench) -> StressTest:
 
 def worst_source(bench: Bench) -> StressTest:
     """Regret on the worst source; nothing is disturbed."""
-    trial, names, convention = bench.trial, bench.embedded.table.source_names, bench.config.evaluation.curve
     found: dict[str, Figures] = {}
     for name in bench.names:
-        estimated = bench.estimate(name, trial)
-        scores = score_sources(estimated, trial.test, trial.test_source, names, trial.test_cost, convention)
-        if scores:
-            found[name] = {"worst_source_regret": max(score.regret for score in scores.values())}
+        regret = FIGURE_OF["worst_source_regret"].of(Judged(bench.estimate(name, bench.trial), bench.trial.truth))
+        if regret is not None:
+            found[name] = {"worst_source_regret": regret}
     return StressTest({"undisturbed": found} if found else {}, {})
 
 

@@ -19,8 +19,8 @@ from unirouter_torch.methods.end_to_end import EndToEnd
 from unirouter_torch.methods.registry import build_method
 from unirouter_torch.methods.trial import Trial, apply_method, run_method
 from unirouter_torch.metrics.deferral import single_llm_quality
-from unirouter_torch.metrics.diagnostics import diagnose
-from unirouter_torch.metrics.scores import score_method
+from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
+from unirouter_torch.metrics.judged import Judged
 from unirouter_torch.metrics.stages import StageCost, measure
 from unirouter_torch.storage import read_json, write_json
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
@@ -102,7 +102,13 @@ def missing_methods(
     found = kept["methods"] if kept else {}
     names = _methods_of(config, job)
     settings = {name: settings_of(config, embedded, name) for name in names}
-    return [name for name in names if name not in found or found[name]["settings"] != settings[name]]
+    return [
+        name
+        for name in names
+        if name not in found
+        or found[name]["settings"] != settings[name]
+        or not FIGURE_OF.keys() <= found[name].keys()  # kept before one of the figures was there
+    ]
 
 
 def with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
@@ -180,29 +186,14 @@ def _add_method(
     if isinstance(method, EndToEnd) and config.data.calibration == "selected":
         where = (method.head, embedded.embedding, embedded.table, split)
         estimated = estimate_by_choice(*where, choose_calibration(*where, config.data.num_calibration))
-    test, cost, convention = trial.test, trial.test_cost, config.evaluation.curve
-    scores = score_method(estimated, cost, test.error, test.observed, convention)
-    diagnostics = diagnose(
-        estimated,
-        test,
-        trial.test_source,
-        embedded.table.source_names,
-        cost,
-        convention,
-        scores.curve,
-        with_shares=job.varied is None,
-    )
-    result["methods"][name] = scores.figures() | {
-        "expected_calibration_error": diagnostics.expected_calibration_error,
-        "worst_source_regret": diagnostics.worst_source_regret,
-        "chosen": method.describe(),
-    }
+    judged = Judged(estimated, trial.truth)
+    result["methods"][name] = figures_of(judged) | {"chosen": method.describe()}
     if job.varied is None:
         if name not in CLAIRVOYANT:
             one = trial.calibration.of_llms(torch.tensor([0]))
             _, stages["onboard_one"] = measure(lambda: method.represent(one))
         result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
-        result["diagnostics"][name] = diagnostics.to_json()
+        result["diagnostics"][name] = judged.diagnose().to_json()
 
 
 def _tune(

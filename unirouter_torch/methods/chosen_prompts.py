@@ -10,7 +10,8 @@ from torch import Tensor
 from unirouter_torch.data.splits import Split
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.methods.trial import Trial
-from unirouter_torch.metrics.scores import MethodScores, score_method
+from unirouter_torch.metrics.judged import Judged
+from unirouter_torch.metrics.scores import MethodScores, score
 from unirouter_torch.reports.report import EvaluationReport
 from unirouter_torch.routing.cluster_error import estimate_error, sum_by_cluster
 from unirouter_torch.routing.head import ClusterHead
@@ -66,7 +67,7 @@ def estimate_by_choice(
 
 def report_chosen(report: EvaluationReport, estimated: ErrorMatrix, trial: Trial) -> EvaluationReport:
     """The report with chosen prompts in ``end_to_end``, and drawn ones in ``end_to_end_random``."""
-    scores = score_method(estimated, trial.test_cost, trial.test.error, trial.test.observed, report.convention)
+    scores = score(Judged(estimated, trial.truth))
     methods: dict[str, MethodScores] = {}
     for name, found in report.methods.items():
         methods |= {"end_to_end_random": found, "end_to_end": scores} if name == "end_to_end" else {name: found}

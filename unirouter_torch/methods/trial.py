@@ -14,7 +14,8 @@ from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.methods.method import FeaturesT, RoutingMethod, Tuning
 from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
-from unirouter_torch.metrics.scores import MethodScores, score_method
+from unirouter_torch.metrics.judged import Judged, Truth
+from unirouter_torch.metrics.scores import MethodScores, score
 from unirouter_torch.metrics.stages import StageCost, measure
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, CostVector, Embedding, ErrorMatrix, PromptSubset
@@ -32,6 +33,7 @@ class Trial:
         test: Unseen LLMs on test prompts.
         test_source: Number of the source of each test prompt.
         test_cost: Cost of the unseen LLMs.
+        truth: What estimates for the test prompts are judged by.
         clairvoyant: Unseen LLMs on training prompts: what no router may see but the clairvoyant references.
     """
 
@@ -42,6 +44,7 @@ class Trial:
     test: Outcomes
     test_source: Int[Tensor, " test"]
     test_cost: CostVector
+    truth: Truth
     clairvoyant: Outcomes
 
 
@@ -81,7 +84,8 @@ def build_trial(
         curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)
         return area_under_deferral_curve(curve, seen_cost, convention)
 
-    train = seen.of_prompts(split.train_prompts)
+    train, test = seen.of_prompts(split.train_prompts), unseen.of_prompts(split.test_prompts)
+    test_source, test_cost = table.source_index[split.test_prompts], table.cost.value[split.unseen_llms]
     trial = Trial(
         train=train,
         tuning=Tuning(
@@ -95,9 +99,17 @@ def build_trial(
         ),
         calibration=unseen.of_prompts(calibration_prompts),
         calibration_prompts=calibration_prompts,
-        test=unseen.of_prompts(split.test_prompts),
-        test_source=table.source_index[split.test_prompts],
-        test_cost=table.cost.value[split.unseen_llms],
+        test=test,
+        test_source=test_source,
+        test_cost=test_cost,
+        truth=Truth(
+            cost=test_cost,
+            error=test.error,
+            observed=test.observed,
+            convention=convention,
+            source=test_source,
+            source_names=tuple(table.source_names),
+        ),
         clairvoyant=unseen.of_prompts(split.train_prompts),
     )
     _require_outcomes(table.name, seed, "seen", {"training": trial.train, "validation": trial.tuning.validation})
@@ -141,7 +153,6 @@ def apply_method(method: RoutingMethod[FeaturesT], trial: Trial) -> ErrorMatrix:
     return method.estimate_error(trial.test.embedding, method.represent(trial.calibration))
 
 
-def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial, convention: CurveConvention) -> MethodScores:
+def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial) -> MethodScores:
     """Run a method and judge it on the test."""
-    estimated = run_method(method, trial).estimated_error
-    return score_method(estimated, trial.test_cost, trial.test.error, trial.test.observed, convention)
+    return score(Judged(run_method(method, trial).estimated_error, trial.truth))

@@ -1,10 +1,10 @@
 """The deferral curve, exact: mean quality against mean cost for every cost weight, and the figures read off it."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unirouter_torch.config.training import CurveConvention
@@ -211,6 +211,44 @@ def quality_neutral_cost(
     return float(torch.lerp(at[first - 1], at[first], share.clamp(max=1.0)))
 
 
+class QualityReading(NamedTuple):
+    """A deferral curve at some costs.
+
+    Attributes:
+        quality: As read; that of the cheapest point where ``is_left_of_all``.
+        point: The point at the cost, or the next cheaper one; the first where ``is_left_of_all``.
+        is_left_of_all: Whether even the cheapest point costs more.
+    """
+
+    quality: Float[Tensor, " place"]
+    point: Int[Tensor, " place"]
+    is_left_of_all: Bool[Tensor, " place"]
+
+
+def read_quality(
+    at: Float[Tensor, " point"],
+    quality: Float[Tensor, " point"],
+    where: Float[Tensor, " place"],
+    interpolation: Literal["linear", "step"],
+) -> QualityReading:
+    """Quality at some costs; right of the last point its quality holds.
+
+    Args:
+        at: Costs of the points of a curve, rising; of points of one cost the last counts.
+        quality: Their qualities.
+        where: Costs to read the curve at, on the same axis.
+        interpolation: Between two points: a mixture of the two, or the cheaper one.
+    """
+    above = torch.searchsorted(at, where, right=True)
+    is_left_of_all = above == 0
+    below, above = (above - 1).clamp(min=0), above.clamp(max=len(at) - 1)
+    found = quality[below]
+    if interpolation == "linear":
+        width = at[above] - at[below]
+        found = torch.lerp(found, quality[above], torch.where(width > 0, (where - at[below]) / width, 0.0))
+    return QualityReading(torch.where(is_left_of_all, quality[0], found), below, is_left_of_all)
+
+
 def peak_accuracy(curve: DeferralCurve) -> float:
     """Highest mean quality on the curve, in [0, 1].
 
@@ -228,6 +266,25 @@ def single_llm_quality(error: ErrorMatrix, observed: ObservedMatrix) -> Float[Te
 def best_single_quality(error: ErrorMatrix, observed: ObservedMatrix, min_coverage: float = 0.9) -> float:
     """Mean quality of the most accurate LLM among those observed on almost every prompt.
 
+    Args:
+        error: As in :func:`quality_of_competing`, like everything else.
+        observed: Which pairs were observed.
+        min_coverage: Least fraction of prompts on which an LLM must be observed.
+
+    Returns:
+        The reference quality of the quality-neutral cost.
+
+    Raises:
+        DataError: No pair was observed.
+    """
+    return float(quality_of_competing(error, observed, min_coverage).max())
+
+
+def quality_of_competing(
+    error: ErrorMatrix, observed: ObservedMatrix, min_coverage: float = 0.9
+) -> Float[Tensor, " llm"]:
+    """Mean quality of each LLM that may be called the best single one; -inf for the others.
+
     An LLM that misses a block of prompts may have met only easy ones, so its mean does not compare with the others'.
 
     Args:
@@ -236,9 +293,6 @@ def best_single_quality(error: ErrorMatrix, observed: ObservedMatrix, min_covera
         min_coverage: Least fraction of prompts on which an LLM must be observed, in [0, 1]. If no LLM reaches it, those
             of the largest coverage compete.
 
-    Returns:
-        The reference quality of the quality-neutral cost.
-
     Raises:
         DataError: No pair was observed.
     """
@@ -246,4 +300,4 @@ def best_single_quality(error: ErrorMatrix, observed: ObservedMatrix, min_covera
         raise DataError("observed: no outcome of any LLM, so there is no best one. Use other prompts.")
     coverage = observed.sum(0) / observed.any(-1).sum()
     competes = coverage >= min(min_coverage, float(coverage.max()))
-    return float(single_llm_quality(error, observed)[competes].max())
+    return torch.where(competes, single_llm_quality(error, observed), -math.inf)

@@ -1,6 +1,7 @@
 """What lies behind a method's figures on one trial: curve, reliability, sources, shares of the LLMs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from unirouter_torch.metrics.deferral import (
     DeferralCurve,
     area_under_deferral_curve,
     deferral_curve,
+    read_quality,
     relative_cost,
     single_llm_quality,
 )
 from unirouter_torch.routing.decision import choose_llm
-from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import CostVector, ErrorMatrix, ObservedMatrix
 
 GRID = tuple((step / 100) ** 3 for step in range(101))
@@ -134,37 +135,6 @@ class Diagnostics:
         }
 
 
-def diagnose(
-    estimated_error: ErrorMatrix,
-    test: Outcomes,
-    source: Int[Tensor, " test"],
-    source_names: list[str],
-    cost: CostVector,
-    convention: CurveConvention,
-    curve: DeferralCurve,
-    *,
-    with_shares: bool = True,
-) -> Diagnostics:
-    """Look behind the figures of one method on one trial.
-
-    Args:
-        estimated_error: Estimated error of each LLM of the pool on each test prompt.
-        test: What was observed of them.
-        source: Position in ``source_names`` of the source of each test prompt.
-        source_names: Every source once.
-        cost: Cost of one prompt for each LLM, at least 0 [any unit].
-        convention: How curves are read.
-        curve: Deferral curve of these estimates, costs and outcomes.
-        with_shares: Whether to compute the shares of the LLMs.
-    """
-    return Diagnostics(
-        curve=sample_curve(curve, cost, convention),
-        reliability=measure_reliability(estimated_error, test.error, test.observed),
-        sources=score_sources(estimated_error, test, source, source_names, cost, convention),
-        shares=shares_along(curve, estimated_error, cost, test.observed, convention) if with_shares else None,
-    )
-
-
 def sample_curve(curve: DeferralCurve, cost: CostVector, convention: CurveConvention) -> SampledCurve:
     """A deferral curve at the relative costs of ``GRID``.
 
@@ -178,18 +148,11 @@ def sample_curve(curve: DeferralCurve, cost: CostVector, convention: CurveConven
     """
     at = relative_cost(curve.cost, cost, convention).flip(0)
     quality, cost_weight = curve.quality.flip(0), curve.cost_weight.flip(0)
-    grid = torch.tensor(GRID, dtype=at.dtype)
-    above = torch.searchsorted(at, grid, right=True)
-    is_left_of_all = above == 0
-    below, above = (above - 1).clamp(min=0), above.clamp(max=len(at) - 1)
-    sampled = quality[below]
-    if convention.interpolation == "linear":
-        width = at[above] - at[below]
-        sampled = torch.lerp(sampled, quality[above], torch.where(width > 0, (grid - at[below]) / width, 0.0))
+    found = read_quality(at, quality, torch.tensor(GRID, dtype=at.dtype), convention.interpolation)
     left = quality[0] if convention.left == "hold" else torch.zeros_like(quality[0])
     return SampledCurve(
-        quality=torch.where(is_left_of_all, left, sampled),
-        cost_weight=cost_weight[below].masked_fill(is_left_of_all, math.nan),
+        quality=torch.where(found.is_left_of_all, left, found.quality),
+        cost_weight=cost_weight[found.point].masked_fill(found.is_left_of_all, math.nan),
     )
 
 
@@ -208,26 +171,37 @@ def measure_reliability(estimated_error: ErrorMatrix, error: ErrorMatrix, observ
 
 def score_sources(
     estimated_error: ErrorMatrix,
-    test: Outcomes,
-    source: Int[Tensor, " test"],
-    source_names: list[str],
+    error: ErrorMatrix,
+    observed: ObservedMatrix,
+    source: Int[Tensor, " prompt"],
+    source_names: Sequence[str],
     cost: CostVector,
     convention: CurveConvention,
 ) -> dict[str, SourceScores]:
-    """Area and regret on the prompts of each source that has at least 10 with an outcome; see :func:`diagnose`."""
+    """Area and regret on the prompts of each source that has at least 10 with an outcome.
 
-    def area(estimate: ErrorMatrix, error: ErrorMatrix, observed: ObservedMatrix) -> float:
-        return area_under_deferral_curve(deferral_curve(estimate, cost, error, observed), cost, convention)
+    Args:
+        estimated_error: Estimated error of each LLM of the pool on each prompt.
+        error: Observed errors in [0, 1]; ignored where not observed.
+        observed: Which pairs were observed; only those can be chosen.
+        source: Position in ``source_names`` of the source of each prompt.
+        source_names: Every source once.
+        cost: Cost of one prompt for each LLM, at least 0 [any unit].
+        convention: How curves are read.
+    """
+
+    def area(estimate: ErrorMatrix, its_error: ErrorMatrix, its_observed: ObservedMatrix) -> float:
+        return area_under_deferral_curve(deferral_curve(estimate, cost, its_error, its_observed), cost, convention)
 
     scores = {}
-    source = source.masked_fill(~test.observed.any(-1), -1)
+    source = source.masked_fill(~observed.any(-1), -1)
     for number, name in enumerate(source_names):
         rows = (source == number).nonzero().squeeze(-1)
         if len(rows) < MIN_PROMPTS_OF_A_SOURCE:
             continue
-        error, observed = test.error[rows], test.observed[rows]
-        mean_error = (1.0 - single_llm_quality(error, observed)).expand(len(rows), -1)
-        found, best = area(estimated_error[rows], error, observed), area(mean_error, error, observed)
+        outcomes = error[rows], observed[rows]
+        mean_error = (1.0 - single_llm_quality(*outcomes)).expand(len(rows), -1)
+        found, best = area(estimated_error[rows], *outcomes), area(mean_error, *outcomes)
         scores[name] = SourceScores(num_prompts=len(rows), area=found, best_area=best, regret=best - found)
     return scores
 

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 from unirouter_torch.metrics.diagnostics import MIN_PROMPTS_OF_A_SOURCE
+from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES
 from unirouter_torch.reports.html_figures import (
     MAX_SOURCES,
     curves_figure,
@@ -17,7 +18,7 @@ from unirouter_torch.reports.html_figures import (
 from unirouter_torch.reports.html_page import Section, draw_figure, draw_switch, draw_table, escape, lay_out
 from unirouter_torch.reports.html_parts import KNOW_MORE, is_logarithmic, label_of
 from unirouter_torch.reports.report import display_name
-from unirouter_torch.reports.trials_report import COMPARED, SIGNIFICANCE_LEVEL, TRIAL_FIGURES, TrialsReport
+from unirouter_torch.reports.trials_report import COMPARED, SIGNIFICANCE_LEVEL, TrialsReport
 
 Results = dict[str, Any]
 
@@ -81,11 +82,15 @@ def _facts(report: TrialsReport) -> str:
 
 def _results(report: TrialsReport, results: Results) -> str:
     num_trials = results["num_trials"]
-    best = {metric: _best(results, metric) for metric in TRIAL_FIGURES}
-    rows = [
-        [label_of(name), *(_figure_cell(results, name, metric, best[metric]) for metric in TRIAL_FIGURES)]
-        for name in report.method_names
-    ]
+    best = {metric: _best(results, metric) for metric in FIGURE_OF}
+    tables = []
+    for table in ("merit", "saving"):
+        figures = [figure for figure in FIGURES if figure.table == table]
+        rows = [
+            [label_of(name), *(_figure_cell(results, name, figure.key, best[figure.key]) for figure in figures)]
+            for name in report.method_names
+        ]
+        tables.append(draw_table([_heads("Method", *(figure.head for figure in figures))], rows))
     rough = f" Over fewer than {FEW_TRIALS} trials intervals are too narrow." if num_trials < FEW_TRIALS else ""
     reference = escape(display_name(report.reference))
     return (
@@ -93,10 +98,10 @@ def _results(report: TrialsReport, results: Results) -> str:
         "router can; in colour, the best of each column among the others. QNC (quality-neutral cost): least relative "
         "cost at which the router is as good as the best single LLM, over the trials that reach it; in colour only "
         "among those that reach it most often.</p>"
-        + draw_table([_heads("Method", *TRIAL_FIGURES.values())], rows)
+        + "".join(tables)
         + f"<h3>{reference} against each method</h3><p>Trials that {reference} wins : loses, mean difference ("
         f"{reference} minus the other) with its 95% interval, and p of the two-sided sign test, in colour below "
-        f"{SIGNIFICANCE_LEVEL}. A QNC that is never reached counts as worse than any that is; its difference is over "
+        f"{SIGNIFICANCE_LEVEL}. A value that is never reached counts as worse than any that is; the difference is over "
         "the trials in which both reach it.</p>" + _comparison_table(results)
     )
 
@@ -104,8 +109,8 @@ def _results(report: TrialsReport, results: Results) -> str:
 def _figure_cell(results: Results, name: str, metric: str, best: str | None) -> str:
     value, num_values = results["methods"][name][metric], results["num_trials"]
     reached = ""
-    if metric == "quality_neutral_cost":
-        num_values = results["quality_neutral_cost_reached"][name]
+    if metric == "quality_neutral_cost" or results["reached"][name][metric] < num_values:
+        num_values = results["reached"][name][metric]
         reached = f"<small>reached in {num_values} of {results['num_trials']}</small>"
     if value is None:
         return f"–{reached}"
@@ -119,27 +124,24 @@ def _figure_cell(results: Results, name: str, metric: str, best: str | None) -> 
 def _best(results: Results, metric: str) -> str | None:
     """The best value as printed, so that equal prints look the same; None where no method has one."""
     values = [results["methods"][name][metric] for name in _rivals(results, metric)]
-    pick = min if TRIAL_FIGURES[metric].endswith("↓") else max
-    found = pick((value for value in values if value is not None), default=None)
+    found = FIGURE_OF[metric].best(values)
     return None if found is None else f"{found:.4f}"
 
 
 def _rivals(results: Results, metric: str) -> list[str]:
     """Methods that may be the best: for the QNC those that reach it most often, as its mean is over these trials."""
     names = [name for name in results["methods"] if name not in KNOW_MORE]
-    if metric != "quality_neutral_cost":
-        return names
-    reached = results["quality_neutral_cost_reached"]
-    most = max((reached[name] for name in names), default=0)
-    return [name for name in names if reached[name] == most]
+    reached = results["reached"]
+    most = max((reached[name][metric] for name in names), default=0)
+    return [name for name in names if reached[name][metric] == most]
 
 
 def _comparison_table(results: Results) -> str:
     rows = [
-        [label_of(name), *(_comparison_cell(found[metric]) for metric in COMPARED)]
+        [label_of(name), *(_comparison_cell(found[figure.key]) for figure in COMPARED)]
         for name, found in results["comparison"]["methods"].items()
     ]
-    return draw_table([_heads("Method", *(TRIAL_FIGURES[metric] for metric in COMPARED))], rows)
+    return draw_table([_heads("Method", *(figure.head for figure in COMPARED))], rows)
 
 
 def _comparison_cell(comparison: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION, DeferralCurve, relative_cost
+from unirouter_torch.metrics.figures import FIGURES, FigureOfMerit
 from unirouter_torch.metrics.scores import MethodScores
 from unirouter_torch.shapes import CostVector
 from unirouter_torch.storage import write_atomically, write_json
@@ -45,14 +46,6 @@ DISPLAY_NAMES = {
     ORACLE: "Oracle",
 }
 MAX_CURVE_POINTS = 200
-FIGURES_OF_MERIT = {
-    "area": "Area ↑",
-    "area_50": "Area (50%) ↑",
-    "quality_neutral_cost": "QNC ↓",
-    "peak_accuracy": "Peak accuracy ↑",
-    "mean_squared_error": "Mean squared error ↓",
-}
-LOWER_IS_BETTER = {"quality_neutral_cost", "mean_squared_error"}
 
 # Okabe and Ito's palette, told apart by colour-blind readers; line styles of another period give 30 combinations
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -117,7 +110,7 @@ class EvaluationReport:
         return {
             "table": self.table,
             "split": self.split,
-            "methods": {name: scores.figures() for name, scores in self.methods.items()},
+            "methods": {name: scores.figures for name, scores in self.methods.items()},
             "convention": asdict(self.convention),
             "single_llms": [
                 {"name": name, "cost": cost, "quality": quality if quality == quality else None}
@@ -131,20 +124,10 @@ class EvaluationReport:
 
     def to_markdown(self) -> str:
         """A table with one row for each method, the best of each column (the oracle apart) in bold, and notes."""
-        best = {figure: self._best(figure) for figure in FIGURES_OF_MERIT}
-        lines = [
-            f"# {self.title()}",
-            "",
-            f"| Method | {' | '.join(FIGURES_OF_MERIT.values())} |",
-            f"|---|{'---:|' * len(FIGURES_OF_MERIT)}",
-        ]
-        for name, scores in self.methods.items():
-            cells = []
-            for figure in FIGURES_OF_MERIT:
-                text = _print_figure(figure, scores)
-                cells.append(f"**{text}**" if name != ORACLE and text == best[figure] else text)
-            lines.append(f"| {display_name(name)} | {' | '.join(cells)} |")
-        return "\n".join([*lines, "", *self._notes()]) + "\n"
+        lines = [f"# {self.title()}", ""]
+        for table in ("merit", "saving"):
+            lines += [*self._table([figure for figure in FIGURES if figure.table == table]), ""]
+        return "\n".join([*lines, *self._notes()]) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write ``results.json``, ``results.md`` and ``curves.png`` into ``folder``, each atomically."""
@@ -152,14 +135,22 @@ class EvaluationReport:
         write_atomically(folder / "results.md", self.to_markdown().encode("utf-8"))
         write_atomically(folder / "curves.png", draw_curves(self))
 
-    def _best(self, figure: str) -> str | None:
+    def _table(self, figures: list[FigureOfMerit]) -> list[str]:
+        best = {figure.key: self._best(figure) for figure in figures}
+        lines = [
+            f"| Method | {' | '.join(figure.head for figure in figures)} |",
+            f"|---|{'---:|' * len(figures)}",
+        ]
+        for name, scores in self.methods.items():
+            texts = {figure.key: _print_figure(figure, scores.figures[figure.key]) for figure in figures}
+            cells = [f"**{text}**" if name != ORACLE and text == best[key] else text for key, text in texts.items()]
+            lines.append(f"| {display_name(name)} | {' | '.join(cells)} |")
+        return lines
+
+    def _best(self, figure: FigureOfMerit) -> str | None:
         """The best value as printed, so that equal prints are equally bold; None when no method has one."""
-        sign = -1 if figure in LOWER_IS_BETTER else 1
-        rivals = [scores for name, scores in self.methods.items() if name != ORACLE]
-        rivals = [scores for scores in rivals if getattr(scores, figure) is not None]
-        if not rivals:
-            return None
-        return _print_figure(figure, max(rivals, key=lambda scores: sign * getattr(scores, figure)))
+        best = figure.best(scores.figures[figure.key] for name, scores in self.methods.items() if name != ORACLE)
+        return None if best is None else _print_figure(figure, best)
 
     def _notes(self) -> list[str]:
         table, convention = self.table, self.convention
@@ -195,11 +186,10 @@ def thin_curve(curve: DeferralCurve) -> DeferralCurve:
     return DeferralCurve(*(values[kept] for values in curve))
 
 
-def _print_figure(figure: str, scores: MethodScores) -> str:
-    value = getattr(scores, figure)
+def _print_figure(figure: FigureOfMerit, value: float | None) -> str:
     if value is None:
-        return "not reached"
-    return f"{value:.1%}" if figure == "quality_neutral_cost" else f"{value:.4f}"
+        return figure.missing
+    return f"{value:.1%}" if figure.is_share else f"{value:.4f}"
 
 
 def draw_curves(report: EvaluationReport) -> bytes:
@@ -238,7 +228,7 @@ def method_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _draw_methods(axes: Axes, report: EvaluationReport) -> None:
     looks = method_looks(report.methods)
-    for name, scores in sorted(report.methods.items(), key=lambda item: -item[1].area):
+    for name, scores in sorted(report.methods.items(), key=lambda item: -_area_of(item[1])):
         curve = thin_curve(scores.curve)
         at = relative_cost(curve.cost, report.llm_cost, report.convention).flip(0).numpy()
         quality = curve.quality.flip(0).numpy()
@@ -248,9 +238,15 @@ def _draw_methods(axes: Axes, report: EvaluationReport) -> None:
             # a mixture of two routers is straight in cost, not in its logarithm
             dense = np.union1d(at, np.geomspace(at[0], at[-1], MAX_CURVE_POINTS))
             at, quality = dense, np.interp(dense, at, quality)
-        peak = f"\n(peak accuracy {scores.peak_accuracy:.3f})" if name == ORACLE else ""
-        label = f"{scores.area:.3f}  {display_name(name)}{peak}"
-        axes.plot(at, quality, label=label, zorder=2 + scores.area, **looks[name])
+        peak = f"\n(peak accuracy {scores.figures['peak_accuracy']:.3f})" if name == ORACLE else ""
+        label = f"{_area_of(scores):.3f}  {display_name(name)}{peak}"
+        axes.plot(at, quality, label=label, zorder=2 + _area_of(scores), **looks[name])
+
+
+def _area_of(scores: MethodScores) -> float:
+    area = scores.figures["area"]
+    assert area is not None
+    return area
 
 
 def _set_axes(axes: Axes, report: EvaluationReport, at: Float[Tensor, " llm"]) -> None:

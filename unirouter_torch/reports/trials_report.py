@@ -1,19 +1,15 @@
 """Several trials side by side: means, intervals, wins and sign tests against one method."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES, FigureOfMerit
 from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
-from unirouter_torch.reports.report import FIGURES_OF_MERIT, LOWER_IS_BETTER, display_name
+from unirouter_torch.reports.report import display_name
 
 SIGNIFICANCE_LEVEL = 0.01
-TRIAL_FIGURES = FIGURES_OF_MERIT | {
-    "expected_calibration_error": "Calibration error ↓",
-    "worst_source_regret": "Worst source's regret ↓",
-}
-COMPARED = ("area", "mean_squared_error", "quality_neutral_cost")
+COMPARED = [figure for figure in FIGURES if figure.is_compared]
 
 TrialResult = dict[str, Any]
 
@@ -83,6 +79,10 @@ class TrialsReport:
             "quality_neutral_cost_reached": {
                 name: len(values_of(self.trials, name, "quality_neutral_cost")) for name in self.method_names
             },
+            "reached": {
+                name: {figure.key: len(values_of(self.trials, name, figure.key)) for figure in FIGURES}
+                for name in self.method_names
+            },
             "comparison": {"reference": self.reference, "methods": self.comparisons()},
             "sweeps": {
                 sweep.name: {str(point.value): [_figures_of(trial) for trial in point.trials] for point in sweep.points}
@@ -98,19 +98,18 @@ class TrialsReport:
             "",
             *self._notes(),
             "",
-            f"| Method | {' | '.join(TRIAL_FIGURES.values())} |",
-            f"|---|{'---|' * len(TRIAL_FIGURES)}",
-            *(self._row(name) for name in self.method_names),
-            "",
+            *self._table([figure for figure in FIGURES if figure.table == "merit"]),
+            *self._table([figure for figure in FIGURES if figure.table == "saving"]),
             f"{display_name(self.reference)} against each method, trial by trial: how many trials it wins, the mean "
             "difference [95% interval], and p of the two-sided sign test, in bold below "
-            f"{SIGNIFICANCE_LEVEL}. A QNC that is never reached counts as worse than any that is.",
+            f"{SIGNIFICANCE_LEVEL}. A value that is never reached counts as worse than any that is.",
             "",
-            "| Method | Area | Mean squared error | QNC |",
-            "|---|---|---|---|",
+            f"| Method | {' | '.join(figure.title for figure in COMPARED)} |",
+            f"|---|{'---|' * len(COMPARED)}",
         ]
         for name, comparison in self.comparisons().items():
-            lines.append(f"| {display_name(name)} | {' | '.join(print_comparison(comparison[m]) for m in COMPARED)} |")
+            cells = (print_comparison(comparison[figure.key]) for figure in COMPARED)
+            lines.append(f"| {display_name(name)} | {' | '.join(cells)} |")
         for sweep in self.sweeps:
             lines += ["", f"Area by {sweep.label.lower()}:", "", *self._sweep_table(sweep)]
         return "\n".join(lines) + "\n"
@@ -142,15 +141,15 @@ class TrialsReport:
             which both have a value) with its ``interval``, and ``sign_test_p``; by method, then by figure.
         """
         return {
-            name: {metric: self._compare(name, metric) for metric in COMPARED}
+            name: {figure.key: self._compare(name, figure) for figure in COMPARED}
             for name in self.method_names
             if name != self.reference
         }
 
-    def _compare(self, name: str, metric: str) -> dict[str, Any]:
-        ours = [trial["methods"][self.reference][metric] for trial in self.trials]
-        theirs = [trial["methods"][name][metric] for trial in self.trials]
-        gains = [_gain(metric, mine, other) for mine, other in zip(ours, theirs, strict=True)]
+    def _compare(self, name: str, figure: FigureOfMerit) -> dict[str, Any]:
+        ours = [trial["methods"][self.reference][figure.key] for trial in self.trials]
+        theirs = [trial["methods"][name][figure.key] for trial in self.trials]
+        gains = [figure.gain(mine, other) for mine, other in zip(ours, theirs, strict=True)]
         both = [mine - other for mine, other in zip(ours, theirs, strict=True) if None not in (mine, other)]
         interval = bootstrap_mean(both) if both else None
         return {
@@ -162,22 +161,26 @@ class TrialsReport:
         }
 
     def _means(self, method: str) -> dict[str, float | None]:
-        values = {metric: values_of(self.trials, method, metric) for metric in TRIAL_FIGURES}
+        values = {metric: values_of(self.trials, method, metric) for metric in FIGURE_OF}
         return {metric: sum(found) / len(found) if found else None for metric, found in values.items()}
 
     def _intervals(self, method: str) -> dict[str, list[float] | None]:
-        found = {metric: values_of(self.trials, method, metric) for metric in TRIAL_FIGURES}
+        found = {metric: values_of(self.trials, method, metric) for metric in FIGURE_OF}
         return {metric: list(bootstrap_mean(values)[1:]) if values else None for metric, values in found.items()}
 
-    def _row(self, method: str) -> str:
-        cells = []
-        for metric in TRIAL_FIGURES:
-            values = values_of(self.trials, method, metric)
-            cell = print_interval(values) if values else "never reached"
-            if metric == "quality_neutral_cost" and values:
-                cell += f" ({len(values)} of {len(self.trials)})"
-            cells.append(cell)
-        return f"| {display_name(method)} | {' | '.join(cells)} |"
+    def _table(self, figures: list[FigureOfMerit]) -> list[str]:
+        lines = [f"| Method | {' | '.join(figure.head for figure in figures)} |", f"|---|{'---|' * len(figures)}"]
+        for method in self.method_names:
+            cells = (self._cell(method, figure) for figure in figures)
+            lines.append(f"| {display_name(method)} | {' | '.join(cells)} |")
+        return [*lines, ""]
+
+    def _cell(self, method: str, figure: FigureOfMerit) -> str:
+        values = values_of(self.trials, method, figure.key)
+        if not values:
+            return figure.missing.replace("not", "never")
+        is_partly = len(values) < len(self.trials) or figure.key == "quality_neutral_cost"
+        return print_interval(values) + (f" ({len(values)} of {len(self.trials)})" if is_partly else "")
 
     def _notes(self) -> list[str]:
         table, split = self.table, self.trials[0]["split"]
@@ -187,7 +190,7 @@ class TrialsReport:
             f"{table['num_llms']:,} LLMs, {split['num_unseen_llms']} of them evaluated, each represented by "
             f"{split['num_calibration']} calibration prompts. Cost in {table['cost_unit']}{estimated}. Relative cost: "
             f"{self.convention.cost_axis}; interpolation: {self.convention.interpolation}; left of the cheapest point: "
-            f"{self.convention.left}. QNC: mean over the trials that reach it (how many)."
+            f"{self.convention.left}. What some trials do not reach: mean over those that do (how many)."
         ]
 
     def _sweep_table(self, sweep: Sweep) -> list[str]:
@@ -226,15 +229,6 @@ def print_comparison(comparison: dict[str, Any]) -> str:
         low, high = comparison["interval"]
         text += f", {comparison['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
     return f"{text}, {p_text}"
-
-
-def _gain(metric: str, mine: float | None, other: float | None) -> float:
-    """How much better ``mine`` is; None is the worst value."""
-    if mine is None or other is None:
-        return float(mine is not None) - float(other is not None)
-    difference = mine - other
-    assert math.isfinite(difference)
-    return -difference if metric in LOWER_IS_BETTER else difference
 
 
 def _figures_of(trial: TrialResult) -> TrialResult:

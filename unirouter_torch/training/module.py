@@ -6,10 +6,9 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
 
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.metrics.scores import deferral_metrics
+from unirouter_torch.metrics.scores import DeferralFigures
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.training.device_group import DeviceGroup
@@ -51,13 +50,10 @@ class RouterModule(LightningModule):
         self.validation = validation
         self._losses: list[list[Tensor]] = [[] for _ in validation]
         self.metrics = torch.nn.ModuleList(
-            deferral_metrics(part.cost, config.evaluation.curve).clone(prefix="validation/", postfix=f"_{part.name}")
-            for part in validation
-            if with_curves
+            DeferralFigures(part.cost, config.evaluation.curve) for part in validation if with_curves
         )
-        for metric in self.metrics.modules():
-            if isinstance(metric, Metric):
-                metric.sync_on_compute = False  # every worker has all validation prompts
+        for number in range(len(self.metrics)):
+            self._metrics_of(number).sync_on_compute = False  # every worker has all validation prompts
 
     def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
         """Cross-entropy of one episode, of which this worker takes its share of the prompts."""
@@ -93,12 +89,13 @@ class RouterModule(LightningModule):
         self.log(DECIDING_LOSS, torch.stack(deciding).mean(), sync_dist=True)
         for number in range(len(self.metrics)):
             metrics = self._metrics_of(number)
-            self.log_dict(metrics.compute())
+            name = self.validation[number].name
+            self.log_dict({f"validation/{key}_{name}": value for key, value in metrics.compute().items()})
             metrics.reset()
 
-    def _metrics_of(self, number: int) -> MetricCollection:
+    def _metrics_of(self, number: int) -> DeferralFigures:
         metrics = self.metrics[number]
-        assert isinstance(metrics, MetricCollection)
+        assert isinstance(metrics, DeferralFigures)
         return metrics
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -13,7 +13,8 @@ from unirouter_torch.experiments import stress_tests
 from unirouter_torch.experiments.disturbances import GREETING, THANKS
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.experiments.stress_tests import Bench, Case
-from unirouter_torch.metrics.scores import score_method
+from unirouter_torch.metrics.figures import figures_of
+from unirouter_torch.metrics.judged import Judged, Truth
 from unirouter_torch.shapes import PromptSubset
 from unirouter_torch.training.clustering import assign_to_nearest
 
@@ -153,8 +154,9 @@ def test_only_judged_prompts_count(bench: Bench) -> None:
     rows = bench.can_be_judged[:40]
     found = bench.run({"some": Case(bench.trial, rows)})["some"]["zero"]
     estimated, test = bench.estimate("zero", bench.trial)[rows], bench.trial.test.of_prompts(rows)
-    scores = score_method(estimated, bench.trial.test_cost, test.error, test.observed, bench.config.evaluation.curve)
-    assert found == {"area": scores.area, "mean_squared_error": scores.mean_squared_error}
+    truth = Truth(cost=bench.trial.test_cost, error=test.error, observed=test.observed)
+    figures = figures_of(Judged(estimated, truth))
+    assert found == {key: figures[key] for key in ("area", "mean_squared_error")}
 
 
 def test_a_method_is_fitted_again_only_where_its_fit_can_differ(bench: Bench, cases: dict[str, Case]) -> None:

@@ -15,12 +15,12 @@ from unirouter_torch.metrics.deferral import (
 )
 from unirouter_torch.metrics.diagnostics import (
     GRID,
-    diagnose,
     measure_reliability,
     sample_curve,
     score_sources,
     shares_along,
 )
+from unirouter_torch.metrics.judged import Judged, Truth
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.routing.outcomes import Outcomes
 
@@ -48,8 +48,19 @@ def made(seed=0, num_prompts=90, num_llms=6, density=0.8):
 
 def diagnosed(seed=0, convention=DEFAULT_CONVENTION, **changes):
     estimated, test, source, cost = made(seed)
-    curve = deferral_curve(estimated, cost, test.error, test.observed)
-    return diagnose(estimated, test, source, SOURCES, cost, convention, curve, **changes)
+    return diagnose(estimated, test, source, cost, convention, **changes)
+
+
+def diagnose(estimated, test, source, cost, convention=DEFAULT_CONVENTION, **changes):
+    truth = Truth(
+        cost=cost,
+        error=test.error,
+        observed=test.observed,
+        convention=convention,
+        source=source,
+        source_names=tuple(SOURCES),
+    )
+    return Judged(estimated, truth).diagnose(**changes)
 
 
 # curve
@@ -160,7 +171,7 @@ def test_estimates_beyond_the_range_fall_into_the_outer_bins():
 @pytest.mark.parametrize("convention", CONVENTIONS[::3], ids=str)
 def test_areas_of_a_source_are_those_of_its_prompts_alone(convention):
     estimated, test, source, cost = made()
-    scores = score_sources(estimated, test, source, SOURCES, cost, convention)
+    scores = score_sources(estimated, test.error, test.observed, source, SOURCES, cost, convention)
     assert list(scores) == SOURCES
     for number, name in enumerate(SOURCES):
         rows = (source == number).nonzero().squeeze(-1)
@@ -182,8 +193,8 @@ def test_whoever_knows_each_source_has_no_regret_and_the_oracle_less():
     _, test, source, cost = made(density=1.0)
     test = test._replace(observed=torch.ones_like(test.observed))
     means = torch.stack([test.error[source == number].mean(0) for number in range(len(SOURCES))])
-    knowing = score_sources(means[source], test, source, SOURCES, cost, DEFAULT_CONVENTION)
-    oracle = score_sources(test.error, test, source, SOURCES, cost, DEFAULT_CONVENTION)
+    knowing = score_sources(means[source], test.error, test.observed, source, SOURCES, cost, DEFAULT_CONVENTION)
+    oracle = score_sources(test.error, test.error, test.observed, source, SOURCES, cost, DEFAULT_CONVENTION)
     for name in SOURCES:
         assert knowing[name].regret == pytest.approx(0.0, abs=1e-9)
         assert oracle[name].regret < -0.01
@@ -194,7 +205,7 @@ def test_estimates_that_are_the_same_for_every_prompt_have_no_negative_regret(se
     _, test, source, cost = made(seed)
     test = test._replace(observed=torch.ones_like(test.observed))
     constant = torch.rand(len(cost), generator=torch.Generator().manual_seed(seed)).expand_as(test.error)
-    scores = score_sources(constant, test, source, SOURCES, cost, DEFAULT_CONVENTION)
+    scores = score_sources(constant, test.error, test.observed, source, SOURCES, cost, DEFAULT_CONVENTION)
     assert min(score.regret for score in scores.values()) >= -1e-9
 
 
@@ -203,7 +214,7 @@ def test_sources_with_fewer_than_ten_outcomes_are_left_out():
     test.observed[:20] = True
     test.observed[20:] = False
     source = torch.tensor([0] * 10 + [1] * 9 + [2] + [2] * 10)
-    scores = score_sources(estimated, test, source, SOURCES, cost, DEFAULT_CONVENTION)
+    scores = score_sources(estimated, test.error, test.observed, source, SOURCES, cost, DEFAULT_CONVENTION)
     assert {name: score.num_prompts for name, score in scores.items()} == {"alder": 10}
 
 
@@ -212,11 +223,13 @@ def test_an_llm_without_outcomes_in_a_source_plays_no_part_there():
     observed = test.observed.clone()
     observed[source == 1, 2] = False
     kept = [0, 1, 3, 4, 5]
-    with_it = score_sources(estimated, test._replace(observed=observed), source, SOURCES, cost, DEFAULT_CONVENTION)
+    with_it = score_sources(estimated, test.error, observed, source, SOURCES, cost, DEFAULT_CONVENTION)
     smaller = Outcomes(test.embedding, test.error[:, kept], observed[:, kept])
     if cost.argmax() == 2:
         pytest.fail("the dearest LLM sets the axis; take another one")
-    without = score_sources(estimated[:, kept], smaller, source, SOURCES, cost[kept], DEFAULT_CONVENTION)
+    without = score_sources(
+        estimated[:, kept], smaller.error, smaller.observed, source, SOURCES, cost[kept], DEFAULT_CONVENTION
+    )
     assert with_it["birch"] == pytest.approx(without["birch"])
 
 
@@ -289,8 +302,7 @@ def test_json_follows_the_contract():
 def test_empty_bins_are_null():
     estimated, test, source, cost = made()
     estimated = estimated.clamp(max=0.69)
-    curve = deferral_curve(estimated, cost, test.error, test.observed)
-    found = diagnose(estimated, test, source, SOURCES, cost, DEFAULT_CONVENTION, curve)
+    found = diagnose(estimated, test, source, cost)
     content = found.to_json()
     assert content["reliability"]["count"][7:] == [0, 0, 0]
     assert content["reliability"]["estimated"][7:] == content["reliability"]["observed"][7:] == [None] * 3
@@ -303,10 +315,9 @@ def test_shares_are_left_out_where_they_are_not_wanted():
 
 def test_order_of_the_prompts_does_not_matter():
     estimated, test, source, cost = made()
-    curve = deferral_curve(estimated, cost, test.error, test.observed)
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(1))
     found = [
-        diagnose(e, t, s, SOURCES, cost, DEFAULT_CONVENTION, curve).to_json()
+        diagnose(e, t, s, cost).to_json()
         for e, t, s in ((estimated, test, source), (estimated[order], test.of_prompts(order), source[order]))
     ]
     assert found[0]["curve"] == found[1]["curve"]
@@ -319,6 +330,5 @@ def test_order_of_the_prompts_does_not_matter():
 def test_without_a_source_large_enough_there_is_no_worst_one():
     estimated, test, source, cost = made(num_prompts=9)
     test.observed[:] = True
-    curve = deferral_curve(estimated, cost, test.error, test.observed)
-    found = diagnose(estimated, test, source, SOURCES, cost, DEFAULT_CONVENTION, curve)
+    found = diagnose(estimated, test, source, cost)
     assert (found.sources, found.worst_source_regret) == ({}, None)

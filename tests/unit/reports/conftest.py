@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION, deferral_curve
-from unirouter_torch.metrics.diagnostics import diagnose
-from unirouter_torch.metrics.scores import score_method
+from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION
+from unirouter_torch.metrics.figures import figures_of
+from unirouter_torch.metrics.judged import Judged, Truth
 from unirouter_torch.reports.trials_report import Sweep, SweepPoint, TrialsReport
-from unirouter_torch.routing.outcomes import Outcomes
 
 METHODS = ("zero", "knn", "mlp", "end_to_end", "oracle")
 SOURCES = ["easy", "hard", "medium <b>"]
@@ -24,7 +23,7 @@ def made_trial(seed: int) -> dict[str, Any]:
     error = (torch.rand(90, NUM_LLMS, generator=generator) < truth).float()
     observed = torch.rand(90, NUM_LLMS, generator=generator) < 0.9
     cost = torch.tensor([0.01, 0.1, 0.2, 0.5, 1.0])
-    test = Outcomes(torch.zeros(90, 2), error, observed)
+    judged_by = Truth(cost=cost, error=error, observed=observed, source=source, source_names=tuple(SOURCES))
     names = [f"llm-{llm} <i>" for llm in range(NUM_LLMS)]
     trial: dict[str, Any] = {
         "seed": seed,
@@ -40,14 +39,9 @@ def made_trial(seed: int) -> dict[str, Any]:
         noise = torch.rand(90, NUM_LLMS, generator=generator)
         wrong = torch.where(source == 1, 0.8, 0.2)[:, None] * (1 - number / len(METHODS))
         estimated = error if name == "oracle" else (1 - wrong) * truth + wrong * noise
-        scores = score_method(estimated, cost, error, observed)
-        curve = deferral_curve(estimated, cost, error, observed)
-        found = diagnose(estimated, test, source, SOURCES, cost, DEFAULT_CONVENTION, curve)
-        trial["methods"][name] = scores.figures() | {
-            "expected_calibration_error": found.expected_calibration_error,
-            "worst_source_regret": found.worst_source_regret,
-        }
-        trial["diagnostics"][name] = found.to_json()
+        judged = Judged(estimated, judged_by)
+        trial["methods"][name] = figures_of(judged)
+        trial["diagnostics"][name] = judged.diagnose().to_json()
         trial["stages"][name] = {
             stage: {"wall_seconds": 0.01 * (number + 1) * (seed + 1), "cpu_seconds": 0.02, "peak_bytes": 2**20}
             for stage in ("fit", "onboard", "score")

@@ -99,7 +99,7 @@ def test_small_qnc_reached_in_few_trials_is_not_the_best(made_report: TrialsRepo
 
 
 def test_stages_are_medians_and_their_ratios(made_report: TrialsReport) -> None:
-    _, _, costs, by_knn, by_mlp = tables_of(page_of(made_report))
+    _, _, _, costs, by_knn, by_mlp = tables_of(page_of(made_report))
     # 10 ms times the method's place times 1 to 4, the trial's
     assert costs["K-NN"][0] == "50"
     assert costs["MLP, retrained"][:3] == ["75", "20", "1"]
@@ -112,7 +112,7 @@ def test_stage_that_a_method_lacks_is_a_dash(made_report: TrialsReport) -> None:
     trials = copy.deepcopy(made_report.trials)
     for trial in trials:
         trial["stages"]["knn"]["score"]["peak_bytes"] = None
-    _, _, costs, by_knn, _ = tables_of(page_of(replace(made_report, trials=trials)))
+    _, _, _, costs, by_knn, _ = tables_of(page_of(replace(made_report, trials=trials)))
     assert costs["K-NN"][-1] == "–"
     assert by_knn["ZeroRouter"][-1] == "–"
 
@@ -132,7 +132,7 @@ def test_stage_that_only_some_methods_have_is_a_column_with_dashes(made_report: 
         trial["stages"]["knn"]["onboard_one"] = {"wall_seconds": 2.0, "cpu_seconds": 2.0, "peak_bytes": 0}
     page = page_of(replace(made_report, trials=trials))
     assert "Onboard one LLM" in page
-    _, _, costs, _, _ = tables_of(page)
+    _, _, _, costs, _, _ = tables_of(page)
     assert costs["K-NN"][6:9] == ["2,000", "2,000", "0"]
     assert costs["ZeroRouter"][6:9] == ["–"] * 3
 

@@ -6,7 +6,9 @@ import torch
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.metrics.deferral import DeferralCurve, single_llm_quality
-from unirouter_torch.metrics.scores import MethodScores, score_method
+from unirouter_torch.metrics.figures import FIGURE_OF
+from unirouter_torch.metrics.judged import Judged, Truth
+from unirouter_torch.metrics.scores import MethodScores, score
 from unirouter_torch.reports.report import EvaluationReport, display_name, draw_curves, thin_curve
 
 TABLE = {
@@ -20,9 +22,17 @@ TABLE = {
     "is_estimate": True,
 }
 CURVE = DeferralCurve(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 1.0]), torch.tensor([0.9, 0.5]))
-SCORES = MethodScores(
-    area=0.7, area_50=0.3, quality_neutral_cost=0.25, peak_accuracy=0.9, mean_squared_error=0.2, curve=CURVE
-)
+VALUES: dict[str, float | None] = dict.fromkeys(FIGURE_OF, 0.5) | {
+    "area": 0.7,
+    "area_50": 0.3,
+    "quality_neutral_cost": 0.25,
+    "peak_accuracy": 0.9,
+    "mean_squared_error": 0.2,
+}
+
+
+def scores_with(**values: float | None) -> MethodScores:
+    return MethodScores(figures=VALUES | values, curve=CURVE)
 
 
 def make_report(num_llms=5, **changes):
@@ -33,7 +43,7 @@ def make_report(num_llms=5, **changes):
     methods = {}
     for name, share in (("zero", 0.0), ("kmeans", 0.3), ("home_made", 0.2), ("oracle", 1.0)):
         estimated = share * error + (1 - share) * error.mean(0)
-        methods[name] = score_method(estimated, cost, error, observed)
+        methods[name] = score(Judged(estimated, Truth(cost=cost, error=error, observed=observed)))
     report = EvaluationReport(
         table=TABLE,
         split={"seed": 3},
@@ -45,8 +55,13 @@ def make_report(num_llms=5, **changes):
     return replace(report, **changes)
 
 
-def cells_of(report):
-    rows = [line for line in report.to_markdown().splitlines() if line.startswith("|")][2:]
+def tables_of(report):
+    blocks = report.to_markdown().split("\n\n")
+    return [block.splitlines() for block in blocks if block.startswith("| Method")]
+
+
+def cells_of(table):
+    rows = table[2:]
     return {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]] for row in rows}
 
 
@@ -58,15 +73,15 @@ def test_json_follows_the_contract():
     assert content["convention"] == {"cost_axis": "dearest", "interpolation": "linear", "left": "hold"}
     assert list(content["methods"]) == ["zero", "kmeans", "home_made", "oracle"]
     for name, figures in content["methods"].items():
-        assert figures == {key: getattr(report.methods[name], key) for key in figures}
-        assert list(figures) == ["area", "area_50", "quality_neutral_cost", "peak_accuracy", "mean_squared_error"]
+        assert figures == report.methods[name].figures
+        assert list(figures) == list(FIGURE_OF)
     assert [llm["name"] for llm in content["single_llms"]] == report.llm_names
     assert content["curves"]["kmeans"]["cost"] == report.methods["kmeans"].curve.cost.tolist()
 
 
 def test_what_is_not_known_is_null():
     report = make_report(
-        methods={"zero": replace(SCORES, quality_neutral_cost=None)},
+        methods={"zero": scores_with(quality_neutral_cost=None)},
         llm_quality=torch.tensor([0.5, torch.nan, 0, 0, 0]),
     )
     content = json.loads(json.dumps(report.to_json(), allow_nan=False))
@@ -76,19 +91,26 @@ def test_what_is_not_known_is_null():
 
 def test_best_of_each_column_is_bold_the_oracle_apart():
     methods = {
-        "zero": replace(SCORES, quality_neutral_cost=None, mean_squared_error=0.1),
-        "kmeans": replace(SCORES, area=0.8, area_50=0.30001),
-        "oracle": replace(SCORES, area=0.99, quality_neutral_cost=0.01, mean_squared_error=0.0),
+        "zero": scores_with(quality_neutral_cost=None, mean_squared_error=0.1, cost_at_99=0.4),
+        "kmeans": scores_with(area=0.8, area_50=0.30001, cost_at_99=0.3, cost_at_100=None),
+        "oracle": scores_with(area=0.99, quality_neutral_cost=0.01, mean_squared_error=0.0, cost_at_99=0.01),
     }
-    assert cells_of(make_report(methods=methods)) == {
+    merit, saving = (cells_of(table) for table in tables_of(make_report(methods=methods)))
+    assert {name: row[:5] for name, row in merit.items()} == {
         "ZeroRouter": ["0.7000", "**0.3000**", "not reached", "**0.9000**", "**0.1000**"],
         "UniRoute K-means": ["**0.8000**", "**0.3000**", "**25.0%**", "**0.9000**", "0.2000"],
         "Oracle": ["0.9900", "0.3000", "1.0%", "0.9000", "0.0000"],
     }
+    assert {name: row[1:3] for name, row in saving.items()} == {
+        "ZeroRouter": ["40.0%", "**50.0%**"],
+        "UniRoute K-means": ["**30.0%**", "not reached"],
+        "Oracle": ["1.0%", "50.0%"],
+    }
 
 
 def test_nothing_is_bold_where_no_method_reaches_the_best_llm():
-    cells = cells_of(make_report(methods={"zero": replace(SCORES, quality_neutral_cost=None), "oracle": SCORES}))
+    methods = {"zero": scores_with(quality_neutral_cost=None), "oracle": scores_with()}
+    cells = cells_of(tables_of(make_report(methods=methods))[0])
     assert [row[2] for row in cells.values()] == ["not reached", "25.0%"]
 
 
@@ -136,7 +158,7 @@ def test_folder_holds_three_files_that_do_not_vary(tmp_path):
     [
         {"num_llms": 1},
         {"convention": CurveConvention(cost_axis="range", interpolation="step")},
-        {"methods": {"oracle": SCORES}},
+        {"methods": {"oracle": scores_with()}},
         {"llm_quality": torch.tensor([torch.nan, 0.01, 0.5, 0.6, 0.7])},
         {"llm_cost": torch.tensor([0.0, 0.1, 0.2, 0.3, 1.0])},
         {"llm_cost": torch.ones(5)},
