@@ -19,10 +19,9 @@ from unirouter_torch.data.shards import (
 )
 from unirouter_torch.errors import ConfigError, DataError, PoolError
 from unirouter_torch.progress import ProgressBar
-from unirouter_torch.router.choosing import count_latency
 from unirouter_torch.router.pool_history import pool_digest
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.decision import check_costs
+from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 
 SETTINGS_FILE = "_score.json"
@@ -37,6 +36,8 @@ class ScoreSettings:
         column: The prompts' column.
         cost_weight: Error accepted to save one reference cost [1]; that of the router's target, or 0.1, when not given.
         latency_weight: As in ``Router.route``.
+        caution: As there.
+        llms: As there.
         all_estimates: Whether the estimated errors of all LLMs are written, too.
         batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
     """
@@ -44,6 +45,8 @@ class ScoreSettings:
     column: str = "prompt"
     cost_weight: float | None = None
     latency_weight: float | None = None
+    caution: float | None = None
+    llms: tuple[str, ...] | None = None
     all_estimates: bool = False
     batch_size: int = 4096
 
@@ -159,20 +162,24 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     """The function from the prompts of a batch to their answers.
 
     Raises:
-        PoolError: The router has no LLM yet, a weight is negative or not finite, or a latency counts that is not known.
+        PoolError: The router has no LLM yet, or an option is out of range; as in ``Router.route``.
     """
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
-    names = router.pool.names
-    if settings.cost_weight is not None:
-        # a bad one shows before anything is read
-        check_costs(router.pool.cost, settings.cost_weight)
-    count_latency(router.pool, settings.latency_weight)  # likewise
+    # a bad option shows before anything is read
+    chooser = router.chooser(
+        settings.cost_weight,
+        latency_weight=settings.latency_weight,
+        caution=settings.caution,
+        llms=settings.llms,
+    )
+    names = chooser.pool.names
 
+    @torch.inference_mode()
     def answer(prompts: list[str]) -> Answers:
-        chosen, estimated = router.choose_and_estimate(
-            prompts, settings.cost_weight, latency_weight=settings.latency_weight
-        )
+        probability = router.cluster(prompts)
+        chosen = chooser.choose(probability, count_tokens(prompts)).cpu()
+        estimated = chooser.estimate_error(probability).cpu()
         return Answers(
             llm=[names[column] for column in chosen.tolist()],
             estimated_error=estimated.gather(1, chosen.unsqueeze(1)).squeeze(1),
@@ -184,8 +191,9 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
 
 def _claim(folder: Path, router: Router, settings: ScoreSettings) -> None:
     """Write down whose shards the folder holds, or refuse a folder of something else."""
-    facts: dict[str, Any] = asdict(settings) | {"router": fingerprint(router), "llms": list(router.pool.names)}
-    del facts["batch_size"]
+    facts: dict[str, Any] = asdict(settings) | {"among": settings.llms and list(settings.llms)}
+    del facts["batch_size"], facts["llms"]
+    facts |= {"router": fingerprint(router), "llms": list(router.pool.names)}
     path = folder / SETTINGS_FILE
     # looked at first: another worker writes its settings before its shards
     others = [item.name for item in folder.glob("[!.]*") if item.name != SETTINGS_FILE]

@@ -16,8 +16,8 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
+    from unirouter_torch.router.chooser import Chooser
     from unirouter_torch.router.route import Route
-    from unirouter_torch.router.router import Router
 
 
 def add_route(commands: Commands) -> None:
@@ -48,23 +48,21 @@ def add_route(commands: Commands) -> None:
 
 def route(options: argparse.Namespace, _: list[str]) -> None:
     """Route prompts with a saved router and print the choices."""
-    from unirouter_torch.router.choosing import count_latency
     from unirouter_torch.router.router import Router
+    from unirouter_torch.routing.token_cost import count_tokens
 
     if options.top is not None:
         at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
-    if options.latency_weight is None:
-        options.latency_weight = router.pool.latency_weight
-    router.pool = count_latency(router.pool, options.latency_weight)  # once, for the cost weight of the table too
-    routes = router.route(prompts, cost_weight=options.cost_weight, caution=options.caution)
+    chooser = router.chooser(options.cost_weight, latency_weight=options.latency_weight, caution=options.caution)
+    routes = chooser.routes(router.cluster(prompts), count_tokens(prompts))
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")
         return
     for prompt, route in zip(prompts, routes, strict=True):
-        plain_console().print(_route_table(prompt, route, router, options))
+        plain_console().print(_route_table(prompt, route, chooser, options))
 
 
 def _read_prompts(options: argparse.Namespace) -> list[str]:
@@ -86,25 +84,25 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
     return prompts
 
 
-def _route_table(prompt: str, route: "Route", router: "Router", options: argparse.Namespace) -> Table:
-    cost_weight = router.cost_weight if options.cost_weight is None else options.cost_weight
-    estimated = " (estimated)" if router.pool.cost_is_estimate else ""
+def _route_table(prompt: str, route: "Route", chooser: "Chooser", options: argparse.Namespace) -> Table:
+    pool = chooser.pool
+    estimated = " (estimated)" if pool.cost_is_estimate else ""
     title = prompt if len(prompt) <= 100 else prompt[:97] + "..."
     table = Table(title=f"{title}\n-> {route.llm}", title_justify="left", caption_justify="left")
-    seconds = f", with {options.latency_weight:g} for each second" if options.latency_weight else ""
-    table.caption = (
-        f"cost in {router.pool.cost_unit}{estimated}{seconds}; cost weight {cost_weight:g} per reference cost"
-    )
+    of_a_second = pool.latency_weight if options.latency_weight is None else options.latency_weight
+    seconds = f", with {of_a_second:g} for each second" if of_a_second else ""
+    weight = f"cost weight {chooser.cost_weight:g} per reference cost"
+    table.caption = f"cost in {pool.cost_unit}{estimated}{seconds}; {weight}"
     table.add_column("LLM", overflow="fold")
     for name in ("estimated error", "cost", "error + weighted cost"):
         table.add_column(name, justify="right")
-    weighted = route.weighted(cost_weight, router.pool.reference_cost)
-    for llm, total in list(weighted.items())[: options.top]:
+    others = [llm for llm in pool.names if llm not in route.total]
+    for llm in [*route.ranking, *others][: options.top]:
         table.add_row(
             llm,
             f"{route.estimated_error[llm]:.3f}",
             f"{route.cost[llm]:.4g}",
-            f"{total:.3f}",
+            f"{route.total[llm]:.3f}" if llm in route.total else "not to be chosen",
             style="bold green" if llm == route.llm else None,
         )
     return table

@@ -34,12 +34,14 @@ def add_tune(commands: Commands) -> None:
 
 def tune(options: argparse.Namespace, _: list[str]) -> None:
     """Find a cost weight, say what it gives, and keep the target if asked to."""
-    from unirouter_torch.router.choosing import count_latency, tune_on_calibration
+    from unirouter_torch.router.chooser import Chooser
     from unirouter_torch.router.router import Router
 
     target, router = _target(options), Router.from_pretrained(options.router)
-    pool = count_latency(router.pool, target.latency_weight)
-    found = tune_on_calibration(router.head, router.calibration, pool, target)
+    chooser = Chooser.of(
+        router.head, router.calibration, router.pool, cost_weight=0.0, latency_weight=target.latency_weight
+    )
+    found = chooser.tune(router.calibration, target)
     if not found.is_reached:
         raise PoolError(
             f"target {target.kind} {target.value:g}: out of reach; the nearest is a cost of {found.cost:.4g} "
@@ -54,7 +56,9 @@ def tune(options: argparse.Namespace, _: list[str]) -> None:
         from unirouter_torch.experiments.held_out import judge_on_table
 
         table = load_table(options.outcomes)
-        facts["held_out"] = judge_on_table(router, table, found.cost_weight, target.latency_weight)._asdict()
+        facts["held_out"] = judge_on_table(
+            router, table, found.cost_weight, latency_weight=target.latency_weight
+        )._asdict()
     if options.save:
 
         def keep() -> None:

@@ -1,16 +1,14 @@
 """What a router gives on prompts whose outcomes are known."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
-from unirouter_torch.router.choosing import cluster_errors, count_latency
 from unirouter_torch.router.observation import cluster_prompts
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import estimate_error
-from unirouter_torch.routing.target import choose_by_cost_matrix
 from unirouter_torch.routing.token_cost import count_tokens
 
 
@@ -33,41 +31,52 @@ class HeldOut(NamedTuple):
 
 
 @torch.inference_mode()
-def judge_on_table(router: Router, table: RoutingTable, cost_weight: float, latency_weight: float = 0.0) -> HeldOut:
+def judge_on_table(
+    router: Router,
+    table: RoutingTable,
+    cost_weight: float | None = None,
+    *,
+    latency_weight: float | None = None,
+    caution: float | None = None,
+    llms: Sequence[str] | None = None,
+) -> HeldOut:
     """Route the prompts of a table, and look up what came of it.
 
     Args:
         router: The router.
         table: Prompts and outcomes.
-        cost_weight: Error accepted to save one reference cost [1].
-        latency_weight: What a second costs [cost unit / second]; expected costs then contain it.
+        cost_weight: As in :meth:`Router.route`, like all that follow.
+        latency_weight: As there; expected costs contain it.
+        caution: As there.
+        llms: As there.
 
     Raises:
         DataError: The table tells of no LLM that the router may choose.
-        PoolError: A latency counts that is not known.
+        PoolError: As there.
     """
-    pool = count_latency(router.pool, latency_weight)
-    known = [name for name in table.llm_names if name in pool.names and name not in pool.disabled]
-    if not known:
+    chooser = router.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+    names = chooser.pool.names
+    may_be_chosen = dict(zip(names, chooser.may_be_chosen.tolist(), strict=True))
+    column_of = {name: column for column, name in enumerate(table.llm_names) if may_be_chosen.get(name)}
+    if not column_of:
         raise DataError(f"{table.name}: none of its {table.num_llms} LLMs is one that the router may choose.")
-    columns = [table.llm_names.index(name) for name in known]
-    observed = table.observed[:, columns]
-    prompts = observed.any(-1).nonzero().squeeze(-1)
+    columns = list(column_of.values())
+    prompts = table.observed[:, columns].any(-1).nonzero().squeeze(-1)
     texts = [table.prompt_texts[row] for row in prompts.tolist()]
-    probability, rows = cluster_prompts(router.head, router.encoder, texts), [pool.find(name) for name in known]
-    estimated = estimate_error(probability, cluster_errors(router.head, pool).cpu())[:, rows]
-    cost = router.prompt_cost(pool).of_prompts(probability, count_tokens(texts))[:, rows]
-    open_to = estimated.double().masked_fill(~observed[prompts], torch.inf)
-    chosen = choose_by_cost_matrix(open_to, cost / pool.reference_cost, cost_weight)[:, None]
+    probability, tokens = cluster_prompts(router.head, router.encoder, texts), count_tokens(texts)
+    observed = torch.zeros(len(texts), len(names), dtype=torch.bool)
+    observed[:, [names.index(name) for name in column_of]] = table.observed[prompts][:, columns]
+    chosen = chooser.choose(probability, tokens, observed)[:, None]
+    column = torch.tensor([column_of.get(name, 0) for name in names])[chosen]
 
-    def mean(values: torch.Tensor) -> float:
-        return float(values.gather(1, chosen).double().mean())
+    def mean(values: torch.Tensor, of: torch.Tensor) -> float:
+        return float(values.gather(1, of).double().mean())
 
-    billed = None if table.pair_cost is None else mean(table.pair_cost[prompts][:, columns])
+    billed = None if table.pair_cost is None else mean(table.pair_cost[prompts], column)
     return HeldOut(
         num_prompts=len(prompts),
-        expected_cost=mean(cost),
-        expected_quality=1 - mean(estimated),
+        expected_cost=mean(chooser.cost.of_prompts(probability, tokens), chosen),
+        expected_quality=1 - mean(chooser.estimate_error(probability), chosen),
         cost=None if billed is None or billed != billed else billed,
-        quality=1 - mean(table.error[prompts][:, columns]),
+        quality=1 - mean(table.error[prompts], column),
     )

@@ -13,10 +13,9 @@ from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.progress import progress
-from unirouter_torch.router.choosing import cluster_errors
+from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.observation import cluster_prompts
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import LLMIndex
 
@@ -87,16 +86,17 @@ class Comparison:
 
 
 @torch.inference_mode()
-def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
+def compare(router: Router, chooser: Chooser, tokenize: Tokenize, run: Run) -> Comparison:
     """Send the router's calibration prompts through the router and through an export of it.
 
     Args:
         router: The router.
+        chooser: What it chooses by; an export holds the LLMs that it may choose.
         tokenize: The tokenizer of the export.
         run: The export.
     """
-    texts, features = router.calibration.texts, cluster_errors(router.head, router.pool)
-    cost = router.prompt_cost(router.pool).scaled(1 / router.pool.reference_cost)
+    texts, llms = router.calibration.texts, chooser.may_be_chosen.nonzero().squeeze(-1)
+    at_each = [chooser.at(weight) for weight in COST_WEIGHTS]
     cost_weight = torch.tensor([COST_WEIGHTS[row % len(COST_WEIGHTS)] for row in range(len(texts))])
     difference, added = 0.0, torch.zeros(len(texts))
     lengths = [len(row) for row in router.encoder.tokenize_rows(texts)]
@@ -106,10 +106,11 @@ def compare(router: Router, tokenize: Tokenize, run: Run) -> Comparison:
         num_characters = torch.tensor([len(text) for text in batch])
         estimated, choice = run(*tokenize(batch), cost_weight[rows], num_characters, *bytes_of(router.encoder, batch))
         probability = cluster_prompts(router.head, router.encoder, batch)
-        expected = estimate_error(probability, features)
+        expected = chooser.estimate_error(probability)[:, llms]
         difference = max(difference, (estimated - expected).abs().max().item())
-        total = expected + cost_weight[rows, None] * cost.of_prompts(probability, count_tokens(batch))
-        added[rows] = _above_least(total, choice)
+        totals = torch.stack([one.totals(probability, count_tokens(batch)) for one in at_each])
+        which = torch.tensor(rows) % len(COST_WEIGHTS)
+        added[rows] = _above_least(totals[which, torch.arange(len(rows))][:, llms], choice)
     return Comparison(
         num_prompts=len(texts),
         largest_difference=difference,

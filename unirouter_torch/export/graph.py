@@ -10,9 +10,10 @@ from torch.export import Dim, ExportedProgram
 from unirouter_torch.config.router import CHARS_PER_TOKEN
 from unirouter_torch.encoder.form import NUM_BYTES, count_bytes
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
-from unirouter_torch.routing.decision import order_by_cost, smallest_total
+from unirouter_torch.router.chooser import Chooser
+from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.routing.decision import beyond_cheapest, least_total, order_by_cost
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMIndex, LLMSubset, TokenMask
 
 INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters", "byte_count")
@@ -28,30 +29,30 @@ class RoutingGraph(nn.Module):
     Cluster errors and relative costs are constants of the graph: a pool that changes is exported again.
 
     Args:
-        router: On the CPU, with at least one LLM in its pool, all of which may be chosen. Its weights are shared, not
-            copied.
+        encoder: On the CPU. Its weights are shared, not copied, like those of the head.
+        head: On the CPU.
+        chooser: What chooses; the graph holds the LLMs that may be chosen, in the order of the pool.
     """
 
     cluster_error: ClusterError
-    typical_cost: CostVector
+    cost_typical: CostVector
     cost_by_cluster: ClusterError
     cost_by_token: CostVector
     by_cost: LLMSubset
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, encoder: PromptEncoder, head: ClusterHead, chooser: Chooser) -> None:
         super().__init__()
-        self.encoder = router.encoder
-        self.head = router.head
-        pool = router.pool
-        # copies: what was calibrated in this process are tensors of inference mode, which cannot be traced
-        sums = ClusterSums(pool.sums.error.clone(), pool.sums.weight.clone())
-        self.register_buffer("cluster_error", router.head.cluster_error(sums).detach())
-        cost = router.prompt_cost(pool).scaled(1 / pool.reference_cost)
+        self.encoder = encoder
+        self.head = head
+        llms = chooser.may_be_chosen.nonzero().squeeze(-1)
+        cost = chooser.relative_cost.of_llms(llms)
         self.typical_tokens = cost.typical_tokens
-        self.register_buffer("typical_cost", cost.typical)
-        self.register_buffer("cost_by_cluster", cost.by_cluster.float())
-        self.register_buffer("cost_by_token", cost.by_token.float())
-        self.register_buffer("by_cost", order_by_cost(self.typical_cost))
+        # copies: what was calibrated in this process are tensors of inference mode, which cannot be traced
+        self.register_buffer("cluster_error", chooser.features[llms].clone())
+        self.register_buffer("cost_typical", cost.typical.clone())
+        self.register_buffer("cost_by_cluster", cost.by_cluster.float().clone())
+        self.register_buffer("cost_by_token", cost.by_token.float().clone())
+        self.register_buffer("by_cost", order_by_cost(self.cost_typical))
 
     def forward(
         self,
@@ -77,22 +78,19 @@ class RoutingGraph(nn.Module):
         estimated = estimate_error(probability, self.cluster_error)
         beyond = num_characters.unsqueeze(-1) / CHARS_PER_TOKEN - self.typical_tokens
         of_prompt = probability @ self.cost_by_cluster.T + beyond * self.cost_by_token
-        return estimated, smallest_total(estimated + weight * of_prompt, self.typical_cost, weight, self.by_cost)
+        typical = (weight * beyond_cheapest(self.cost_typical)).float()
+        return estimated, least_total(estimated + weight * of_prompt + typical, self.by_cost)
 
 
-def trace(router: Router) -> ExportedProgram:
-    """The router's graph as a ``torch.export`` program for any number of prompts and of tokens.
-
-    Args:
-        router: As :class:`RoutingGraph` takes it.
-    """
+def trace(graph: RoutingGraph) -> ExportedProgram:
+    """A router's graph as a ``torch.export`` program for any number of prompts and of tokens."""
     # a size of 0 or 1 would be taken for a constant
     shape = (2, 8)
     tokens, lengths = torch.ones(shape, dtype=torch.int64), torch.ones(shape[:1], dtype=torch.int64)
-    example = (tokens, tokens.clone(), torch.zeros(2), lengths, torch.ones(2, NUM_BYTES))[: len(inputs_of(router))]
-    graph = RoutingGraph(router).eval()
+    example: tuple[Tensor, ...] = (tokens, tokens.clone(), torch.zeros(2), lengths, torch.ones(2, NUM_BYTES))
+    example = example[: len(inputs_of(graph.encoder))]
     with torch.no_grad():
-        program = torch.export.export(graph, example, dynamic_shapes=shapes_of(router), strict=False)
+        program = torch.export.export(graph.eval(), example, dynamic_shapes=shapes_of(graph), strict=False)
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             # where the code lay on this machine is nobody's business
@@ -101,16 +99,16 @@ def trace(router: Router) -> ExportedProgram:
     return program
 
 
-def shapes_of(router: Router) -> dict[str, dict[int, Dim]]:
+def shapes_of(graph: RoutingGraph) -> dict[str, dict[int, Dim]]:
     """Which axes of the inputs vary, and how far."""
-    prompt, token = Dim("prompt"), Dim("token", max=router.encoder.max_length)
+    prompt, token = Dim("prompt"), Dim("token", max=graph.encoder.max_length)
     of_tokens, of_prompts = {0: prompt, 1: token}, {0: prompt}
-    return {name: of_tokens if name in INPUTS[:2] else of_prompts for name in inputs_of(router)}
+    return {name: of_tokens if name in INPUTS[:2] else of_prompts for name in inputs_of(graph.encoder)}
 
 
-def inputs_of(router: Router) -> tuple[str, ...]:
-    """The inputs of a router's graph, in order."""
-    return INPUTS[:-1] if router.encoder.form is None else INPUTS
+def inputs_of(encoder: PromptEncoder) -> tuple[str, ...]:
+    """The inputs of the graph of a router with this encoder, in order."""
+    return INPUTS[:-1] if encoder.form is None else INPUTS
 
 
 def bytes_of(encoder: PromptEncoder, texts: Sequence[str]) -> tuple[Float[Tensor, "prompt 256"], ...]:

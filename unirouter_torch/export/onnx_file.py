@@ -13,8 +13,7 @@ import torch
 
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.check import Run
-from unirouter_torch.export.graph import INPUTS, OUTPUTS, inputs_of, shapes_of, trace
-from unirouter_torch.router.router import Router
+from unirouter_torch.export.graph import INPUTS, OUTPUTS, RoutingGraph, inputs_of, shapes_of, trace
 
 ONNX_FILE = "router.onnx"
 
@@ -34,21 +33,21 @@ def require_onnx() -> None:
         )
 
 
-def write_onnx(folder: Path, router: Router, *, int8: bool) -> None:
+def write_onnx(folder: Path, graph: RoutingGraph, *, int8: bool) -> None:
     """Write ``router.onnx``, with ``router.onnx.data`` beside it where the weights are above 2 GB.
 
     Args:
         folder: Where to.
-        router: On the CPU, with at least one LLM in its pool.
+        graph: The router.
         int8: Whether the weights of the encoder are 8-bit integers and its activations are rounded to such at run time.
             Head, cluster errors and costs stay in float32.
     """
     with _quiet():
         program: Any = torch.onnx.export(
-            trace(router),
-            input_names=list(inputs_of(router)),
+            trace(graph),
+            input_names=list(inputs_of(graph.encoder)),
             output_names=list(OUTPUTS),
-            dynamic_shapes=shapes_of(router),
+            dynamic_shapes=shapes_of(graph),
             dynamo=True,
             verbose=False,
         )

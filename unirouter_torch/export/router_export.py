@@ -1,6 +1,7 @@
 """``unirouter export``: one folder that runs without this package."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compar
 from unirouter_torch.export.graph import RoutingGraph, trace
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
 from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
-from unirouter_torch.router.choosing import count_latency
+from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
 from unirouter_torch.storage import atomic_folder, write_json
 
@@ -48,7 +49,10 @@ def export_router(
     folder: Path,
     *,
     int8: bool = False,
+    cost_weight: float | None = None,
     latency_weight: float | None = None,
+    caution: float | None = None,
+    llms: Sequence[str] | None = None,
 ) -> Export:
     """Write a router in another format, after a check that it does the same.
 
@@ -58,8 +62,10 @@ def export_router(
             the LLMs that are disabled; ``"sentence-transformers"``: the encoder alone.
         folder: Where to write; an earlier export is replaced.
         int8: Whether the encoder's weights are rounded to 8 bits; ONNX alone.
-        latency_weight: What a second costs [cost unit / second]; the costs that the graph holds then contain it. That
-            of the pool's target by default, or 0.
+        cost_weight: Written down for the programs that use it; as in :meth:`Router.route`, like all that follow.
+        latency_weight: As there; the costs that the graph holds contain it.
+        caution: As there; the cluster errors that the graph holds are as cautious.
+        llms: As there; the graph holds no others.
 
     Returns:
         How the export compares with the router.
@@ -71,31 +77,26 @@ def export_router(
             written.
     """
     _refuse_what_cannot_be(router, export_format, int8)
-    left_out = () if export_format == "sentence-transformers" else tuple(sorted(router.pool.disabled))
-    latency_weight = router.pool.latency_weight if latency_weight is None else latency_weight
-    router = _as_exported(router, latency_weight)
+    chooser = router.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+    left_out = [name for name in router.pool.names if name not in _names(chooser)]
+    graph = RoutingGraph(router.encoder, router.head, chooser)
     with atomic_folder(folder, "export", FORMAT_VERSION) as target:
-        tokenize, run = _write(target, router, export_format, int8=int8)
-        comparison = compare(router, tokenize, run)
+        tokenize, run = _write(target, graph, export_format, int8=int8)
+        comparison = compare(router, chooser, tokenize, run)
         comparison.check(ROUNDED if int8 else EXACT)
         if export_format != "sentence-transformers":
-            about = _settings(router, export_format, comparison, int8=int8)
-            about |= {"left_out": list(left_out), "latency_weight": latency_weight}
+            about = _settings(router, chooser, export_format, comparison, int8=int8)
+            weight = router.pool.latency_weight if latency_weight is None else latency_weight
+            about |= {"left_out": sorted(left_out), "latency_weight": weight}
             write_json(target / SETTINGS_FILE, about)
         num_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    return Export(comparison=comparison, num_bytes=num_bytes, left_out=left_out)
+    whole = export_format == "sentence-transformers"
+    return Export(comparison=comparison, num_bytes=num_bytes, left_out=() if whole else tuple(sorted(left_out)))
 
 
-def _as_exported(router: Router, latency_weight: float) -> Router:
-    """The same router over the LLMs that may be chosen, at costs that count latency."""
-    pool = count_latency(router.pool, latency_weight)
-    return Router(
-        encoder=router.encoder,
-        head=router.head,
-        pool=pool.select([name for name in pool.names if name not in pool.disabled]),
-        calibration=router.calibration,
-        about=router.about,
-    ).eval()
+def _names(chooser: Chooser) -> list[str]:
+    """The LLMs that may be chosen, in the order of the graph's columns."""
+    return [name for name, may in zip(chooser.pool.names, chooser.may_be_chosen.tolist(), strict=True) if may]
 
 
 def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> None:
@@ -112,26 +113,25 @@ def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> No
         )
 
 
-def _write(folder: Path, router: Router, export_format: ExportFormat, *, int8: bool) -> tuple[Tokenize, Run]:
+def _write(folder: Path, graph: RoutingGraph, export_format: ExportFormat, *, int8: bool) -> tuple[Tokenize, Run]:
     """Write the format's own files; comes back with what reads and runs them."""
     if export_format == "sentence-transformers":
-        router.encoder.save_pretrained(folder)
-        return _open_encoder(folder, router)
-    write_tokenizer(folder, router.encoder)
-    recipe = router.encoder.recipe
+        graph.encoder.save_pretrained(folder)
+        return _open_encoder(folder, graph)
+    write_tokenizer(folder, graph.encoder)
+    recipe = graph.encoder.recipe
     tokenize = read_tokenizer(folder, prefix=recipe.prefix, lower_case=recipe.lower_case)
     if export_format == "onnx":
-        write_onnx(folder, router, int8=int8)
+        write_onnx(folder, graph, int8=int8)
         return tokenize, open_onnx(folder)
     content = io.BytesIO()
-    torch.export.save(trace(router), content)  # torch itself aborts the process on a full disk
+    torch.export.save(trace(graph), content)  # torch itself aborts the process on a full disk
     (folder / PROGRAM_FILE).write_bytes(content.getbuffer())
     return tokenize, torch.export.load(folder / PROGRAM_FILE).module()
 
 
-def _open_encoder(folder: Path, router: Router) -> tuple[Tokenize, Run]:
+def _open_encoder(folder: Path, graph: RoutingGraph) -> tuple[Tokenize, Run]:
     encoder = PromptEncoder.from_pretrained(str(folder))
-    graph = RoutingGraph(router)
     graph.encoder = encoder
 
     def tokenize(texts: Any) -> Any:
@@ -140,9 +140,11 @@ def _open_encoder(folder: Path, router: Router) -> tuple[Tokenize, Run]:
     return tokenize, graph
 
 
-def _settings(router: Router, export_format: str, comparison: Comparison, *, int8: bool) -> dict[str, Any]:
+def _settings(
+    router: Router, chooser: Chooser, export_format: str, comparison: Comparison, *, int8: bool
+) -> dict[str, Any]:
     """The content of ``export.json``: all that a program needs to use the graph."""
-    pool, recipe = router.pool, router.encoder.recipe
+    pool, recipe = chooser.pool, router.encoder.recipe
     return {
         "format": export_format,
         "int8": int8,
@@ -164,12 +166,12 @@ def _settings(router: Router, export_format: str, comparison: Comparison, *, int
             "estimated_error": "float32 [prompt llm], in [0, 1]",
             "choice": "int64 [prompt]",
         },
-        "default_cost_weight": router.cost_weight,
+        "default_cost_weight": chooser.cost_weight,
         "prefix": recipe.prefix,
         "lower_case": recipe.lower_case,
         "max_length": router.encoder.max_length,
-        "llms": list(pool.names),
-        "cost": router.prompt_cost(pool).typical.tolist(),
+        "llms": _names(chooser),
+        "cost": chooser.cost.typical[chooser.may_be_chosen].tolist(),
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,

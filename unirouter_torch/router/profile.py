@@ -1,17 +1,20 @@
 """What a router knows of one of its LLMs, for people."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.router.choosing import cluster_errors
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.router.chooser import Chooser, cluster_errors
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error, overall_error
-from unirouter_torch.routing.token_cost import CostMatrix, count_tokens
-from unirouter_torch.shapes import ClusterError, ErrorMatrix
+from unirouter_torch.routing.cluster_error import ClusterSums, overall_error
+from unirouter_torch.routing.envelope import Envelope
+from unirouter_torch.routing.token_cost import count_tokens
+from unirouter_torch.shapes import ClusterError
 
 COST_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Cost weights at which the traffic of an LLM is told."""
@@ -76,28 +79,48 @@ class LLMProfile:
 
 
 @torch.inference_mode()
-def profile_llm(router: Router, name: str) -> LLMProfile:
+def profile_llm(
+    router: Router,
+    name: str,
+    *,
+    latency_weight: float | None = None,
+    caution: float | None = None,
+    llms: Sequence[str] | None = None,
+) -> LLMProfile:
     """What a router knows of one LLM.
 
+    Args:
+        router: The router.
+        name: Name of the LLM.
+        latency_weight: Traffic is that of choices with these options; see :meth:`Router.route`.
+        caution: As there.
+        llms: As there.
+
     Raises:
-        PoolError: The pool has no LLM of that name.
+        PoolError: The pool has no LLM of that name, or an option is out of range.
     """
-    pool, row = router.pool, router.pool.find(name)
+    pool, row, calibration = router.pool, router.pool.find(name), router.calibration
     features = cluster_errors(router.head, pool).cpu()
-    probability = router.calibration.cluster_probability
+    probability = calibration.cluster_probability
     share = probability.mean(0)
     distance = ((features - features[row]).square() @ share).sqrt()
     others = [other for other in distance.argsort(stable=True).tolist() if other != row]
-    rivals = pool.available.index_fill(0, torch.tensor([row]), False)
-    prompt_cost = router.prompt_cost(pool)
-    cost = prompt_cost.of_prompts(probability, count_tokens(router.calibration.texts)) / pool.reference_cost
-    start, end = _winning_range(estimate_error(probability, features), cost, rivals, row)
+    chooser = Chooser.of(
+        router.head,
+        calibration,
+        pool.with_availability(name, True),
+        cost_weight=DEFAULT_COST_WEIGHT,
+        latency_weight=latency_weight,
+        caution=caution,
+        llms=None if llms is None else [*llms, name],
+    )
+    start, end = _winning_range(chooser.curve(probability, count_tokens(calibration.texts)), row, len(probability))
     takes = start < end
     last = float(end[takes].max()) if takes.any() else math.inf
     return LLMProfile(
         name=name,
         is_available=bool(pool.available[row]),
-        cost=float(prompt_cost.typical[row]),
+        cost=float(router.prompt_cost(pool).typical[row]),
         outcomes=float(pool.sums.weight[row].sum()),
         error=float(overall_error(pool.sums)[row]),
         clusters=_standings(router, row, features, share),
@@ -133,19 +156,13 @@ def _standings(
 
 
 def _winning_range(
-    estimated_error: ErrorMatrix, cost: CostMatrix, rivals: Bool[Tensor, " llm"], row: int
+    curve: Envelope, row: int, num_prompts: int
 ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
-    """Range of cost weights over which an LLM wins each prompt, start included and end not; empty where start >= end.
-
-    Each rival bounds it where the two lines ``error + cost_weight * cost`` cross: a dearer rival from below, a cheaper
-    one from above.
-    """
-    ahead = (estimated_error - estimated_error[:, row : row + 1]).double()
-    dearer = cost - cost[:, row : row + 1]
-    crossing = -ahead / dearer
-    at_same_cost = (dearer == 0) & rivals
-    before = torch.arange(cost.shape[-1]) < row
-    loses = (at_same_cost & ((ahead < 0) | ((ahead == 0) & before))).any(-1)
-    start = torch.where((dearer > 0) & rivals, crossing, 0.0).amax(-1).clamp(min=0.0)
-    end = torch.where((dearer < 0) & rivals, crossing, math.inf).amin(-1)
-    return start, torch.where(loses, -math.inf, end)
+    """Range of cost weights over which an LLM wins each prompt, without its end; empty where start >= end."""
+    start, end = curve.cost_weight.new_full((2, num_prompts), math.inf)
+    end.neg_()
+    # the line before is that of the next cheaper LLM, but for the first line of a prompt
+    until = curve.cost_weight.roll(1).masked_fill(curve.is_best.roll(1), math.inf)
+    mine = curve.llm == row
+    start[curve.prompt[mine]], end[curve.prompt[mine]] = curve.cost_weight[mine], until[mine]
+    return start, end

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import PoolConflictError, PoolError
 from unirouter_torch.router.calibration import (
@@ -20,14 +21,7 @@ from unirouter_torch.router.calibration import (
     sum_output_tokens,
     sum_scores,
 )
-from unirouter_torch.router.choosing import (
-    among,
-    choose_available,
-    cluster_errors,
-    cost_of_prompts,
-    count_latency,
-    default_cost_weight,
-)
+from unirouter_torch.router.chooser import Chooser, cluster_errors, cost_of_prompts
 from unirouter_torch.router.hub import push_folder
 from unirouter_torch.router.observation import cluster_prompts, observe
 from unirouter_torch.router.pool_history import PoolChange, PoolRevision
@@ -40,7 +34,7 @@ from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
-from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix, LLMIndex
+from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
 
 class Router(nn.Module):
@@ -63,8 +57,6 @@ class Router(nn.Module):
 
     saved: SavedPool | None = None
     """The pool as it lies in the router's folder; none before the router is saved."""
-    _tuned: tuple[LLMPool, float] | None = None
-    _counted: tuple[LLMPool, float | None, LLMPool] | None = None
 
     def __init__(
         self,
@@ -78,9 +70,28 @@ class Router(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.pool = pool
-        self.calibration = calibration
         self.about = dict(about)
+        self._choosers: dict[tuple[bool, float | None, float | None], Chooser] = {}
+        self._pool = pool
+        self._calibration = calibration
+
+    @property
+    def pool(self) -> LLMPool:
+        """The LLMs."""
+        return self._pool
+
+    @pool.setter
+    def pool(self, pool: LLMPool) -> None:
+        self._pool, self._choosers = pool, {}
+
+    @property
+    def calibration(self) -> CalibrationPrompts:
+        """The prompts that represent an LLM."""
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: CalibrationPrompts) -> None:
+        self._calibration, self._choosers = calibration, {}
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
@@ -92,43 +103,38 @@ class Router(nn.Module):
         estimated: ErrorMatrix = self(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
         return estimated.cpu()
 
-    @torch.inference_mode()
-    def route(
+    def chooser(
         self,
-        prompts: Sequence[str],
         cost_weight: float | None = None,
         *,
-        caution: float | None = None,
         latency_weight: float | None = None,
+        caution: float | None = None,
         llms: Sequence[str] | None = None,
-    ) -> list[Route]:
-        """Choose an LLM for each prompt.
+    ) -> Chooser:
+        """What all choices with these options are made by; a change of the pool takes effect at the next call.
 
-        Args:
-            prompts: Texts to route.
-            cost_weight: Error accepted to save one reference cost (by default that of the dearest LLM at training)
-                [1]; 0 asks for quality alone. That of the pool's target by default, or 0.1.
-            caution: Count each cluster error as the bound that it is below with this probability, in [0.5, 1): an LLM
-                of which little is known is then taken for a worse one. As it is estimated when not given.
-            latency_weight: What a second costs [cost unit / second]; the expected latency of an LLM then adds to its
-                cost. 0 leaves it out. That of the pool's target by default, or 0.
-            llms: Names of the LLMs that may be chosen, of those that are not disabled; all by default. A pool's target
-                is met over all LLMs.
-
-        Returns:
-            One route for each prompt, in order. Equal scores go to the cheaper LLM.
-
-        Raises:
-            PoolError: A weight is negative or not finite, ``caution`` is out of range, ``prompts`` is one string, the
-                pool is empty, a latency counts that is not known, or ``llms`` has an unknown name or leaves no choice.
+        Args and errors are those of :meth:`Chooser.of`. All that chooses here takes the same options.
         """
-        # one and the same throughout, even where another thread reloads it
-        pool = self._pool_to_choose_from(latency_weight)
-        return self._routes(self.cluster(prompts), count_tokens(prompts), pool, cost_weight, caution, llms)
+        if not self.pool.names:
+            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
+        # read before the pool, so that what is made of a pool that another thread replaces is not kept
+        kept, key = self._choosers, (cost_weight is None, latency_weight, caution)
+        chooser = kept.get(key)
+        if chooser is None:
+            chooser = kept[key] = Chooser.of(
+                self.head,
+                self.calibration,
+                self.pool,
+                cost_weight=cost_weight,
+                latency_weight=latency_weight,
+                caution=caution,
+            )
+        chooser = chooser if cost_weight is None else chooser.at(cost_weight)
+        return chooser if llms is None else chooser.among(llms)
 
     @torch.inference_mode()
     def cluster(self, prompts: Sequence[str]) -> ClusterProbability:
-        """Cluster probabilities of prompts, on the device of the head: what :meth:`route_clustered` takes.
+        """Cluster probabilities of prompts, on the device of the head: what a :class:`Chooser` takes.
 
         Raises:
             PoolError: ``prompts`` is one string.
@@ -139,121 +145,101 @@ class Router(nn.Module):
         return probability
 
     @torch.inference_mode()
+    def route(
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: Sequence[str] | None = None,
+    ) -> list[Route]:
+        """Choose an LLM for each prompt.
+
+        Args:
+            prompts: Texts to route.
+            cost_weight: Error accepted to save one reference cost; as in :meth:`Chooser.of`, like all that follow.
+            latency_weight: What a second costs.
+            caution: How sure to be that a cluster error is not underestimated.
+            llms: Names of the LLMs that may be chosen.
+
+        Returns:
+            One route for each prompt, in order. Equal totals go to the cheaper LLM.
+
+        Raises:
+            PoolError: As there, or ``prompts`` is one string.
+        """
+        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+        return chooser.routes(self.cluster(prompts), count_tokens(prompts))
+
+    @torch.inference_mode()
     def route_clustered(
         self,
         probability: ClusterProbability,
         tokens: Float[Tensor, " prompt"],
         cost_weight: float | None = None,
         *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
         llms: Sequence[str] | None = None,
     ) -> list[Route]:
-        """The same as :meth:`route`, for prompts that are embedded already.
+        """The same for prompts that are embedded already.
 
         Args:
             probability: What :meth:`cluster` gives.
             tokens: Lengths of the prompts, as ``count_tokens`` gives them [tokens].
-            cost_weight: As in :meth:`route`.
+            cost_weight: As in :meth:`route`, like all that follow.
+            latency_weight: As there.
+            caution: As there.
             llms: As there.
 
         Raises:
-            PoolError: As in :meth:`route`.
+            PoolError: As there.
         """
-        return self._routes(probability, tokens, self._pool_to_choose_from(), cost_weight, None, llms)
-
-    def _pool_to_choose_from(self, latency_weight: float | None = None) -> LLMPool:
-        if not self.pool.names:
-            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
-        return self._count_latency(latency_weight)
-
-    def _count_latency(self, latency_weight: float | None = None) -> LLMPool:
-        pool, kept = self.pool, self._counted
-        if kept is None or kept[0] is not pool or kept[1] != latency_weight:
-            kept = self._counted = pool, latency_weight, count_latency(pool, latency_weight)
-        return kept[2]
-
-    def _routes(
-        self,
-        probability: ClusterProbability,
-        tokens: Float[Tensor, " prompt"],
-        pool: LLMPool,
-        cost_weight: float | None,
-        caution: float | None,
-        llms: Sequence[str] | None,
-    ) -> list[Route]:
-        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
-        pool = pool if llms is None else among(pool, llms)
-        features, prompt_cost = cluster_errors(self.head, pool, caution), self.prompt_cost(pool)
-        chosen = choose_available(features, prompt_cost, pool, probability, tokens, weight)
-        estimated = estimate_error(probability, features)
-        cost = prompt_cost.of_prompts(probability.cpu(), tokens)
-        return [
-            Route(
-                llm=pool.names[column],
-                estimated_error=dict(zip(pool.names, errors, strict=True)),
-                cost=dict(zip(pool.names, costs, strict=True)),
-            )
-            for column, errors, costs in zip(chosen.tolist(), estimated.tolist(), cost.tolist(), strict=True)
-        ]
+        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+        return chooser.routes(probability, tokens)
 
     @torch.inference_mode()
     def choose(
-        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: Sequence[str] | None = None,
     ) -> list[str]:
         """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
 
-        Memory does not grow with prompts x LLMs.
-
-        Args:
-            prompts: Texts to route.
-            cost_weight: As in :meth:`route`.
-            latency_weight: As there.
-
-        Returns:
-            The name for each prompt, in order. Equal scores go to the cheaper LLM.
-
-        Raises:
-            PoolError: As in :meth:`route`.
+        Arguments and errors are those of :meth:`route`. Memory does not grow with prompts x LLMs.
         """
-        pool = self._pool_to_choose_from(latency_weight)
-        chosen, _ = self._choose(prompts, cost_weight, pool, cluster_errors(self.head, pool))
-        return [pool.names[column] for column in chosen.tolist()]
+        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+        chosen = chooser.choose(self.cluster(prompts), count_tokens(prompts))
+        return [chooser.pool.names[column] for column in chosen.tolist()]
 
     @torch.inference_mode()
     def choose_and_estimate(
-        self, prompts: Sequence[str], cost_weight: float | None = None, *, latency_weight: float | None = None
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: Sequence[str] | None = None,
     ) -> tuple[LLMIndex, ErrorMatrix]:
         """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
 
-        Args:
-            prompts: Texts to route.
-            cost_weight: As in :meth:`route`.
-            latency_weight: As there.
-
-        Raises:
-            PoolError: As in :meth:`route`.
+        Arguments and errors are those of :meth:`route`.
         """
-        pool = self._pool_to_choose_from(latency_weight)
-        features = cluster_errors(self.head, pool)
-        chosen, probability = self._choose(prompts, cost_weight, pool, features)
-        return chosen.cpu(), estimate_error(probability, features).cpu()
-
-    def _choose(
-        self, prompts: Sequence[str], cost_weight: float | None, pool: LLMPool, features: ClusterError
-    ) -> tuple[LLMIndex, ClusterProbability]:
+        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
         probability = self.cluster(prompts)
-        weight = self._default_cost_weight(pool) if cost_weight is None else cost_weight
-        cost = self.prompt_cost(pool)
-        return choose_available(features, cost, pool, probability, count_tokens(prompts), weight), probability
+        chosen = chooser.choose(probability, count_tokens(prompts))
+        return chosen.cpu(), chooser.estimate_error(probability).cpu()
 
     @property
     def cost_weight(self) -> float:
         """The cost weight that is taken where none is given: that of the pool's target, or 0.1."""
-        return self._default_cost_weight(self._count_latency())
-
-    def _default_cost_weight(self, pool: LLMPool) -> float:
-        if self._tuned is None or self._tuned[0] is not pool:
-            self._tuned = pool, default_cost_weight(self.head, self.calibration, pool)
-        return self._tuned[1]
+        return self.chooser().cost_weight if self.pool.names else DEFAULT_COST_WEIGHT
 
     def prompt_cost(self, pool: LLMPool) -> PromptCost:
         """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts."""
@@ -412,7 +398,7 @@ class Router(nn.Module):
             PoolConflictError: Somebody else changed the pool in the folder since this router read it.
             PoolError: The router lies in no folder, or the pool's target counts a latency that is not known.
         """
-        count_latency(self.pool)  # here, rather than at every route from now on
+        self.pool.check_latency(self.pool.latency_weight)  # here, rather than at every route from now on
         self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
 
     def change_pool(self, change: Callable[[], None], what: str, *, data: Path | None = None) -> None:

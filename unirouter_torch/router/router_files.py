@@ -12,7 +12,7 @@ from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.card import router_card
-from unirouter_torch.router.choosing import cost_of_prompts
+from unirouter_torch.router.chooser import cost_of_prompts
 from unirouter_torch.router.hub import download_router, is_hub_id
 from unirouter_torch.router.pool_history import (
     PoolChange,

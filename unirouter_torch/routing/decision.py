@@ -1,6 +1,8 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
 import math
+from collections.abc import Sequence
+from heapq import heappop, heappush
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -31,6 +33,9 @@ PAIRS_AT_ONCE = 2**20
 
 NO_LLM = "available: a prompt has no LLM to choose from. Leave it out, or make an LLM available."
 
+PAIRS_OF_PLAIN_CHOICE = 2**17
+"""Up to this many pairs of prompt and LLM the plain way is the fastest."""
+
 RUNS_TOGETHER = 32
 """Runs of LLMs side by side come in this number, which the vector units of a CPU take at once."""
 
@@ -50,7 +55,57 @@ class CostByLength(NamedTuple):
     price: CostVector
 
 
-@torch.no_grad()
+class RankedLLMs(NamedTuple):
+    """LLMs in the order of ties, with all of their sums that no prompt changes: made once, for any number of choices.
+
+    Attributes:
+        llm: Number of each, in the order of ties: from the cheapest to the most expensive, the lower one first where
+            costs are equal.
+        cluster_error: Their cluster errors, with what the cluster of a prompt adds by its cost [error].
+        added: What their costs add beyond that of the cheapest [error].
+        by_token: What each token of a prompt beyond a typical length adds [error / token]; None where nothing.
+    """
+
+    llm: LLMSubset
+    cluster_error: ClusterError
+    added: CostVector
+    by_token: CostVector | None
+
+    @classmethod
+    def of(
+        cls,
+        llm: LLMSubset,
+        cluster_error: ClusterError,
+        cost: CostVector,
+        cost_weight: float,
+        by_token: CostVector | None = None,
+    ) -> "RankedLLMs":
+        """Rank LLMs.
+
+        Args:
+            llm: Number of each, ascending: what a choice is told by.
+            cluster_error: Their cluster errors.
+            cost: Cost of one prompt relative to a reference cost [1].
+            cost_weight: Error accepted to save one reference cost [1]; 0 ignores cost.
+            by_token: Cost of one token of a prompt relative to a reference cost [1 / token]; none by default.
+
+        Raises:
+            PoolError: ``cost_weight`` is negative or not finite, a cost is not finite, or there is no LLM.
+        """
+        check_costs(cost, cost_weight)
+        dtype, device = torch.promote_types(cluster_error.dtype, torch.float32), cluster_error.device
+        by_cost = order_by_cost(cost)
+        added = (cost_weight * beyond_cheapest(cost))[by_cost].to(device, dtype)
+        rate = None if by_token is None else (cost_weight * by_token)[by_cost].to(device, dtype)
+        return cls(llm[by_cost].to(device), cluster_error.to(dtype)[by_cost.to(device)], added, rate)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "RankedLLMs":
+        """The same on a device and in a precision."""
+        error, added = self.cluster_error.to(device, dtype), self.added.to(device, dtype)
+        by_token = None if self.by_token is None else self.by_token.to(device, dtype)
+        return RankedLLMs(self.llm.to(device), error, added, by_token)
+
+
 def choose_llms(
     cluster_probability: ClusterProbability,
     cluster_error: ClusterError,
@@ -83,28 +138,57 @@ def choose_llms(
 
     Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
     """
-    check_costs(cost, cost_weight)
+    dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
+    beyond, price = (None, None) if by_length is None else by_length
+    error = cluster_error.to(cluster_probability.device, dtype)
+    ranked = RankedLLMs.of(torch.arange(len(cost)), error, cost, cost_weight, price)
+    return choose_ranked(ranked, cluster_probability, beyond, available)
+
+
+@torch.no_grad()
+def choose_ranked(
+    ranked: RankedLLMs,
+    cluster_probability: ClusterProbability,
+    beyond: Float[Tensor, " prompt"] | None = None,
+    available: Bool[Tensor, "prompt all_llms"] | None = None,
+) -> LLMIndex:
+    """The choice of :func:`choose_llms` among LLMs that are ranked already.
+
+    Args:
+        ranked: The LLMs.
+        cluster_probability: Soft assignment of the prompts; rows sum to one.
+        beyond: Length of each prompt beyond that of a typical one [tokens]; needed where ``ranked`` has ``by_token``.
+        available: Which LLMs may be chosen for which prompt, in the columns that ``ranked.llm`` names; all by default.
+
+    Returns:
+        ``ranked.llm`` of the chosen LLM of each prompt.
+
+    Raises:
+        PoolError: A prompt has no available LLM, or an estimate is not a number.
+    """
     dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
-    by_cost = order_by_cost(cost)
-    added = (cost_weight * beyond_cheapest(cost))[by_cost].to(device, dtype)
-    by_cost = by_cost.to(device)
-    cluster_error = cluster_error.to(device, dtype)[by_cost]
-    if available is None and by_length is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(by_cost):
+    llm, cluster_error, added, by_token = ranked.to(device, dtype)
+    if available is None and by_token is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(llm):
         kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
-        by_cost, added, cluster_error = by_cost[kept], added[kept], cluster_error[kept]
-    if by_length is not None:
+        llm, added, cluster_error = llm[kept], added[kept], cluster_error[kept]
+    if by_token is not None:
+        assert beyond is not None
         # beyond(x) * price(h) is one more term of the inner product
-        beyond, rate = by_length.beyond.to(device, dtype), (cost_weight * by_length.price).to(device, dtype)[by_cost]
-        cluster_probability = torch.cat([cluster_probability.to(dtype), beyond.unsqueeze(1)], 1)
-        cluster_error = torch.cat([cluster_error, rate.unsqueeze(1)], 1)
+        cluster_probability = torch.cat([cluster_probability.to(dtype), beyond.to(device, dtype).unsqueeze(1)], 1)
+        cluster_error = torch.cat([cluster_error, by_token.unsqueeze(1)], 1)
     if device.type == "cuda" and dtype == torch.float32 and find_spec("triton") is not None:
         from unirouter_torch.routing.fused import choose_fused
 
-        mask = None if available is None else (available, by_cost)
+        mask = None if available is None else (available.to(device), llm)
         place, least = choose_fused(cluster_probability, cluster_error, added, tie_tolerance(dtype), mask)
         check_estimates(least)
-        return by_cost[place]
-    return _choose_in_tiles(cluster_probability, cluster_error, added, by_cost, available)
+        return llm[place]
+    if len(cluster_probability) * len(llm) <= PAIRS_OF_PLAIN_CHOICE:
+        total = torch.addmm(added, cluster_probability.to(dtype), cluster_error.T)
+        if available is not None:
+            total = total.masked_fill_(~available[:, llm], math.inf)
+        return llm[_first_of_least(total)]
+    return _choose_in_tiles(cluster_probability, cluster_error, added, llm, available)
 
 
 def _choose_in_tiles(
@@ -156,25 +240,42 @@ def choose_llm(
         if not available.any(-1).all():
             raise PoolError(NO_LLM)
         estimated_error = estimated_error.masked_fill(~available, math.inf)
-    return smallest_total(estimated_error, cost, cost_weight, order_by_cost(cost))
+    dtype = torch.promote_types(estimated_error.dtype, torch.float32)
+    return least_total(estimated_error + (cost_weight * beyond_cheapest(cost)).to(dtype), order_by_cost(cost))
 
 
-def smallest_total(
-    estimated_error: ErrorMatrix, cost: CostVector, cost_weight: float | Float[Tensor, "prompt 1"], by_cost: LLMSubset
-) -> LLMIndex:
-    """The rule of :func:`choose_llm` alone, without its checks, as a graph can hold it that another program runs.
+def least_total(total: ErrorMatrix, by_cost: LLMSubset, tolerance: float | None = None) -> LLMIndex:
+    """The tie rule: of the least sums of each prompt, those within a tolerance, the first in order of cost.
+
+    Without checks, as a graph can hold it that another program runs.
 
     Args:
-        estimated_error: As there.
-        cost: As there.
-        cost_weight: As there, or one for each prompt.
+        total: Estimated error plus weighted cost; infinite where an LLM may not be chosen.
         by_cost: What :func:`order_by_cost` gives.
+        tolerance: Largest difference of two sums that counts as none; :func:`tie_tolerance` by default.
     """
-    dtype = torch.promote_types(estimated_error.dtype, torch.float32)
-    total = (estimated_error + (cost_weight * beyond_cheapest(cost)).to(dtype))[:, by_cost]
-    is_least = total <= total.amin(-1, keepdim=True) + tie_tolerance(dtype)
+    tolerance = tie_tolerance(torch.promote_types(total.dtype, torch.float32)) if tolerance is None else tolerance
+    total = total[:, by_cost]
     # argmax returns the first of equal values, so columns in order of cost send ties to the cheaper LLM
-    return by_cost[is_least.to(torch.int32).argmax(-1)]
+    return by_cost[(total <= total.amin(-1, keepdim=True) + tolerance).to(torch.int32).argmax(-1)]
+
+
+def rank_totals(total: Sequence[float], tolerance: float) -> list[int]:
+    """Places from the best to the worst by the tie rule: the choice, then the choice without it, and so on.
+
+    Args:
+        total: Estimated error plus weighted cost of LLMs in order of cost.
+        tolerance: Largest difference of two sums that counts as none.
+    """
+    waiting = sorted(range(len(total)), key=lambda place: (-total[place], -place))
+    ranked: list[int] = []
+    ties: list[int] = []
+    while waiting or ties:
+        least = min(total[place] for place in (*ties, *waiting[-1:]))
+        while waiting and total[waiting[-1]] <= least + tolerance:
+            heappush(ties, waiting.pop())
+        ranked.append(heappop(ties))
+    return ranked
 
 
 def check_costs(cost: CostVector, *cost_weights: float) -> None:
@@ -198,9 +299,9 @@ def check_estimates(least: Float[Tensor, "..."]) -> None:
     Raises:
         PoolError: One is not a number, or out of reach.
     """
-    if least.isnan().any():
-        raise PoolError("cluster_probability, cluster_error: expected finite numbers, got NaN. Mend the estimates.")
     if not (least < torch.finfo(least.dtype).max).all():
+        if least.isnan().any():
+            raise PoolError("cluster_probability, cluster_error: expected finite numbers, got NaN. Fix the estimates.")
         raise PoolError(NO_LLM)
 
 
@@ -213,7 +314,7 @@ def beyond_cheapest(cost: CostVector) -> CostVector:
 
 
 def order_by_cost(cost: CostVector) -> LLMSubset:
-    """Columns from the cheapest to the dearest, the lower one first where costs are equal: the order of ties."""
+    """Columns from the cheapest to the most expensive, the lower one first where costs are equal: the order of ties."""
     return torch.argsort(cost, stable=True)
 
 
@@ -253,6 +354,13 @@ def _close(total: ErrorMatrix, available: Bool[Tensor, "prompt all_llms"], llm: 
     closed = ~available.gather(1, llm.expand(len(available), -1))
     # several times as fast as masked_fill_
     total.add_(closed.view(torch.uint8).to(total.dtype), alpha=torch.finfo(total.dtype).max)
+
+
+def _first_of_least(total: ErrorMatrix) -> LLMIndex:
+    """Place in order of cost of the first least sum of each prompt, as one writes it down."""
+    least = total.amin(1, keepdim=True)
+    check_estimates(least)
+    return (total <= least + tie_tolerance(total.dtype)).view(torch.uint8).argmax(1)
 
 
 def _first_least(total: Float[Tensor, "prompt length run"]) -> LLMIndex:

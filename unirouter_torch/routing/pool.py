@@ -13,7 +13,7 @@ from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.latency import Latency
-from unirouter_torch.routing.target import Target
+from unirouter_torch.routing.target import Target, check_latency_weight
 from unirouter_torch.routing.token_cost import PromptCost, TokenCost
 from unirouter_torch.shapes import CostVector
 
@@ -122,19 +122,50 @@ class LLMPool:
             held = (", ".join(like) or "none") + (f" and {more} more" if more else "")
             raise PoolError(f"pool: no LLM named {name!r}; it holds {held}.") from None
 
-    def prompt_cost(self, share: Float[Tensor, " cluster"], typical_tokens: float, shrinkage: float) -> PromptCost:
+    def check_latency(self, latency_weight: float) -> None:
+        """Check that latency can count.
+
+        Raises:
+            PoolError: ``latency_weight`` is negative or not finite, or it is positive and the latency of an LLM that is
+                not disabled is not known.
+        """
+        check_latency_weight(latency_weight)
+        unknown = [name for name in self.names if name not in self.disabled and name not in self.latency]
+        if unknown and latency_weight > 0:
+            raise PoolError(
+                f"latency of {unknown[0]!r}: not known, but a latency weight of {latency_weight:g} counts it. Give it "
+                "by `unirouter pool reprice --latency`, or `add --latency` where it is new, disable the LLM, or choose "
+                "without a latency weight."
+            )
+
+    def prompt_cost(
+        self,
+        share: Float[Tensor, " cluster"],
+        typical_tokens: float,
+        shrinkage: float,
+        latency_weight: float = 0.0,
+    ) -> PromptCost:
         """What prompts cost with each LLM.
 
         Args:
             share: Mean cluster probabilities of the calibration prompts.
             typical_tokens: Their mean length [tokens].
             shrinkage: Pull of the expected length of an answer in a cluster to its mean [prompts], positive.
+            latency_weight: What a second costs [cost unit / second]; the expected latency adds to the cost.
+
+        Raises:
+            PoolError: As :meth:`check_latency` says.
         """
+        self.check_latency(latency_weight)
         typical, by_token = self.cost.clone(), torch.zeros_like(self.cost)
         by_cluster = self.cost.new_zeros(len(self.names), len(share))
+        if latency_weight > 0:
+            for name, its_latency in self.latency.items():
+                typical[self.find(name)] += latency_weight * its_latency.seconds
         for name, its in self.token_costs.items():
             row = self.find(name)
-            answers = its.price_out * its.output_tokens(shrinkage).to(self.cost.dtype)
+            slow = self.latency.get(name, Latency()).seconds_per_token
+            answers = (its.price_out + latency_weight * slow) * its.output_tokens(shrinkage).to(self.cost.dtype)
             mean = answers @ share.to(self.cost.dtype)
             typical[row] += mean + its.price_in * typical_tokens
             by_token[row], by_cluster[row] = its.price_in, answers - mean

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import torch
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.routing.decision import order_by_cost, tie_tolerance
+from unirouter_torch.routing.decision import least_total, order_by_cost, tie_tolerance
 from unirouter_torch.routing.token_cost import CostMatrix
-from unirouter_torch.shapes import ErrorMatrix, LLMIndex
+from unirouter_torch.shapes import ErrorMatrix, LLMSubset
 
 TargetKind = Literal["cost", "quality", "saving"]
 
@@ -72,25 +72,13 @@ class Tuned(NamedTuple):
     is_reached: bool
 
 
-def choose_by_cost_matrix(
-    estimated_error: ErrorMatrix, relative_cost: CostMatrix, cost_weight: float, tolerance: float = _TIE
-) -> LLMIndex:
-    """Column of the least ``estimated_error + cost_weight * relative_cost`` of each prompt.
-
-    Args:
-        estimated_error: Estimated errors; infinite where an LLM may not be chosen.
-        relative_cost: What each prompt costs with each LLM [1].
-        cost_weight: Error accepted to save one unit of it [1].
-        tolerance: Largest difference of two sums that counts as none. Equal sums go to the LLM with the lower mean
-            cost, then to the lower column: as :func:`~unirouter_torch.routing.decision.choose_llms` has it.
-    """
-    by_cost = order_by_cost(relative_cost.double().mean(0))
-    total = (estimated_error.double() + cost_weight * relative_cost.double())[:, by_cost]
-    is_least = total <= total.amin(-1, keepdim=True) + tolerance
-    return by_cost[is_least.to(torch.int32).argmax(-1)]
-
-
-def tune_cost_weight(estimated_error: ErrorMatrix, cost: CostMatrix, reference_cost: float, target: Target) -> Tuned:
+def tune_cost_weight(
+    estimated_error: ErrorMatrix,
+    cost: CostMatrix,
+    reference_cost: float,
+    target: Target,
+    by_cost: LLMSubset | None = None,
+) -> Tuned:
     """The cost weight that meets a target on some prompts, by bisection.
 
     Mean cost and mean estimated quality fall as the cost weight rises, so there is one cost weight on the edge. There
@@ -98,20 +86,22 @@ def tune_cost_weight(estimated_error: ErrorMatrix, cost: CostMatrix, reference_c
     wanted, and a little narrower otherwise, so that a choice that rounding moves misses no target.
 
     Args:
-        estimated_error: Estimated errors of the LLMs that may be chosen.
+        estimated_error: Estimated errors of the LLMs that may be chosen; infinite where one may not.
         cost: What they cost.
         reference_cost: What a cost weight refers to [cost unit].
         target: What is wanted.
+        by_cost: Their order where sums are equal; that of their mean costs here by default.
 
     Returns:
         For a quality the greatest cost weight that reaches it, for a cost or a saving the least; to a relative
         precision of 1e-9. The nearest end where nothing meets the target.
     """
-    rows = torch.arange(len(cost))
+    rows, estimated, relative = torch.arange(len(cost)), estimated_error.double(), cost.double() / reference_cost
+    by_cost = order_by_cost(relative.mean(0)) if by_cost is None else by_cost
     tolerance = _TIE * (1 + _ROUNDING if target.kind == "quality" else 1 - _ROUNDING)
 
     def at(weight: float) -> Tuned:
-        chosen = choose_by_cost_matrix(estimated_error, cost / reference_cost, weight, tolerance)
+        chosen = least_total(estimated + weight * relative, by_cost, tolerance)
         quality = 1 - float(estimated_error[rows, chosen].double().mean())
         found = Tuned(weight, float(cost[rows, chosen].double().mean()), quality, True)
         return found._replace(is_reached=meets(found))

@@ -12,9 +12,9 @@ from typing import TypeAlias, TypeVar
 import torch
 
 from unirouter_torch.errors import PoolError, UniRouterError
+from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.route import Route
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.shapes import ClusterProbability
@@ -40,25 +40,32 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to choose; each as in :meth:`Router.route`, but names that the pool does not hold are passed over."""
+
+    cost_weight: float | None = None
+    latency_weight: float | None = None
+    caution: float | None = None
+    llms: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """Where the prompts of one request go.
 
     Attributes:
         routes: One for each prompt, in order.
-        cost_weight: The one that was counted [1].
-        pool: The LLMs that were chosen from.
+        chooser: What they were chosen by.
     """
 
     routes: list[Route]
-    cost_weight: float
-    pool: LLMPool
+    chooser: Chooser
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Job:
     prompts: Sequence[str]
-    cost_weight: float | None
-    llms: frozenset[str] | None
+    options: Options
     done: asyncio.Future[Decision]
     since: float
 
@@ -70,7 +77,7 @@ class Batcher:
     """Routes the prompts of many requests with one router, on one thread of its own.
 
     While the thread works, requests queue up; then it takes what is there, and never waits for more. Each request keeps
-    its own cost weight and its own choice of LLMs, and gets the routes that it would have got alone, but for rounding
+    its own options, and gets the routes that it would have got alone, but for rounding
     in the encoder.
 
     Args:
@@ -90,13 +97,21 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="router")
 
     async def route(
-        self, prompts: Sequence[str], cost_weight: float | None = None, llms: Iterable[str] | None = None
+        self,
+        prompts: Sequence[str],
+        cost_weight: float | None = None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: Iterable[str] | None = None,
     ) -> Decision:
         """Choose an LLM for each prompt, as :meth:`Router.route` does. A cancelled call is dropped from the queue.
 
         Args:
             prompts: Texts to route, at least one.
             cost_weight: As there.
+            latency_weight: As there.
+            caution: As there.
             llms: As there, but names that the pool does not hold are passed over.
 
         Raises:
@@ -108,8 +123,13 @@ class Batcher:
         done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._count(len(prompts))
         done.add_done_callback(lambda _: self._count(-len(prompts)))
-        among = None if llms is None else frozenset(llms)
-        self._jobs.append(_Job(prompts=prompts, cost_weight=cost_weight, llms=among, done=done, since=time.monotonic()))
+        options = Options(
+            cost_weight=cost_weight,
+            latency_weight=latency_weight,
+            caution=caution,
+            llms=None if llms is None else frozenset(llms),
+        )
+        self._jobs.append(_Job(prompts=prompts, options=options, done=done, since=time.monotonic()))
         self._arrived.set()
         return await done
 
@@ -169,34 +189,38 @@ class Batcher:
     def _decide(self, jobs: Sequence[_Job], probability: ClusterProbability) -> Iterator[tuple[int, _Outcome]]:
         """The outcome of each job, by its number; jobs that ask for the same are decided together."""
         parts = torch.split(probability, [len(job.prompts) for job in jobs])
-        alike: dict[tuple[float | None, frozenset[str] | None], list[int]] = {}
+        alike: dict[Options, list[int]] = {}
         for number, job in enumerate(jobs):
-            alike.setdefault((job.cost_weight, job.llms), []).append(number)
-        for (cost_weight, llms), numbers in alike.items():
-            prompts = [prompt for number in numbers for prompt in jobs[number].prompts]
+            alike.setdefault(job.options, []).append(number)
+        for options, numbers in alike.items():
             try:
-                its = self._route(prompts, torch.cat([parts[number] for number in numbers]), cost_weight, llms)
-            except Exception as error:
-                yield from ((number, error) for number in numbers)
-                continue
-            routes = iter(its.routes)
-            for number in numbers:
-                own = [next(routes) for _ in jobs[number].prompts]
-                yield number, Decision(routes=own, cost_weight=its.cost_weight, pool=its.pool)
+                yield from self._decide_alike(jobs, parts, options, numbers)
+            except Exception:  # what is wrong with one of them spoils no other
+                for number in numbers:
+                    try:
+                        yield from self._decide_alike(jobs, parts, options, [number])
+                    except Exception as error:
+                        yield number, error
 
-    def _route(
-        self,
-        prompts: Sequence[str],
-        probability: ClusterProbability,
-        cost_weight: float | None,
-        llms: frozenset[str] | None,
-    ) -> Decision:
-        router, pool = self._router, self._router.pool
-        known = None if llms is None else [name for name in pool.names if name in llms]
-        if known == []:
-            raise PoolError("llms: the pool holds none of them any more.")
-        weight = router.cost_weight if cost_weight is None else cost_weight
-        routes = router.route_clustered(probability, count_tokens(prompts), weight, llms=known)
+    @torch.inference_mode()
+    def _decide_alike(
+        self, jobs: Sequence[_Job], parts: Sequence[ClusterProbability], options: Options, numbers: Sequence[int]
+    ) -> list[tuple[int, Decision]]:
+        prompts = [prompt for number in numbers for prompt in jobs[number].prompts]
+        chooser = self._chooser(options)
+        routes = chooser.routes(torch.cat([parts[number] for number in numbers]), count_tokens(prompts))
         for route in routes:
             self._metrics.choices.labels(route.llm).inc()
-        return Decision(routes=routes, cost_weight=weight, pool=pool)
+        each = iter(routes)
+        return [
+            (number, Decision(routes=[next(each) for _ in jobs[number].prompts], chooser=chooser)) for number in numbers
+        ]
+
+    def _chooser(self, options: Options) -> Chooser:
+        names = self._router.pool.names
+        llms = None if options.llms is None else [name for name in names if name in options.llms]
+        if llms == []:
+            raise PoolError("llms: the pool holds none of them any more.")
+        return self._router.chooser(
+            options.cost_weight, latency_weight=options.latency_weight, caution=options.caution, llms=llms
+        )

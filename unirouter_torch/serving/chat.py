@@ -87,9 +87,8 @@ def asked_cost_weight(model: str) -> float | None:
 
 def order_of_llms(decision: Decision, reachable: Collection[str]) -> list[str]:
     """The LLMs that may answer, the chosen one first and then the next best ones by the rule."""
-    (route,), pool = decision.routes, decision.pool
-    order = route.weighted(decision.cost_weight, pool.reference_cost)
-    return [llm for llm in order if llm in reachable and llm not in pool.disabled]
+    (route,) = decision.routes
+    return [llm for llm in route.ranking if llm in reachable]
 
 
 def is_router(model: str) -> bool:

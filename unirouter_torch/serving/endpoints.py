@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.serving.batching import Batcher
+from unirouter_torch.serving.batching import Batcher, Decision
 from unirouter_torch.serving.chat import (
     ROUTER_MODEL,
     asked_cost_weight,
@@ -34,6 +34,8 @@ class RouteRequest(BaseModel):
 
     prompts: Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
     cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    latency_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    caution: Annotated[float | None, Field(ge=0.5, lt=1)] = None
     llms: Annotated[list[str] | None, Field(min_length=1)] = None
 
 
@@ -106,15 +108,35 @@ class Endpoints:
         """Choose an LLM for each prompt."""
         for llm in body.llms or ():
             self._live.router.pool.find(llm)
-        weight = self._cost_weight if body.cost_weight is None else body.cost_weight
-        decision = await unless_gone(request.receive, self._batcher.route(body.prompts, weight, body.llms))
-        pool = decision.pool
+        routing = self._route(
+            body.prompts, body.cost_weight, latency_weight=body.latency_weight, caution=body.caution, llms=body.llms
+        )
+        decision = await unless_gone(request.receive, routing)
+        pool = decision.chooser.pool
         routes = [OneRoute(llm=one.llm, estimated_error=one.estimated_error, cost=one.cost) for one in decision.routes]
         return RouteReply(
             routes=routes,
-            cost_weight=decision.cost_weight,
+            cost_weight=decision.chooser.cost_weight,
             reference_cost=pool.reference_cost,
             cost_unit=pool.cost_unit,
+        )
+
+    async def _route(
+        self,
+        prompts: list[str],
+        cost_weight: float | None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: list[str] | None,
+    ) -> Decision:
+        """Choose, by the server's own weights where a request has none."""
+        return await self._batcher.route(
+            prompts,
+            self._cost_weight if cost_weight is None else cost_weight,
+            latency_weight=self._live.latency_weight if latency_weight is None else latency_weight,
+            caution=caution,
+            llms=llms,
         )
 
     async def chat(self, request: Request) -> Response:
@@ -130,10 +152,8 @@ class Endpoints:
     async def _answer(self, body: bytes, request: Request) -> Response:
         chat, upstreams, reachable = read_chat(body), self._live.upstreams, self._live.reachable
         if is_router(chat.model):
-            asked = asked_cost_weight(chat.model)
-            weight = self._cost_weight if asked is None else asked
             try:
-                decision = await self._batcher.route([chat.prompt], weight, reachable)
+                decision = await self._route([chat.prompt], asked_cost_weight(chat.model), llms=reachable)
             except PoolError as error:
                 raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
             llms = order_of_llms(decision, reachable)[: self._fallbacks + 1]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unirouter_torch.errors import PoolError, UniRouterError
-from unirouter_torch.router.choosing import count_latency
 from unirouter_torch.router.pool_history import latest_number
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import Upstream, read_upstreams
 
@@ -23,11 +23,13 @@ class LiveRouter:
     Args:
         router: The router.
         metrics: Where the revision and failed changes are counted.
-        latency_weight: What a second costs [cost unit / second]; as in ``Router.route`` when not given.
+        latency_weight: What a second costs [cost unit / second] where a request does not say; as in ``Router.route``
+            when not given.
         upstream_file: Where LLMs are asked; none for a server that only routes.
 
     Attributes:
-        router: The router, with the latencies of its LLMs in their costs.
+        router: The router.
+        latency_weight: As above.
         upstreams: Where each LLM is asked, by name; LLMs that the pool does not hold are allowed.
 
     Raises:
@@ -46,13 +48,13 @@ class LiveRouter:
         self.router = router
         self.upstreams: dict[str, Upstream] = {}
         self._metrics = metrics
-        self._latency_weight = latency_weight
+        self.latency_weight = latency_weight
         self._file = upstream_file
         self._file_state = self._state_of_file()
         self._number = self._latest_number()
         if not router.pool.names:
             raise PoolError("pool: empty, there is nothing to choose. Adopt outcomes or add an LLM first.")
-        router.pool = count_latency(router.pool, latency_weight)
+        self._check(router.pool)
         metrics.revision.set(self._number)
         if upstream_file is not None:
             self.upstreams = read_upstreams(upstream_file)
@@ -100,7 +102,6 @@ class LiveRouter:
                 router.observe(llm, prompts, scores, half_life=half_life)
 
         try:
-            router.reload_pool()  # the pool in service may have latencies in its costs
             router.change_pool(change, f"feedback: {len(outcomes)} outcomes of {', '.join(by_llm)}")
             return {llm: router.pool.drift[llm] for llm in by_llm}
         finally:
@@ -123,13 +124,17 @@ class LiveRouter:
         router, before = self.router, self.router.pool
         try:
             router.reload_pool()
-            router.pool = count_latency(router.pool, self._latency_weight)
+            self._check(router.pool)
         except UniRouterError:
             router.pool = before
             raise
         assert router.saved is not None
         self._metrics.revision.set(router.saved.revision.number)
         _log.info("pool: revision %d, %s", router.saved.revision.number, router.saved.revision.change.what)
+
+    def _check(self, pool: LLMPool) -> None:
+        """Refuse a pool that could not be chosen from."""
+        pool.check_latency(pool.latency_weight if self.latency_weight is None else self.latency_weight)
 
     def _latest_number(self) -> int:
         saved = self.router.saved

@@ -27,7 +27,9 @@ def tokens_of(router: Router):
 
 
 def test_router_beside_its_own_graph_does_not_differ(router: Router) -> None:
-    found = compare(router, tokens_of(router), RoutingGraph(router))
+    found = compare(
+        router, router.chooser(), tokens_of(router), RoutingGraph(router.encoder, router.head, router.chooser())
+    )
     assert found.num_prompts == 60
     assert found.largest_difference < 1e-6
     assert found.changed_choices == 0
@@ -35,13 +37,13 @@ def test_router_beside_its_own_graph_does_not_differ(router: Router) -> None:
 
 
 def test_wrong_estimates_are_refused(router: Router) -> None:
-    graph = RoutingGraph(router)
+    graph = RoutingGraph(router.encoder, router.head, router.chooser())
 
     def shifted(*inputs: torch.Tensor):
         estimated, choice = graph(*inputs)
         return estimated + torch.tensor([0.0, 0.002, 0.0]), choice
 
-    found = compare(router, tokens_of(router), shifted)
+    found = compare(router, router.chooser(), tokens_of(router), shifted)
     assert found.largest_difference == pytest.approx(0.002, abs=1e-5)
     with pytest.raises(ArtifactError, match=r"by up to 0\.002"):
         found.check(EXACT)
@@ -50,13 +52,13 @@ def test_wrong_estimates_are_refused(router: Router) -> None:
 
 @pytest.mark.parametrize("tolerance", [EXACT, ROUNDED])
 def test_wrong_choices_are_refused_where_the_estimates_are_right(router: Router, tolerance) -> None:
-    graph = RoutingGraph(router)
+    graph = RoutingGraph(router.encoder, router.head, router.chooser())
 
     def the_dearest(*inputs: torch.Tensor):
         estimated, choice = graph(*inputs)
         return estimated, torch.where(inputs[2] > 0, router.pool.names.index("large"), choice)
 
-    found = compare(router, tokens_of(router), the_dearest)
+    found = compare(router, router.chooser(), tokens_of(router), the_dearest)
     assert 0.1 < found.changed_choices < 0.7
     assert found.mean_added_total > 0
     with pytest.raises(ArtifactError, match="another LLM chosen"):
@@ -77,10 +79,10 @@ def test_choices_by_mean_costs_are_other_ones_where_costs_depend_on_the_prompt(
     lengths = {text: float(place % 3 == 1) for place, text in enumerate(texts)}
     tokens = TokenPrices(price_in=price_in, price_out=price_out, output_tokens=lengths)
     router.add_llm("new", dict.fromkeys(texts, 1.0), 0.0, tokens=tokens)
-    graph = RoutingGraph(router)
-    assert compare(router, tokens_of(router), graph).changed_choices == 0
+    graph = RoutingGraph(router.encoder, router.head, router.chooser())
+    assert compare(router, router.chooser(), tokens_of(router), graph).changed_choices == 0
     getattr(graph, forgotten).zero_()
-    assert compare(router, tokens_of(router), graph).changed_choices > 0
+    assert compare(router, router.chooser(), tokens_of(router), graph).changed_choices > 0
 
 
 def test_another_llm_of_the_same_total_is_no_other_choice(router: Router) -> None:
@@ -89,10 +91,10 @@ def test_another_llm_of_the_same_total_is_no_other_choice(router: Router) -> Non
     )
     sums = [part[:1].expand(2, -1).clone() for part in router.pool.sums]
     router.pool = dataclasses.replace(router.pool, sums=type(router.pool.sums)(*sums))
-    graph = RoutingGraph(router)
+    graph = RoutingGraph(router.encoder, router.head, router.chooser())
 
     def other(*inputs: torch.Tensor):
         estimated, choice = graph(*inputs)
         return estimated, 1 - choice
 
-    assert compare(router, tokens_of(router), other).changed_choices == 0
+    assert compare(router, router.chooser(), tokens_of(router), other).changed_choices == 0

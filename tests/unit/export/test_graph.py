@@ -21,6 +21,10 @@ from unirouter_torch.routing.cluster_error import ClusterSums
 COST_WEIGHTS = [0.0, 0.1, 1.0]
 
 
+def graph_of(router: Router) -> RoutingGraph:
+    return RoutingGraph(router.encoder, router.head, router.chooser())
+
+
 def run(graph, router: Router, prompts: list[str], cost_weight: float) -> tuple[torch.Tensor, list[str]]:
     tokens, beside = router.encoder.tokenize(prompts), bytes_of(router.encoder, prompts)
     with torch.inference_mode():
@@ -46,7 +50,7 @@ def routes(router: Router, prompts: list[str], cost_weight: float) -> list[str]:
 )
 def test_traced_program_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: str) -> None:
     router = small_router(tmp_path, save_encoder=save, pooling=pooling)
-    program = trace(router).module()
+    program = trace(graph_of(router)).module()
     for prompts in (PROMPTS, PROMPTS[1:2], PROMPTS[-1:]):
         for cost_weight in COST_WEIGHTS:
             estimated, chosen = run(program, router, prompts, cost_weight)
@@ -58,7 +62,7 @@ def test_prompts_of_one_batch_may_have_different_cost_weights(tmp_path) -> None:
     router = small_router(tmp_path)
     prompts = ["a"] * 3
     tokens = router.encoder.tokenize(prompts)
-    _, choice = RoutingGraph(router)(*tokens.values(), torch.tensor([0.0, 0.1, 100.0]), torch.ones(3).long())
+    _, choice = graph_of(router)(*tokens.values(), torch.tensor([0.0, 0.1, 100.0]), torch.ones(3).long())
     expected = [routes(router, ["a"], cost_weight)[0] for cost_weight in (0.0, 0.1, 100.0)]
     assert [router.pool.names[column] for column in choice] == expected
     assert expected[0] != expected[2]
@@ -69,12 +73,12 @@ def test_equal_totals_go_to_the_cheaper_llm_even_where_float32_cannot_tell_the_c
     same = ClusterSums(*(part[:1].expand(3, -1).clone() for part in router.pool.sums))
     cost = torch.tensor([1.0 + 1e-12, 1.0 + 2e-12, 1.0], dtype=torch.float64)
     router.pool = dataclasses.replace(router.pool, sums=same, cost=cost)
-    _, chosen = run(trace(router).module(), router, PROMPTS, 0.0)
+    _, chosen = run(trace(graph_of(router)).module(), router, PROMPTS, 0.0)
     assert set(chosen) == {"other"}
 
 
 def test_program_does_not_say_where_the_code_lay(tmp_path) -> None:
-    torch.export.save(trace(small_router(tmp_path)), tmp_path / "program.pt2")
+    torch.export.save(trace(graph_of(small_router(tmp_path))), tmp_path / "program.pt2")
     content = (tmp_path / "program.pt2").read_bytes()
     for place in (tiny_encoder.__file__, torch.__path__[0], str(tmp_path)):
         assert place.rpartition("/")[0].encode() not in content

@@ -7,7 +7,7 @@ from small_router import small_router
 from tiny_encoder import PROMPTS, save_bert, save_qwen2, save_static, save_static_with_form
 
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.export.graph import bytes_of
+from unirouter_torch.export.graph import RoutingGraph, bytes_of
 from unirouter_torch.export.onnx_file import open_onnx, require_onnx, write_onnx
 
 
@@ -22,7 +22,7 @@ from unirouter_torch.export.onnx_file import open_onnx, require_onnx, write_onnx
 )
 def test_file_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: str) -> None:
     router = small_router(tmp_path, save_encoder=save, pooling=pooling)
-    write_onnx(tmp_path, router, int8=False)
+    write_onnx(tmp_path, RoutingGraph(router.encoder, router.head, router.chooser()), int8=False)
     run = open_onnx(tmp_path)
     for prompts in (PROMPTS, PROMPTS[1:2], PROMPTS[-1:]):
         tokens, size = router.encoder.tokenize(prompts), (len(prompts),)
@@ -34,7 +34,7 @@ def test_file_routes_any_number_of_prompts_and_tokens(tmp_path, save, pooling: s
 
 def test_int8_rounds_the_weights_of_the_encoder_alone(tmp_path) -> None:
     router = small_router(tmp_path)
-    write_onnx(tmp_path, router, int8=True)
+    write_onnx(tmp_path, RoutingGraph(router.encoder, router.head, router.chooser()), int8=True)
     graph = onnx.load(tmp_path / "router.onnx").graph
     kinds = {weight.name: weight.data_type for weight in graph.initializer}
     assert kinds["encoder.network.embeddings.word_embeddings.weight_quantized"] == onnx.TensorProto.UINT8

@@ -9,7 +9,7 @@ from tied_pools import dyadic_weights, enumerate_choices, tied_pools
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing import decision
 from unirouter_torch.routing.cluster_error import estimate_error
-from unirouter_torch.routing.decision import choose_llm, choose_llms, order_by_cost, smallest_total
+from unirouter_torch.routing.decision import choose_llm, choose_llms, least_total, order_by_cost, rank_totals
 
 seeds = st.integers(0, 10_000)
 weights = st.floats(0, 10)
@@ -63,7 +63,17 @@ def test_rule_alone_takes_a_cost_weight_for_each_prompt(seed: int, first: float,
     error, cost = (part.float() for part in instance(seed, num_prompts=2))
     weight = torch.tensor([[first], [second]])
     expected = [int(choose_llm(error[row : row + 1], cost, float(weight[row]))) for row in range(2)]
-    assert smallest_total(error, cost, weight, order_by_cost(cost)).tolist() == expected
+    assert least_total(error + weight * cost, order_by_cost(cost)).tolist() == expected
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.5 + 1e-7, 0.5 + 3e-7, 1.0]), max_size=8))
+def test_ranking_is_the_choice_again_and_again_without_those_before(total: list[float]) -> None:
+    left, expected = list(range(len(total))), []
+    while left:
+        least = min(total[place] for place in left)
+        expected.append(next(place for place in left if total[place] <= least + 2e-7))
+        left.remove(expected[-1])
+    assert rank_totals(total, 2e-7) == expected
 
 
 def test_equal_scores_go_to_the_cheaper_llm_then_to_the_lower_column() -> None:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.routing.decision import choose_llms
-from unirouter_torch.routing.target import Target, Tuned, choose_by_cost_matrix, tune_cost_weight
+from unirouter_torch.routing.decision import choose_llms, least_total, order_by_cost
+from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
 
 ERROR = torch.tensor([[0.1, 0.5], [0.2, 0.3], [0.4, 0.4], [0.0, 0.9]])
 COST = torch.tensor([[4.0, 1.0], [6.0, 1.0], [4.0, 2.0], [4.0, 1.0]])
@@ -64,7 +64,7 @@ def test_no_cost_weight_of_a_grid_does_better(seed: int, kind: str, value: float
     found = tune_cost_weight(error, cost, 1.0, Target(kind=kind, value=value))
     limit = (1 - value) * cost[:, error.mean(0).argmin()].mean() if kind == "saving" else value
     for weight in torch.linspace(0, 5, 60).tolist():
-        chosen = choose_by_cost_matrix(error, cost, weight)[:, None]
+        chosen = least_total(error + weight * cost, order_by_cost(cost.mean(0)))[:, None]
         mean_cost, quality = cost.gather(1, chosen).mean(), 1 - error.gather(1, chosen).mean()
         if kind == "quality" and quality >= limit:
             assert found.is_reached and found.cost <= mean_cost + 1e-9

@@ -83,7 +83,7 @@ def test_every_request_of_a_batch_gets_what_the_router_gives_it_alone(router: Ro
 
     async def ask_all() -> Any:
         released = await hold(batcher)
-        tasks = [asyncio.create_task(batcher.route([prompt], weight, llms)) for prompt, weight, llms in asked]
+        tasks = [asyncio.create_task(batcher.route([prompt], weight, llms=llms)) for prompt, weight, llms in asked]
         await asyncio.sleep(0.02)
         released.set()
         return await asyncio.gather(*tasks)
@@ -93,7 +93,7 @@ def test_every_request_of_a_batch_gets_what_the_router_gives_it_alone(router: Ro
     for (prompt, weight, llms), decision in zip(asked, decisions, strict=True):
         (expected,) = router.route([prompt], weight, llms=llms)
         assert_same(decision.routes[0], expected)
-        assert decision.cost_weight == (0.1 if weight is None else weight)
+        assert decision.chooser.cost_weight == (0.1 if weight is None else weight)
     assert len({decision.routes[0].llm for decision in decisions}) == 3
 
 

@@ -53,7 +53,7 @@ def client(server: Served) -> Iterator[openai.OpenAI]:
 def order(server: Served, weight: float) -> list[str]:
     """The LLMs for the prompt, the best one first."""
     (route,) = server.live.router.route([PROMPT], weight)
-    return list(route.weighted(weight, server.live.router.pool.reference_cost))
+    return route.ranking
 
 
 def ask(server: Served, model: str = "unirouter-0", **fields: Any) -> httpx2.Response:

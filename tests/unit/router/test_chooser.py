@@ -8,9 +8,9 @@ import torch
 from small_router import PROMPTS, small_router
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.router import choosing
+from unirouter_torch.router import chooser
 from unirouter_torch.router.calibration import TokenPrices
-from unirouter_torch.router.choosing import cluster_errors, count_latency, tune_on_calibration
+from unirouter_torch.router.chooser import Chooser, cautious_errors, cluster_errors
 from unirouter_torch.router.route import Route
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
@@ -24,7 +24,8 @@ def test_less_known_llm_is_taken_for_a_worse_one_the_more_caution_is_asked_for(t
     router.add_llm("known", every, 0.0)
     router.pool = router.pool.select(["known"])
     router.add_llm("lucky", {"p0": 1.0}, 0.0)
-    mean, bound, higher = (cluster_errors(router.head, router.pool, caution) for caution in (None, 0.9, 0.99))
+    mean = cluster_errors(router.head, router.pool)
+    bound, higher = (cautious_errors(router.head, router.pool, caution) for caution in (0.9, 0.99))
     assert (mean <= bound).all() and (mean < higher).all() and (bound < higher).all()
     added = bound - mean
     assert (added[1] > added[0]).all()
@@ -42,9 +43,9 @@ def test_route_estimates_and_chooses_by_the_bound(tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_large_pool_has_the_bounds_of_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     router = small_router(tmp_path)
-    whole = cluster_errors(router.head, router.pool, 0.8)
-    monkeypatch.setattr(choosing, "_LLMS_AT_ONCE", 2)
-    torch.testing.assert_close(cluster_errors(router.head, router.pool, 0.8), whole)
+    whole = cautious_errors(router.head, router.pool, 0.8)
+    monkeypatch.setattr(chooser, "_LLMS_AT_ONCE", 2)
+    torch.testing.assert_close(cautious_errors(router.head, router.pool, 0.8), whole)
 
 
 @pytest.mark.parametrize("caution", [0.0, 0.4, 1.0, float("nan")])
@@ -57,7 +58,9 @@ def test_target_of_an_empty_pool_is_refused(tmp_path: Path) -> None:
     router = small_router(tmp_path)
     target = Target(kind="saving", value=0.5)
     with pytest.raises(PoolError, match="pool: empty"):
-        tune_on_calibration(router.head, router.calibration, LLMPool.empty(router.head.num_clusters), target)
+        Chooser.of(router.head, router.calibration, LLMPool.empty(router.head.num_clusters)).tune(
+            router.calibration, target
+        )
 
 
 def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_the_answer(tmp_path: Path) -> None:
@@ -85,25 +88,19 @@ def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_t
     assert {route.llm for route in router.route(prompts, 5.0, latency_weight=100.0)} == {"other"}
 
 
-def test_without_a_latency_weight_the_pool_is_as_it_was(tmp_path: Path) -> None:
-    pool = small_router(tmp_path).pool.with_latency("small", 3.0)
-    assert count_latency(pool, 0.0) is pool
-
-
 def test_latency_that_counts_must_be_known_of_all_that_may_be_chosen(tmp_path: Path) -> None:
-    pool = small_router(tmp_path).pool.with_latency("small", 3.0).with_latency("other", 1.0)
+    router = small_router(tmp_path)
+    router.pool = router.pool.with_latency("small", 3.0).with_latency("other", 1.0)
     with pytest.raises(PoolError, match=r"latency of 'large': not known.*reprice --latency"):
-        count_latency(pool, 0.1)
-    counted = count_latency(pool.with_availability("large", False), 0.1)
-    assert counted.cost.tolist() == pytest.approx([0.1 + 0.3, 2.0, 0.5 + 0.1])
-    with pytest.raises(PoolError, match="not known"):
-        count_latency(counted, 0.1)
+        router.chooser(latency_weight=0.1)
+    router.pool = router.pool.with_availability("large", False)
+    assert router.chooser(latency_weight=0.1).cost.typical.tolist() == pytest.approx([0.1 + 0.3, 2.0, 0.5 + 0.1])
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
 def test_latency_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -> None:
     with pytest.raises(PoolError, match="latency_weight"):
-        count_latency(small_router(tmp_path).pool, weight)
+        small_router(tmp_path).chooser(latency_weight=weight)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.2, 5.0])
@@ -146,9 +143,7 @@ def test_prompts_that_are_clustered_already_get_the_same_routes(tmp_path: Path) 
     assert router.route_clustered(probability, tokens) == router.route(prompts)
 
 
-def test_weighted_sums_put_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_dearer() -> None:
-    errors = {"chosen": 0.5, "dear": 0.25, "cheap": 0.5, "worst": 1.0}
-    route = Route(llm="chosen", estimated_error=errors, cost={"chosen": 9.0, "dear": 4.0, "cheap": 2.0, "worst": 0.0})
-    found = route.weighted(0.5, 4.0)
-    assert found == {"chosen": 0.5 + 0.5 * 9 / 4, "cheap": 0.75, "dear": 0.75, "worst": 1.0}
-    assert list(found) == ["chosen", "cheap", "dear", "worst"]
+def test_ranking_puts_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_more_expensive() -> None:
+    total = {"worst": 1.0, "cheap": 0.75, "expensive": 0.75 - 1e-6, "best": 0.5, "chosen": 0.5}
+    route = Route(llm="chosen", estimated_error={}, cost={}, total=total)
+    assert route.ranking == ["chosen", "best", "cheap", "expensive", "worst"]
