@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from unirouter_torch.cli.adopt import add_adopt
 from unirouter_torch.cli.calibrate import add_calibrate
 from unirouter_torch.cli.data import add_data
+from unirouter_torch.cli.distill import add_distill
 from unirouter_torch.cli.evaluate import add_evaluate
 from unirouter_torch.cli.evaluate import train as train_router
 from unirouter_torch.cli.export import add_export
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_stress,
         add_data,
         add_pretrain,
+        add_distill,
         add_adopt,
         add_pool,
         add_tune,

@@ -2,10 +2,11 @@
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder, check_texts
@@ -43,20 +44,53 @@ def embed_with_cache(
     if not texts:
         return encoder.embed(texts)
     distinct, position = distinct_texts(texts)
-    facts = encoder.fingerprint_of_text()
-    key = _key(facts, [text.encode(errors="surrogatepass") for text in distinct])
+    contents = [text.encode(errors="surrogatepass") for text in distinct]
+    embedding = _whole_or_parts(
+        encoder,
+        _key(encoder.fingerprint_of_text(), contents),
+        len(distinct),
+        lambda: encoder.tokenize_rows(distinct),
+        cache_dir,
+        f"Embedding {len(distinct):,} prompts" if show_progress else None,
+    )
+    return encoder.with_form(embedding, distinct)[position]
+
+
+def embed_rows_with_cache(
+    encoder: PromptEncoder, rows: Sequence[Int[Tensor, " _token"]], *, cache_dir: Path, what: str
+) -> Float[Tensor, "_ text_dim"]:
+    """The same for prompts that are tokens already, without their form.
+
+    Args:
+        encoder: The frozen encoder.
+        rows: Tokens of each prompt, at least one prompt.
+        cache_dir: Folder of the cache; made where missing.
+        what: A few words before the bar.
+    """
+    key = _key(f"{encoder.fingerprint_of_text()} of tokens", [row.numpy().tobytes() for row in rows])
+    return _whole_or_parts(encoder, key, len(rows), lambda: rows, cache_dir, what)
+
+
+def _whole_or_parts(
+    encoder: PromptEncoder,
+    key: str,
+    num_prompts: int,
+    tokenize: Callable[[], Sequence[Tensor]],
+    cache_dir: Path,
+    what: str | None,
+) -> Float[Tensor, "_ text_dim"]:
     whole, parts = cache_dir / f"{key}.safetensors", cache_dir / f"{key}.parts"
-    embedding = read_cached(whole, "embedding", (len(distinct), encoder.text_dim), torch.float32)
+    embedding = read_cached(whole, "embedding", (num_prompts, encoder.text_dim), torch.float32)
     if embedding is None:
-        tokens = encoder.tokenize_rows(distinct)
-        embedding = torch.empty(len(distinct), encoder.text_dim)
+        tokens, facts = tokenize(), encoder.fingerprint_of_text()
+        embedding = torch.empty(num_prompts, encoder.text_dim)
         # The longest come first, so that the estimate of time left only improves.
         split = batches_by_length([len(row) for row in tokens], PART_SIZE)[::-1]
-        for rows in progress(split, f"Embedding {len(distinct):,} prompts", enabled=show_progress):
+        for rows in progress(split, what or "", enabled=what is not None):
             embedding[rows] = _embed_part(encoder, [tokens[row] for row in rows], facts, parts)
         write_cached(whole, "embedding", embedding)
         shutil.rmtree(parts, ignore_errors=True)
-    return encoder.with_form(embedding, distinct)[position]
+    return embedding
 
 
 def _key(facts: str, contents: Sequence[bytes]) -> str:
