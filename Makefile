@@ -25,7 +25,7 @@ check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/lint-imports
 
 docs: .venv/ready-docs  ## build the documentation into site/
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from html import unescape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import unirouter_torch
@@ -22,6 +23,10 @@ from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import MethodName, TrainConfig
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+REMOTE_WORKER = "https://unpkg.com/iframe-worker/shim"
+LOADED = re.compile(
+    r'<(?:script|img|iframe|link rel="(?:stylesheet|preconnect|icon)")[^>]*(?:src|href)="(https?://[^"]+)"'
+)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -40,6 +45,23 @@ def on_page_content(html: str, **_: object) -> str:
         return f'<{kind} class="arithmatex">{mathml}</{kind}>'
 
     return FORMULA.sub(formula, html)
+
+
+def on_post_page(output: str, page: Any, **_: object) -> str:
+    """Load the search of pages on a disk from the site itself, where the theme would fetch it."""
+    return output.replace(REMOTE_WORKER, "../" * page.url.count("/") + "assets/worker.js")
+
+
+def on_post_template(output_content: str, **_: object) -> str:
+    """The same on the page for wrong addresses."""
+    return output_content.replace(REMOTE_WORKER, "assets/worker.js")
+
+
+def on_post_build(config: Any, **_: object) -> None:
+    """Refuse a site that loads anything from elsewhere when it is viewed."""
+    for page in Path(config.site_dir).rglob("*.html"):
+        for address in LOADED.findall(page.read_text()):
+            raise ValueError(f"{page} loads {address}; a page may load nothing from elsewhere. Ship it in docs/assets.")
 
 
 def configuration() -> Iterator[str]:

@@ -29,7 +29,7 @@ def test_every_option_stands_in_the_table_with_its_default() -> None:
     options = parser.parse_args(["serve", "--router", "DIR"])
     declared = {name for name in vars(options) if name != "run"}
     documented = {}
-    for names, _, default in table_after("# Serving"):
+    for names, _, default in table_after("# Run the server"):
         flags = re.findall(r"--([a-z-]+)", names)
         documented |= dict(zip(flags, default.split(", "), strict=len(flags) > 1))
     assert {name.replace("-", "_") for name in documented} == declared
