@@ -1,10 +1,14 @@
 """Methods, readers and graders of other packages, found by entry point or by ``package.module:Name``."""
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from unirouter_torch.errors import ConfigError
+
+_Kind = TypeVar("_Kind")
 
 
 def load_plugin(name: str, *, group: str, setting: str, built_in: Iterable[str]) -> Any:
@@ -36,3 +40,17 @@ def load_plugin(name: str, *, group: str, setting: str, built_in: Iterable[str])
             f"{setting}: {name!r} cannot be imported: {error}. Install its package into this environment, or correct "
             "the name."
         ) from error
+
+
+def built_in_classes(package: str, kind: type[_Kind]) -> dict[str, type[_Kind]]:
+    """The classes of a kind in the modules of a package of ours, by their ``name``: one more is one more file there."""
+    folder = importlib.import_module(package)
+    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(folder.__path__)]
+    classes = [
+        one for module in modules for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__
+    ]
+    return {
+        str(vars(one)["name"]): one
+        for one in classes
+        if isinstance(one, type) and issubclass(one, kind) and "name" in vars(one)
+    }

@@ -114,7 +114,7 @@ def test_too_few_answers_end_with_a_message_and_the_same_command_goes_on(
         (["--llm", "old"], "'old' is in it already"),
         (["--router", "unirouter-minilm"], "lies in no folder"),
         (["--cost", "-1"], "cost of 'new/one': got -1.0"),
-        (["--grader", "wrong"], "--grader: cannot load 'wrong'"),
+        (["--grader", "wrong"], "--grader: got 'wrong', expected one of choice, exact"),
         (["--extra", "[]"], "--extra: got '[]'"),
         (["--grader", "judge", "--judge-model", "j"], "--judge-price-in"),
         (["--references", "gone.csv"], "gone.csv: no such file"),

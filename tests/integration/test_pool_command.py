@@ -222,7 +222,7 @@ def test_feedback_is_read_from_logs_of_others(folder: Path, tmp_path: Path, caps
     assert Router.from_pretrained(folder).route(["a kite"]) == by_hand.route(["a kite"])
     batch = outcome_files.write_lines(tmp_path / "b.jsonl", [outcome_files.batch_line("p0", "x")])
     assert main(["pool", "observe", "large", "--router", str(folder), "--outcomes", str(batch)]) == 2
-    assert "custom_id alone" in capsys.readouterr().err
+    assert "by id alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("said", "rate"), [("0.2", 0.2), ("estimate", None)])

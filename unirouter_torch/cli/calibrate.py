@@ -54,13 +54,15 @@ def _add_llm(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_grading(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--references", metavar="FILE", help="prompt_id and reference, in .csv or .jsonl")
-    names = "exact, number, choice, regex, json, judge, or module:function of your own code, which is run"
+    group.add_argument("--references", metavar="FILE", help="table of prompt_id and reference")
+    names = "exact, number, choice, regex, json, judge, or module:Name of your own code, which is run"
     group.add_argument("--grader", required=True, metavar="NAME", help=names)
     group.add_argument("--tolerance", type=float, default=1e-6, metavar="T", help="of number (default: %(default)s)")
     group.add_argument("--rubric", metavar="FILE", help="text that tells the judge how to grade")
     group.add_argument("--judge-model", metavar="ID", help="name of the judge at its endpoint")
     group.add_argument("--judge-base-url", metavar="URL", help="its API (default: that of the LLM)")
+    most = "of its reply, reasoning included (default: %(default)s)"
+    group.add_argument("--judge-max-tokens", type=int, default=1024, metavar="N", help=most)
     price = "US dollars for a million tokens"
     group.add_argument("--judge-price-in", type=float, metavar="USD", help=price)
     group.add_argument("--judge-price-out", type=float, metavar="USD", help=price)
@@ -179,6 +181,7 @@ def _judge(options: argparse.Namespace, llm: "Endpoint") -> Any:
         base_url=options.judge_base_url or llm.base_url,
         model=options.judge_model,
         prices=Prices(price_in=options.judge_price_in, price_out=options.judge_price_out),
+        max_tokens=options.judge_max_tokens,
     )
     if options.rubric is None:
         return Judge(endpoint=endpoint)
@@ -255,6 +258,8 @@ def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPl
         "latency": "" if found.median_seconds is None else f"{found.median_seconds:.3g} seconds per call (median)",
         "left out": ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common()),
         "cut off": f"{cut} answers at {plan.endpoint.max_tokens} tokens; --max-tokens allows more" if cut else "",
+        "no answer": f"{len(found.unfinished)} answers end within the reasoning; they count as empty"
+        * bool(found.unfinished),
         "journal": os.path.relpath(plan.journal),
     }
     for name, fact in facts.items():

@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +49,8 @@ def add_pool(commands: Commands) -> None:
     action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
     action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
     outcomes = "file with the text of prompts and the score of its answers, the oldest first"
-    action.add_argument("--outcomes", required=True, metavar="FILE", help=outcomes)
-    _declare_form(action, "auto, log, lm_eval, inspect or helm")
+    action.add_argument("--outcomes", required=True, nargs="+", type=Path, metavar="FILE", help=outcomes)
+    _declare_form(action)
     action.add_argument("--half-life", type=float, default=math.inf, metavar="N", help=HALF_LIFE_HELP)
     _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
     action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
@@ -84,19 +84,22 @@ def _flip_rate(text: str) -> float | None:
 
 
 def _declare_outcomes(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--scores", required=True, metavar="FILE", help="its outcomes on calibration prompts")
-    _declare_form(action, "auto, log, lm_eval, inspect, helm or openai_batch")
-    graders = "exact, number, choice, regex or json"
-    action.add_argument("--grader", metavar="NAME", help=f"grades the answers of openai_batch: {graders}")
+    scores = "its outcomes on calibration prompts: files, or folders with files however deep"
+    action.add_argument("--scores", required=True, nargs="+", type=Path, metavar="FILE", help=scores)
+    _declare_form(action)
+    graders = "exact, number, choice, regex, json, or module:Class"
+    action.add_argument("--grader", metavar="NAME", help=f"grades answers without scores: {graders}")
     action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
 
 
-def _declare_form(action: argparse.ArgumentParser, formats: str) -> None:
-    action.add_argument("--format", default="auto", metavar="F", help=f"form of the file: {formats} (default: auto)")
+def _declare_form(action: argparse.ArgumentParser) -> None:
+    form = "form of the files: by their content, or the name of a reader (docs/reference/data_formats.md)"
+    action.add_argument("--format", default="auto", metavar="F", help=f"{form} (default: %(default)s)")
     action.add_argument(
         "--llm", dest="llm_in_file", metavar="NAME", help="its name in a file that tells of several LLMs"
     )
-    action.add_argument("--metric", metavar="M", help="which metric of the file is the score, where it has several")
+    metric = "which metric is the score where there are several; once for each task that has its own, or TASK=METRIC"
+    action.add_argument("--metric", action="append", default=[], metavar="M", help=metric)
 
 
 def add(options: argparse.Namespace, _: list[str]) -> None:
@@ -104,10 +107,10 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     from unirouter_torch.data.outcomes.read import read_outcomes
 
     require_cost(options)
-    path, router = Path(options.scores), _load(options)
+    router = _load(options)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
-        path,
+        options.scores,
         calibration=prompts,
         format=options.format,
         llm=options.llm_in_file,
@@ -125,22 +128,23 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
         router.add_llm(options.llm, found.scores, cost, tokens=tokens, flip_rate=options.flip_rate)
         router.pool = with_latency(router.pool, options)
 
-    change_router(router, add_to_pool, what, path)
+    change_router(router, add_to_pool, what, options.scores)
 
 
 def _grading(options: argparse.Namespace) -> "Grading | None":
     if options.grader is None and options.references is None:
         return None
     from unirouter_torch.data.outcomes import Grading
-    from unirouter_torch.measurement.graders import GRADERS, UngradedError
+    from unirouter_torch.measurement.grader import UngradedError, find_grader
     from unirouter_torch.measurement.references import read_references
 
-    if options.grader not in GRADERS or options.references is None:
-        raise ConfigError(f"--grader and --references: expected both, and one of {', '.join(GRADERS)}. Give them.")
+    if options.grader is None or options.references is None:
+        raise ConfigError("--grader and --references: got one of them, expected both. Give them.")
+    grader = find_grader(options.grader)
 
     def grade(answer: str, reference: str) -> float | None:
         try:
-            return GRADERS[options.grader](answer, reference)
+            return grader.grade("", answer, reference)
         except UngradedError:
             return None
 
@@ -152,14 +156,14 @@ def observe(options: argparse.Namespace, _: list[str]) -> None:
     from unirouter_torch.data.outcomes.read import read_feedback
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
-    path, router = Path(options.outcomes), _load(options)
-    feedback = read_feedback(path, format=options.format, llm=options.llm_in_file, metric=options.metric)
+    router = _load(options)
+    feedback = read_feedback(options.outcomes, format=options.format, llm=options.llm_in_file, metric=options.metric)
     what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
 
     def add_feedback() -> None:
         router.observe(options.llm, feedback.prompts, feedback.scores, half_life=options.half_life)
 
-    change_router(router, add_feedback, what, data=path)
+    change_router(router, add_feedback, what, options.outcomes)
     test = router.pool.drift[options.llm]
     if test.has_drifted:
         more = "more" if test.is_worse else "fewer"
@@ -252,7 +256,7 @@ def _change_pool(options: argparse.Namespace, change: Callable[["LLMPool"], "LLM
     change_router(router, change_pool, what)
 
 
-def change_router(router: "Router", change: Callable[[], None], what: str, data: Path | None = None) -> None:
+def change_router(router: "Router", change: Callable[[], None], what: str, data: Path | Sequence[Path] = ()) -> None:
     """Make a change, save it and say so; where somebody else was quicker, make it again on top of theirs."""
     router.change_pool(change, what, data=data)
     _say_what_changed(router)

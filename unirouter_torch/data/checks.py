@@ -1,12 +1,15 @@
 """Checks of the columns of a routing table; every message names the file, the column and the row."""
 
 import sys
+import warnings
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unirouter_torch.data.cells import number_array, text_array
+from unirouter_torch.data.files import shown
 from unirouter_torch.errors import DataError
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -44,7 +47,9 @@ def refuse_rows(bad: Column, values: Column, *, place: str, column: str, expecte
     """
     row = pc.index(bad, True).as_py()
     if row >= 0:
-        raise DataError(f"{place}: column {column!r}, row {row + 1}: got {_shown(values[row])}, expected {expected}")
+        raise DataError(
+            f"{place}: column {column!r}, row {row + 1}: got {shown(values[row].as_py())}, expected {expected}"
+        )
 
 
 def refuse_repeats(keys: pa.Array, values: Column, *, place: str, column: str) -> None:
@@ -81,18 +86,20 @@ def text_column(table: pa.Table, column: str, place: str) -> pa.Array:
 def optional_text_column(table: pa.Table, column: str, place: str) -> pa.Array:
     """A column of text as one array of large strings; null where it is missing or blank.
 
+    Whole numbers are taken as their digits, and conversations as their prompt.
+
     Raises:
-        DataError: The column is not text in UTF-8.
+        DataError: The column is something else, or not in UTF-8.
     """
     found = _find(table, column)
     if found is None:
         return pa.nulls(table.num_rows, pa.large_string())
-    kind = found.type
-    if pa.types.is_dictionary(kind):
-        found = found.cast(kind.value_type)
-    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
-        raise DataError(f"{place}: column {column!r}: got the type {kind}, expected text. Write it as strings.")
-    text = found.cast(pa.large_string()).combine_chunks()
+    if pa.types.is_dictionary(found.type):
+        found = found.cast(found.type.value_type)
+    if _is_text(found.type):
+        text = found.cast(pa.large_string()).combine_chunks()
+    else:
+        text = text_array(found.to_pylist(), place=place, column=column)
     try:
         text.validate(full=True)
     except pa.ArrowInvalid as error:
@@ -102,17 +109,23 @@ def optional_text_column(table: pa.Table, column: str, place: str) -> pa.Array:
 
 
 def number_column(table: pa.Table, column: str, place: str, *, upper: float = _LARGEST) -> pa.Array:
-    """A column of numbers in [0, ``upper``] as one array of doubles; null where it is missing or null.
+    """A column of numbers in [0, ``upper``] as one array of doubles; null where it is missing, null or NaN.
+
+    Numbers may be written as text, and right and wrong in any writing as 1 and 0.
 
     Raises:
-        DataError: The column is not of numbers, or one is NaN, infinite, negative, or above ``upper``.
+        DataError: The column is not of numbers, or one is infinite, negative, or above ``upper``.
     """
     found = _find(table, column)
     if found is None:
         return pa.nulls(table.num_rows, pa.float64())
-    if not _is_number(found.type):
+    if _is_number(found.type):
+        numbers = found.cast(pa.float64(), safe=False).combine_chunks()
+    elif _is_text(found.type):
+        numbers = number_array(found.to_pylist(), place=place, column=column)
+    else:
         raise DataError(f"{place}: column {column!r}: got the type {found.type}, expected numbers. Convert it.")
-    numbers = found.cast(pa.float64(), safe=False).combine_chunks()
+    numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
     inside = pc.and_(pc.greater_equal(numbers, 0.0), pc.less_equal(numbers, upper))
     wanted = f"a number in [0, {upper:g}]" if upper < _LARGEST else "a finite number of at least 0, or null if unknown"
     refuse_rows(pc.invert(inside), numbers, place=place, column=column, expected=f"{wanted}. Correct the value.")
@@ -120,16 +133,20 @@ def number_column(table: pa.Table, column: str, place: str, *, upper: float = _L
 
 
 def score_column(table: pa.Table, place: str) -> pa.Array:
-    """The required column ``score`` in [0, 1], nowhere null, as one array of doubles.
+    """The required column ``score`` in [0, 1] as one array of doubles; null where an answer was not graded.
 
     Raises:
-        DataError: The column is missing or not of numbers, or a score is null, NaN, or outside [0, 1].
+        DataError: The column is missing or not of numbers, nothing was graded, or a score is outside [0, 1].
     """
     _require(table, "score", place)
-    score = number_column(table, "score", place, upper=1.0)
-    expected = "a number in [0, 1]. Leave out pairs that were not graded."
-    refuse_rows(pc.is_null(score), score, place=place, column="score", expected=expected)
-    return score
+    return number_column(table, "score", place, upper=1.0)
+
+
+def warn_of_ungraded(score: Column, place: str) -> None:
+    """Say how many rows have no score, which are left out."""
+    if score.null_count:
+        message = f"{score.null_count} of {len(score)} rows have no score and are left out."
+        warnings.warn(f"{place}: {message}", UserWarning, stacklevel=2)
 
 
 def _require(table: pa.Table, column: str, place: str) -> None:
@@ -150,6 +167,5 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _shown(value: pa.Scalar) -> str:
-    text = repr(value.as_py())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

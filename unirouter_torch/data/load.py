@@ -8,7 +8,7 @@ from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.sources.hub import read_hub_dataset
-from unirouter_torch.data.sources.log_file import SUFFIXES, read_log
+from unirouter_torch.data.sources.log_file import read_log
 from unirouter_torch.data.sources.parquet_folder import read_parquet_folder
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import DataError
@@ -16,8 +16,8 @@ from unirouter_torch.errors import DataError
 _HUB = "hub:"
 _SIMULATED = re.compile(r"simulated(?::([1-9]\d*)x([1-9]\d*))?")
 _FORMS = (
-    "a folder with prompts.parquet, models.parquet and outcomes.parquet; a .csv or .jsonl file with one outcome in a "
-    "row; hub:owner/name or hub:owner/name@revision; simulated; simulated:NUM_PROMPTSxNUM_LLMS"
+    "a folder with prompts.parquet, models.parquet and outcomes.parquet; a file with one outcome in a row: .csv, "
+    ".jsonl, .json or .parquet; hub:owner/name or hub:owner/name@revision; simulated; simulated:NUM_PROMPTSxNUM_LLMS"
 )
 
 
@@ -31,8 +31,8 @@ def load_table(
     """Load, check and join the outcomes that ``path`` names.
 
     Args:
-        path: A folder of Parquet files, a ``.csv`` or ``.jsonl`` log, ``hub:owner/name[@revision]`` (or ``hub:`` and a
-            local folder in that layout), ``simulated``, or ``simulated:NUM_PROMPTSxNUM_LLMS``.
+        path: A folder of Parquet files, a log in CSV, JSON Lines, JSON or Parquet, ``hub:owner/name[@revision]`` (or
+            ``hub:`` and a local folder in that layout), ``simulated``, or ``simulated:NUM_PROMPTSxNUM_LLMS``.
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
         group_column: Column of the LLMs with equal values for the same LLM.
         same_llm: Lists of LLMs that are the same LLM.
@@ -65,10 +65,9 @@ def _read(path: str) -> tuple[str, SourceTables]:
     file = Path(path).expanduser()
     if file.is_dir():
         return file.resolve().name, read_parquet_folder(file)
-    if file.suffix.lower() in SUFFIXES:
-        return file.stem, read_log(file)
-    found = "a file of another form" if file.is_file() else "no folder"
-    raise DataError(f"data: got {path!r}, which is {found}; expected one of: {_FORMS}. Correct the path.")
+    if file.is_file():
+        return (Path(file.stem).stem if file.suffix in (".gz", ".zst") else file.stem), read_log(file)
+    raise DataError(f"data: got {path!r}, which is no file or folder; expected one of: {_FORMS}. Correct the path.")
 
 
 def _simulated(size: re.Match[str]) -> SourceTables:

@@ -22,6 +22,7 @@ from unirouter_torch.data.checks import (
     refuse_rows,
     score_column,
     text_column,
+    warn_of_ungraded,
 )
 from unirouter_torch.data.cost import CostFacts, CostRule, LLMCost, choose_cost
 from unirouter_torch.errors import DataError
@@ -29,6 +30,7 @@ from unirouter_torch.shapes import PromptSource
 from unirouter_torch.storage import digest_of_tensors
 
 _PRICES = ("params_b", "price_in", "price_out")
+_FACTS = ("cost_usd", "output_tokens", "output_chars")
 
 
 class TablePlaces(NamedTuple):
@@ -135,7 +137,8 @@ def build_table(
 ) -> RoutingTable:
     """Check three tables and join them into a routing table.
 
-    LLMs without a cost, and prompts without an outcome, are left out with a warning.
+    LLMs without a cost, prompts without an outcome, and outcomes without a score are left out with a warning. Of
+    several outcomes of one prompt and LLM the mean counts, with a warning that says how many there are.
 
     Args:
         prompts: ``prompt_id``, ``prompt``, and ``source`` (``unknown`` where not given).
@@ -152,15 +155,17 @@ def build_table(
         The table, sorted by ``prompt_id`` and ``model_id``.
 
     Raises:
-        DataError: A column is missing or of the wrong type, a value is out of range, an identifier is repeated or
-            unknown, a table is empty, an LLM has no outcome, or no cost is known.
+        DataError: A column is missing or of the wrong type, a value is out of range, a prompt or an LLM is
+            repeated or unknown, a table is empty, an LLM has no outcome, or no cost is known.
     """
     prompts = _checked_prompts(prompts, places.prompts)
     models = _checked_models(models, places.models)
     outcomes = _checked_outcomes(outcomes, places.outcomes)
     _refuse_llms_without_outcome(models, outcomes, places)
     prompts, models = prompts.sort_by("prompt_id"), models.sort_by("model_id")
-    pair = _pair_numbers(prompts, models, outcomes, places)
+    outcomes = outcomes.append_column("pair", _pair_numbers(prompts, models, outcomes, places))
+    outcomes = _means_of_graded(outcomes, places.outcomes)
+    pair = torch.tensor(outcomes["pair"].to_numpy())
     error = _scatter(pair, pc.subtract(1.0, outcomes["score"]), prompts, models)
     facts = _cost_facts(pair, prompts, models, outcomes)
     group = _groups(models, group_column, same_llm, places.models)
@@ -213,33 +218,42 @@ def _checked_outcomes(table: pa.Table, place: str) -> pa.Table:
             "prompt_id": text_column(table, "prompt_id", place),
             "model_id": text_column(table, "model_id", place),
             "score": score_column(table, place),
-            **{name: number_column(table, name, place) for name in ("cost_usd", "output_tokens", "output_chars")},
+            **{name: number_column(table, name, place) for name in _FACTS},
         }
     )
 
 
+def _means_of_graded(outcomes: pa.Table, place: str) -> pa.Table:
+    """The outcomes with a score, one of each pair: where there are several, means of what is known of them."""
+    warn_of_ungraded(outcomes["score"], place)
+    graded = outcomes.filter(pc.is_valid(outcomes["score"]))
+    num_pairs = pc.count_distinct(graded["pair"]).as_py()
+    if num_pairs == graded.num_rows:
+        return graded
+    repeats = f"{graded.num_rows - num_pairs} of {graded.num_rows} outcomes repeat a prompt and an LLM"
+    warnings.warn(f"{place}: {repeats}; the mean of the repeats counts.", UserWarning, stacklevel=2)
+    facts = ["score", *_FACTS]
+    means = graded.group_by("pair", use_threads=False).aggregate([(name, "mean") for name in facts])
+    return means.rename_columns([name.removesuffix("_mean") for name in means.column_names])
+
+
 def _refuse_llms_without_outcome(models: pa.Table, outcomes: pa.Table, places: TablePlaces) -> None:
     model_id = models["model_id"]
-    absent = pc.invert(pc.is_in(model_id, value_set=pc.unique(outcomes["model_id"])))
+    graded = outcomes.filter(pc.is_valid(outcomes["score"]))
+    absent = pc.invert(pc.is_in(model_id, value_set=pc.unique(graded["model_id"])))
     expected = f"an LLM with at least one outcome in {places.outcomes}. Add its outcomes, or remove the LLM."
     refuse_rows(absent, model_id, place=places.models, column="model_id", expected=expected)
 
 
-def _pair_numbers(
-    prompts: pa.Table, models: pa.Table, outcomes: pa.Table, places: TablePlaces
-) -> Int[Tensor, " outcome"]:
+def _pair_numbers(prompts: pa.Table, models: pa.Table, outcomes: pa.Table, places: TablePlaces) -> pa.Array:
+    """Row of the prompt * number of LLMs + row of the LLM, of each outcome."""
     numbers = []
     for table, column, place in ((prompts, "prompt_id", places.prompts), (models, "model_id", places.models)):
         number = pc.index_in(outcomes[column], value_set=table[column])
         expected = f"one of those in {place}. Add it there, or remove its outcomes."
         refuse_rows(pc.is_null(number), outcomes[column], place=places.outcomes, column=column, expected=expected)
         numbers.append(number.cast(pa.int64()).combine_chunks())
-    pair = pc.add(pc.multiply(numbers[0], models.num_rows), numbers[1])
-    names = pc.binary_join_element_wise(
-        outcomes["prompt_id"], outcomes["model_id"], pa.scalar(" / ", pa.large_string())
-    )
-    refuse_repeats(pair, names, place=places.outcomes, column="prompt_id / model_id")
-    return torch.tensor(pair.to_numpy())
+    return pc.add(pc.multiply(numbers[0], models.num_rows), numbers[1])
 
 
 def _scatter(

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from unirouter_torch.errors import EndpointError
 from unirouter_torch.measurement.budget import Budget
-from unirouter_torch.measurement.endpoint import CallError, Client, Endpoint, Reply
+from unirouter_torch.measurement.endpoint import Client, Endpoint
 from unirouter_torch.measurement.journal import Journal
 from unirouter_torch.measurement.pace import Pace, RateLimiter, wait_before_retry
+from unirouter_torch.measurement.reply import CallError, Reply
 
 FRUITLESS_PROMPTS = 10
-"""So many prompts given up after all new tries, and not one answered: the endpoint itself is at fault."""
+"""So many prompts given up after all new tries, and not one answered, or so many refused in a row: the endpoint itself,
+or what it is asked, is at fault."""
 
 
 class UnansweredError(Exception):
@@ -58,6 +60,7 @@ class Asker:
         self._pace = pace
         self._limiter = RateLimiter(pace)
         self._given_up = 0
+        self._refused_in_a_row = 0
         self._has_answer = False
 
     async def ask(self, purpose: str, message: str) -> Answer:
@@ -70,8 +73,8 @@ class Asker:
         Raises:
             UnansweredError: There is none, after all new tries.
             BudgetSpentError: The budget does not cover the worst case of another call.
-            EndpointError: No call can succeed, the first 10 prompts stay without an answer, or one took more than the
-                worst case.
+            EndpointError: No call can succeed, the first 10 prompts stay without an answer, 10 in a row are refused, or
+                one took more than the worst case.
         """
         key = f"{purpose} {hashlib.sha256(f'{self._endpoint.settings} {message}'.encode()).hexdigest()[:16]}"
         kept = self._journal.find(key)
@@ -84,6 +87,7 @@ class Asker:
             except CallError as error:
                 reason = error.reason
                 if not error.can_retry:
+                    self._count_refusal(error)
                     break
                 if attempt < self._pace.retries:
                     await self._back_off(attempt, error.retry_after)
@@ -97,6 +101,20 @@ class Asker:
             raise EndpointError(
                 f"{self._endpoint.base_url}: none of the first {self._given_up} prompts was answered ({reason}). Check "
                 "--base-url and whether the endpoint is up, then give the same command again."
+            )
+
+    def _count_refusal(self, error: CallError) -> None:
+        """A prompt may be refused by itself, as by a moderation; many in a row mean that all are.
+
+        Raises:
+            EndpointError: 10 were refused, and none answered in between.
+        """
+        self._refused_in_a_row += error.is_refusal
+        if self._refused_in_a_row >= FRUITLESS_PROMPTS:
+            raise EndpointError(
+                f"{self._endpoint.base_url}: {self._refused_in_a_row} prompts in a row were refused, the last one as "
+                f"{error.reason!r}. Check the account, --model and --extra, then give the same command again: what was "
+                "answered is kept."
             )
 
     async def _back_off(self, attempt: int, retry_after: float) -> None:
@@ -119,6 +137,7 @@ class Asker:
                 self._journal.settle(call, paid, str(error))
                 raise
             self._has_answer = True
+            self._refused_in_a_row = 0
             answer = self._priced(reply, dollars)._replace(seconds=time.monotonic() - start)
             paid = answer.dollars
             self._journal.keep(call, paid, key, answer._asdict())

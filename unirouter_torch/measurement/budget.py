@@ -30,7 +30,7 @@ class Prices:
 
 def prompt_token_bound(message: str) -> int:
     """Most tokens that a message can count: one for each byte of its UTF-8, as no tokenizer in use makes more."""
-    return len(message.encode()) + MESSAGE_OVERHEAD_TOKENS
+    return len(message.encode(errors="replace")) + MESSAGE_OVERHEAD_TOKENS
 
 
 class BudgetSpentError(Exception):

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -16,6 +17,8 @@ import openai
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, EndpointError
 from unirouter_torch.measurement.budget import Prices, prompt_token_bound
+from unirouter_torch.measurement.reply import CallError, Reply, judged_status, read_reply
+from unirouter_torch.messages import whole_characters
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable with the API key, the one that the client reads by itself."""
@@ -29,7 +32,17 @@ OURS = ("messages", "model", "max_tokens", "max_completion_tokens", "n", "stream
 LONGEST_PAUSE_SECONDS = 300.0
 """An endpoint that asks for a longer pause is not waited for."""
 
-NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+    httpx2.InvalidURL,
+    UnicodeError,
+)
+"""Failures of requests that never left, which cost nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +63,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least("--max-tokens", self.max_tokens, 1)
+        _check_address(self.base_url)
         taken = [name for name in self.extra if name in OURS]
         if taken:
             raise ConfigError(f"--extra: got the field {taken[0]!r}, which decides what a call can cost. Leave it out.")
@@ -66,40 +80,45 @@ class Endpoint:
         return bound + self.max_tokens, self.prices.dollars(bound, self.max_tokens)
 
 
-class Reply(NamedTuple):
-    """An answer of an endpoint.
+def _check_address(base_url: str) -> None:
+    """Refuse an address to which no request can be sent.
 
-    Attributes:
-        text: The answer; empty where the LLM used all its tokens before it began, or refused.
-        finish_reason: Why it ended: ``stop``, ``length``, ``content_filter``.
-        prompt_tokens: Tokens billed for the prompt; None where not reported.
-        answer_tokens: Tokens billed for the answer; None where not reported.
+    Raises:
+        ConfigError: It has no scheme or host, or has white space.
     """
+    try:
+        parts = urlsplit(base_url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or any(sign.isspace() for sign in base_url):
+        raise ConfigError(f"--base-url: got {base_url!r}, expected an address such as http://127.0.0.1:8000/v1.")
 
-    text: str
-    finish_reason: str
-    prompt_tokens: int | None
-    answer_tokens: int | None
 
-
-class CallError(Exception):
-    """A call without an answer.
+def usable_key(variable: str, key: str | None) -> str:
+    """An API key without white space around it.
 
     Args:
-        reason: What happened, in a few words.
-        can_retry: Whether the same call may succeed later.
-        may_be_paid: Whether it may have been billed all the same.
-        retry_after: How long the endpoint asked to wait [seconds].
-    """
+        variable: The environment variable that it is from, for messages.
+        key: What the variable holds.
 
-    def __init__(
-        self, reason: str, *, can_retry: bool = True, may_be_paid: bool = False, retry_after: float = 0.0
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.can_retry = can_retry
-        self.may_be_paid = may_be_paid
-        self.retry_after = retry_after
+    Raises:
+        EndpointError: There is none, or it has a character that no request can carry.
+    """
+    stripped = (key or "").strip()
+    if not stripped:
+        raise EndpointError(
+            f"{variable}: not set; the client reads the API key from there. Set it, to any text for an endpoint that "
+            "asks for no key."
+        )
+    bad = [(place, sign) for place, sign in enumerate(stripped, start=1) if not "!" <= sign <= "~"]
+    if bad:
+        place, sign = bad[0]
+        raise EndpointError(
+            f"{variable}: character {place} of the key is U+{ord(sign):04X}, expected letters, digits and signs of "
+            "ASCII without white space. Copy the key again."
+        )
+    return stripped
 
 
 class Client:
@@ -111,16 +130,11 @@ class Client:
         api_key: The key; that of ``OPENAI_API_KEY`` when not given.
 
     Raises:
-        EndpointError: There is no key.
+        EndpointError: There is no key, or it cannot be sent.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_seconds: float, api_key: str | None = None) -> None:
-        key = api_key or os.environ.get(KEY_VARIABLE)
-        if not key:
-            raise EndpointError(
-                f"{KEY_VARIABLE}: not set; the client reads the API key from there. Set it, to any text for an "
-                "endpoint that asks for no key."
-            )
+        key = api_key or usable_key(KEY_VARIABLE, os.environ.get(KEY_VARIABLE))
         self._endpoint = endpoint
         self._timeout_seconds = timeout_seconds
         self._limit_name = "max_tokens"
@@ -148,14 +162,16 @@ class Client:
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return _read_reply(await self._post(message))
+                return read_reply(await self._post(whole_characters(message)))
         except (TimeoutError, openai.APITimeoutError):
             raise CallError("timed out", may_be_paid=True) from None
         except openai.APIConnectionError as error:
             was_sent = not isinstance(error.__cause__, NEVER_SENT)
             raise CallError("connection lost" if was_sent else "no connection", may_be_paid=was_sent) from None
         except openai.APIStatusError as error:
-            raise self._judged(error) from None
+            raise self._passed_on(self._judged(error)) from None
+        except CallError as error:
+            raise self._passed_on(error) from None
 
     async def _post(self, message: str) -> str:
         """The body of the response; some endpoints know the limit of an answer by its newer name alone."""
@@ -175,53 +191,23 @@ class Client:
         )
         return response.http_response.text
 
-    def _judged(self, error: openai.APIStatusError) -> Exception:
-        """What an error status means: try again, leave the prompt out, or give up altogether."""
-        status, code = error.status_code, error.code or ""
-        said = _shortened(error.message.replace(self._client.api_key, "***"))
-        if status in (401, 403, 404) or code == "insufficient_quota":
-            place = f"{self._endpoint.base_url}, {self._endpoint.model}"
-            return EndpointError(
-                f"{place}: {said}. Check --base-url, --model, the key in {KEY_VARIABLE} and the account."
-            )
+    def _judged(self, error: openai.APIStatusError) -> CallError:
         retry_after = _seconds(error.response.headers.get("retry-after"))
         if retry_after > LONGEST_PAUSE_SECONDS:
             return CallError(f"asked to wait {retry_after:.0f} seconds", can_retry=False)
-        if status in (408, 409, 429) or status >= 500:
-            return CallError(f"status {status}", retry_after=retry_after)
-        return CallError("content filter" if "content_filter" in code else f"refused: {said}", can_retry=False)
+        return judged_status(error.status_code, error.body or error.message, retry_after)
 
-
-def _read_reply(body: str) -> Reply:
-    """The first choice of a chat completion.
-
-    Raises:
-        CallError: The body is no JSON, or holds no choice.
-    """
-    try:
-        found = json.loads(body)
-        choice = found["choices"][0]
-        text = choice["message"].get("content") or ""
-        usage = found.get("usage") or {}
-        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        is_json = body.lstrip().startswith("{") and _parses(body)
-        raise CallError("no choice in the response" if is_json else "broken JSON", may_be_paid=True) from None
-    if not isinstance(text, str) or not all(count is None or _is_count(count) for count in counts):
-        raise CallError("malformed response", may_be_paid=True)
-    return Reply(text, str(choice.get("finish_reason") or ""), counts[0], counts[1])
-
-
-def _parses(body: str) -> bool:
-    try:
-        json.loads(body)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    def _passed_on(self, error: CallError) -> Exception:
+        """The error without the key, which some endpoints repeat; one of the account as what ends the run."""
+        error.reason = error.reason.replace(self._client.api_key, "***")
+        error.args = (error.reason,)
+        if not error.is_account:
+            return error
+        place = f"{self._endpoint.base_url}, {self._endpoint.model}"
+        return EndpointError(
+            f"{place}: {error.reason}. Check --base-url, --model, the key in {KEY_VARIABLE} and the account, then give "
+            "the same command again: what was answered is kept."
+        )
 
 
 def _seconds(retry_after: str | None) -> float:
@@ -234,8 +220,3 @@ def _seconds(retry_after: str | None) -> float:
         return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
     except ValueError:
         return 0.0
-
-
-def _shortened(message: str) -> str:
-    flat = " ".join(message.split()).rstrip(".")
-    return flat if len(flat) <= 200 else flat[:197] + "..."

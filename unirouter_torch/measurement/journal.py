@@ -70,7 +70,8 @@ class Journal:
         self._append({"call": call, "dollars": dollars, "key": key, "answer": answer})
 
     def _append(self, entry: Entry) -> None:
-        self._file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        # in ASCII, as half an emoji, which some answers hold, has no UTF-8
+        self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._take(entry)

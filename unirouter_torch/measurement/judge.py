@@ -2,7 +2,9 @@
 
 import json
 
-from unirouter_torch.measurement.graders import UngradedError
+from unirouter_torch.measurement.grader import UngradedError
+from unirouter_torch.measurement.graders.json_fields import last_object
+from unirouter_torch.messages import final_answer
 
 DEFAULT_RUBRIC = """\
 Grade how well the answer serves whoever wrote the prompt.
@@ -11,11 +13,11 @@ Where there is a reference, an answer is correct if it agrees with it in substan
 
 
 def judge_message(prompt: str, answer: str, reference: str, rubric: str = DEFAULT_RUBRIC) -> str:
-    """What the judge is sent; prompt, answer and reference stand in JSON strings, so that none can pose as another.
+    """What the judge is sent; prompt, answer and reference are in JSON strings, so that none can pose as another.
 
     Args:
         prompt: What the LLM was asked.
-        answer: What it answered.
+        answer: What it answered, without its reasoning.
         reference: The right answer, empty where there is none.
         rubric: How to grade.
     """
@@ -28,19 +30,24 @@ def judge_message(prompt: str, answer: str, reference: str, rubric: str = DEFAUL
 
 
 def read_judgement(reply: str) -> float:
-    """The score in a judge's reply, which must be the object asked for and nothing else, but for a code fence.
+    """The score in a judge's reply: that of the last JSON object in it, once the judge's reasoning is taken off.
+
+    What the judge explains, around the object or in other members of it, does not matter. The score may be text.
 
     Raises:
-        UngradedError: It is something else.
+        UngradedError: There is no such object, or its score is no number in [0, 1].
     """
-    text = reply.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text.strip("`").removeprefix("json").strip()
+    verdict = final_answer(reply)
+    if verdict.is_cut_off:
+        raise UngradedError("the judge's reply ends within its reasoning")
+    found = last_object(verdict.text)
+    if found is None:
+        raise UngradedError("the judge's reply holds no JSON object")
+    score = found.get("score")
     try:
-        found = json.loads(text)
-    except ValueError:
-        raise UngradedError("the judge's reply is no JSON") from None
-    score = found.get("score") if isinstance(found, dict) and len(found) == 1 else None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        number = float(score) if isinstance(score, str | int | float) and not isinstance(score, bool) else -1.0
+    except (ValueError, OverflowError):
+        number = -1.0
+    if not 0 <= number <= 1:
         raise UngradedError("the judge's reply has no score in [0, 1]")
-    return float(score)
+    return number

@@ -9,14 +9,18 @@ from math import sqrt
 from statistics import median
 from typing import NamedTuple, TypeAlias
 
-from unirouter_torch.errors import MeasurementError
+from unirouter_torch.errors import EndpointError, MeasurementError
 from unirouter_torch.measurement.asking import Answer, Asker, UnansweredError
 from unirouter_torch.measurement.budget import Budget, BudgetSpentError
-from unirouter_torch.measurement.graders import Grader, PythonGrader, UngradedError, checked_score
+from unirouter_torch.measurement.grader import Grader, UngradedError, checked_score
 from unirouter_torch.measurement.judge import judge_message, read_judgement
+from unirouter_torch.measurement.reply import shortened
+from unirouter_torch.messages import final_answer
 from unirouter_torch.progress import ProgressBar
 
 Z_95 = 1.959964
+MOST_UNUSABLE = 10
+"""So many replies of a judge in a row without a score mean that it does not do what it is asked."""
 LEAST_GRADED = 0.5
 """Share of the prompts asked that must have a score for an LLM to be represented by them."""
 
@@ -47,11 +51,13 @@ class Measurement:
         scores: Score in [0, 1] of each graded prompt, by prompt id.
         answers: Every answer, by prompt id, graded or not.
         left_out: Why each prompt that was asked has no score, by prompt id.
+        unfinished: Identifiers of the prompts whose answer ends within the reasoning; it counts as empty.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    unfinished: set[str] = field(default_factory=set)
 
     @property
     def reasons(self) -> Counter[str]:
@@ -87,7 +93,7 @@ class Measurement:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.most_common(5))
             raise MeasurementError(
                 f"only {len(self.scores)} of {asked} prompts have a score, expected at least half. Left out: {reasons}."
-                " What was answered is kept: mend the cause and give the same command again."
+                " What was answered is kept: fix the cause and give the same command again."
             )
 
     @property
@@ -128,20 +134,13 @@ def in_random_order(questions: Sequence[Question]) -> list[Question]:
 
 
 def grading_by(grader: Grader) -> Grading:
-    """Grade by a function of answer and reference."""
-
-    async def grade(question: Question, answer: str) -> float:
-        return checked_score(grader(answer, question.reference))
-
-    return grade
-
-
-def grading_by_python(grader: PythonGrader) -> Grading:
-    """Grade by a function of a user's, in a thread; whatever it raises leaves the prompt ungraded."""
+    """Grade by a grader, in a thread; whatever it raises leaves the prompt ungraded."""
 
     async def grade(question: Question, answer: str) -> float:
         try:
-            score = await asyncio.to_thread(grader, question.prompt, answer, question.reference)
+            score = await asyncio.to_thread(grader.grade, question.prompt, answer, question.reference)
+        except UngradedError:
+            raise
         except Exception as error:
             raise UngradedError(f"the grader raised {type(error).__name__}") from None
         return checked_score(score)
@@ -150,15 +149,29 @@ def grading_by_python(grader: PythonGrader) -> Grading:
 
 
 def grading_by_judge(judge: Asker, rubric: str) -> Grading:
-    """Grade by another LLM; a reply that is no score leaves the prompt ungraded."""
+    """Grade by another LLM; a reply without a score leaves the prompt ungraded, ten of them in a row end the run."""
+    num_unusable = 0
 
     async def grade(question: Question, answer: str) -> float:
+        nonlocal num_unusable
         message = judge_message(question.prompt, answer, question.reference, rubric)
         try:
             reply = await judge.ask(f"judgement {question.prompt_id}", message)
         except UnansweredError as error:
             raise UngradedError(f"judge: {error}") from None
-        return read_judgement(reply.text)
+        try:
+            score = read_judgement(reply.text)
+        except UngradedError as error:
+            num_unusable += 1
+            if num_unusable < MOST_UNUSABLE:
+                raise
+            raise EndpointError(
+                f"the judge gave {num_unusable} replies in a row without a score, the last one as {error}: "
+                f"{shortened(reply.text) or 'an empty reply'!r}. Let it say more by --judge-max-tokens, correct the "
+                "rubric, or choose another judge; what was answered is kept."
+            ) from None
+        num_unusable = 0
+        return score
 
     return grade
 
@@ -216,7 +229,10 @@ async def _measure_one(question: Question, asker: Asker, grading: Grading, found
         found.answers[question.prompt_id] = answer
         if answer.finish_reason == "content_filter":
             raise UnansweredError("content filter")
-        found.scores[question.prompt_id] = await grading(question, answer.text)
+        final = final_answer(answer.text)
+        if final.is_cut_off or (not final.text and answer.finish_reason == "length"):
+            found.unfinished.add(question.prompt_id)
+        found.scores[question.prompt_id] = await grading(question, final.text)
     except BudgetSpentError:
         found.left_out[question.prompt_id] = "budget spent"
     except (UnansweredError, UngradedError) as error:

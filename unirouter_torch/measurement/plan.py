@@ -5,15 +5,14 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, EndpointError
 from unirouter_torch.measurement.asking import Asker
 from unirouter_torch.measurement.budget import Budget
-from unirouter_torch.measurement.endpoint import JUDGE_KEY_VARIABLE, Client, Endpoint
-from unirouter_torch.measurement.graders import GRADERS, grade_number, load_python_grader
+from unirouter_torch.measurement.endpoint import JUDGE_KEY_VARIABLE, Client, Endpoint, usable_key
+from unirouter_torch.measurement.grader import find_grader
 from unirouter_torch.measurement.journal import Journal
 from unirouter_torch.measurement.judge import DEFAULT_RUBRIC
 from unirouter_torch.measurement.measure import (
@@ -22,7 +21,6 @@ from unirouter_torch.measurement.measure import (
     Question,
     grading_by,
     grading_by_judge,
-    grading_by_python,
     measure,
 )
 from unirouter_torch.measurement.pace import Pace
@@ -45,7 +43,7 @@ class CalibrationPlan:
     endpoint: Endpoint
     """Where it is asked."""
     grader: str
-    """A name of ``GRADERS``, ``judge``, or ``module:function``."""
+    """Name of a grader (:func:`~.grader.find_grader`), ``judge``, or ``module:function``."""
     journal: Path
     """File that keeps answers and dollars."""
     budget: float = 1.0
@@ -70,13 +68,13 @@ class CalibrationPlan:
             raise ConfigError(f"--until-interval: got {self.until_half_width}, expected more than 0 and less than 0.5.")
         if (self.grader == "judge") != (self.judge is not None):
             raise ConfigError("--grader judge and --judge-model go together. Give both or neither.")
-        if self.grader not in (*GRADERS, "judge"):
-            load_python_grader(self.grader)
+        if self.grader != "judge":
+            find_grader(self.grader)
 
     @property
     def needs_reference(self) -> bool:
         """Whether a prompt without a reference cannot be graded."""
-        return self.grader in GRADERS
+        return self.grader != "judge" and find_grader(self.grader).needs_reference
 
 
 def worst_case(questions: Sequence[Question], plan: CalibrationPlan) -> float:
@@ -124,11 +122,8 @@ async def _run(questions: Sequence[Question], plan: CalibrationPlan, journal: Jo
 def _grading(plan: CalibrationPlan, judge: Asker | None) -> Grading:
     if plan.judge is not None and judge is not None:
         return grading_by_judge(judge, plan.judge.rubric)
-    if plan.grader == "number":
-        return grading_by(partial(grade_number, tolerance=plan.tolerance))
-    if plan.grader in GRADERS:
-        return grading_by(GRADERS[plan.grader])
-    return grading_by_python(load_python_grader(plan.grader))
+    options = {"tolerance": plan.tolerance} if plan.grader == "number" else {}
+    return grading_by(find_grader(plan.grader, **options))
 
 
 def _judge_key(plan: CalibrationPlan) -> str | None:
@@ -139,4 +134,4 @@ def _judge_key(plan: CalibrationPlan) -> str | None:
             f"{JUDGE_KEY_VARIABLE}: not set; the judge is on another endpoint than the LLM, which must not see the "
             "LLM's key. Set it, to any text for an endpoint that asks for no key."
         )
-    return key
+    return None if key is None else usable_key(JUDGE_KEY_VARIABLE, key)

@@ -1,13 +1,12 @@
-"""What the answers are graded by: a CSV or JSON Lines file of ``prompt_id`` and ``reference``."""
+"""What the answers are graded by: a table of ``prompt_id`` and ``reference``."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unirouter_torch.data.files import named_columns, read_columns
 from unirouter_torch.errors import DataError
+from unirouter_torch.messages import whole_characters
 
 _COLUMNS = ("prompt_id", "reference")
 
@@ -15,56 +14,33 @@ _COLUMNS = ("prompt_id", "reference")
 def read_references(path: Path) -> dict[str, str]:
     """The reference of each prompt id.
 
-    In JSON Lines a reference can be any JSON value; one that is no text is kept as JSON. Other columns are ignored.
+    In JSON a reference can be any value; one that is no text is kept as JSON. Other columns are ignored.
 
     Args:
-        path: A file that ends in ``.csv`` or ``.jsonl``, in UTF-8.
+        path: CSV, JSON Lines, a JSON array of objects, or Parquet; the first three in UTF-8, compressed or not.
 
     Raises:
-        DataError: The file is missing, no UTF-8, of another kind or malformed, or a prompt id stands twice.
+        DataError: The file is missing, no UTF-8, of another kind or malformed, or a prompt id is there twice.
     """
-    rows = {".csv": _csv_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower())
-    if rows is None:
-        raise DataError(f"{path}: expected a file that ends in .csv or .jsonl. Rename or convert it.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected prompt_id and reference. Correct --references.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8. Save it in UTF-8.") from None
-    references: dict[str, str] = {}
-    for number, row in rows(text, path):
-        absent = [column for column in _COLUMNS if row.get(column) is None]
-        if absent:
-            raise DataError(f"{path}, row {number}: no {absent[0]}; expected {' and '.join(_COLUMNS)}. Add it.")
-        prompt_id, reference = (_text(row[column]) for column in _COLUMNS)
-        if prompt_id in references:
-            raise DataError(f"{path}, row {number}: prompt_id {prompt_id!r} stands there twice. Remove one.")
-        references[prompt_id] = reference
-    if not references:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected prompt_id and reference. Correct --references.")
+    columns, names, num_rows = read_columns(path, _COLUMNS)
+    if not num_rows:
         raise DataError(f"{path}: holds no row; expected {' and '.join(_COLUMNS)}. Write it again.")
+    lists = {name: values if isinstance(values, list) else values.to_pylist() for name, values in columns.items()}
+    references: dict[str, str] = {}
+    for row in range(num_rows):
+        found = {name: lists[name][row] if name in lists else None for name in _COLUMNS}
+        absent = [name for name, value in found.items() if value is None]
+        if absent:
+            expected = f"expected {' and '.join(_COLUMNS)}, got the columns {named_columns(names)}"
+            raise DataError(f"{path}, row {row + 1}: no {absent[0]}; {expected}. Add it.")
+        prompt_id, reference = (_text(found[name]) for name in _COLUMNS)
+        if prompt_id in references:
+            raise DataError(f"{path}, row {row + 1}: prompt_id {prompt_id!r} is there twice. Remove one.")
+        references[prompt_id] = reference
     return references
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        yield from enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=1)
-    except csv.Error as error:
-        raise DataError(f"{path}: malformed CSV ({error}). Correct it, or write the file again.") from None
-
-
-def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: expected JSON ({error}). Correct the line.") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: expected an object with prompt_id and reference. Correct the line.")
-        yield number, row
-
-
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return whole_characters(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,12 @@ HISTORY_FOLDER = "pool"
 _NOTES = "revision"
 
 
+def data_sha256(paths: Sequence[Path]) -> str:
+    """Checksum of what a change is made from: of several files or folders over the checksum of each."""
+    digests = [sha256_of(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoolChange:
     """How a revision came about.
@@ -37,8 +44,9 @@ class PoolChange:
         what: What was changed, for people.
         who: Name of the user; empty for the pool as it was saved with the router.
         when: Time in UTC, as in ISO 8601; empty likewise.
-        data: Name of the file or folder that the change was made from; empty where there was none.
-        data_sha256: SHA-256 of its content, of a folder over the names and contents of its files; empty likewise.
+        data: Name of the file or folder that the change was made from, or of several; empty where there was none.
+        data_sha256: SHA-256 of its content, of a folder over the names and contents of its files; of several over the
+            checksum of each; empty likewise.
         restores: Number of the revision whose pool came back, if this undid something.
     """
 
@@ -50,24 +58,25 @@ class PoolChange:
     restores: int | None = None
 
     @classmethod
-    def by_this_user(cls, what: str, *, data: Path | None = None, restores: int | None = None) -> "PoolChange":
+    def by_this_user(cls, what: str, *, data: Path | Sequence[Path] = (), restores: int | None = None) -> "PoolChange":
         """A change that is made now, by the user of this process.
 
         Args:
             what: What is changed, for people.
-            data: File or folder that the change is made from.
+            data: File or folder that the change is made from, or several.
             restores: Number of the revision whose pool comes back.
         """
         try:
             who = getpass.getuser()
         except (OSError, KeyError):  # a container without a name for its user
             who = "unknown"
+        paths = [data] if isinstance(data, Path) else data
         return cls(
             what=what,
             who=who,
             when=datetime.now(UTC).isoformat(timespec="seconds"),
-            data="" if data is None else data.name,
-            data_sha256="" if data is None else sha256_of(data),
+            data=", ".join(path.name for path in paths),
+            data_sha256=data_sha256(paths),
             restores=restores,
         )
 

@@ -387,12 +387,12 @@ class Router(nn.Module):
         finally:
             self.saved = saved
 
-    def save_pool(self, what: str, *, data: Path | None = None) -> None:
+    def save_pool(self, what: str, *, data: Path | Sequence[Path] = ()) -> None:
         """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
 
         Args:
             what: What was changed, for the history.
-            data: File or folder that the change was made from; the history keeps its name and checksum.
+            data: File or folder that the change was made from, or several; the history keeps names and a checksum.
 
         Raises:
             PoolConflictError: Somebody else changed the pool in the folder since this router read it.
@@ -401,7 +401,7 @@ class Router(nn.Module):
         self.pool.check_latency(self.pool.latency_weight)  # here, rather than at every route from now on
         self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
 
-    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | None = None) -> None:
+    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | Sequence[Path] = ()) -> None:
         """Make a change of the pool and save it; where somebody else was quicker, make it again on top of theirs.
 
         Args:

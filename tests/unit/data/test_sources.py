@@ -160,10 +160,9 @@ def test_rows_of_a_log_that_contradict_one_another_are_refused(
     ("change", "message"),
     [
         ({"score": 1.5}, "column 'score', row 3: got 1.5, expected a number in [0, 1]"),
-        ({"score": None}, "column 'score', row 3: got None"),
         ({"cost": -1}, "column 'cost', row 3: got -1.0"),
         ({"llm": " "}, "column 'llm', row 3: got None"),
-        ({"prompt_id": "q1", "prompt": "2 + 2?", "source": "sums"}, "column 'prompt_id / model_id', row 3"),
+        ({"score": "good"}, "column 'score', row 3: got 'good'"),
     ],
 )
 def test_bad_value_of_a_log_is_refused_with_its_row(write_log: Any, change: dict[str, Any], message: str) -> None:
@@ -172,16 +171,18 @@ def test_bad_value_of_a_log_is_refused_with_its_row(write_log: Any, change: dict
         load_table(path)
 
 
-def test_equal_texts_with_the_same_llm_are_a_repeated_pair(write_log: Any) -> None:
-    with pytest.raises(DataError, match=r"column 'prompt_id / model_id', row 2.*Remove one of the rows"):
-        load_table(write_log([{"prompt": "Hm?", "llm": "wren", "score": 1}] * 2))
+def test_of_equal_texts_with_the_same_llm_the_mean_counts(write_log: Any) -> None:
+    rows = [{"prompt": "Hm?", "llm": "wren", "score": score, "cost": 1} for score in (1, 0, 0, 0)]
+    with pytest.warns(UserWarning, match="3 of 4 outcomes repeat a prompt and an LLM"):
+        table = load_table(write_log(rows))
+    assert table.error.tolist() == [[0.75]]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("short.csv", "prompt,llm,score\nHm?,wren,1\nHa?,wren\n", "row 2: Expected 3 columns, got 2"),
-        ("text.csv", 'prompt,llm,score\n"H\nm",wren,1\nHa?,wren,good\n', "column 3: row 2: .*'good'"),
+        ("short.csv", "prompt,llm,score\nHm?,wren,1\nHa?,wren\n", "got 2 cells, expected 3 as in the header"),
+        ("text.csv", 'prompt,llm,score\n"H\nm",wren,1\nHa?,wren,good\n', "column 'score', row 2: got 'good'"),
         (
             "names.csv",
             "Prompt;llm;score\nHm?;wren;1\n",
@@ -189,16 +190,20 @@ def test_equal_texts_with_the_same_llm_are_a_repeated_pair(write_log: Any) -> No
         ),
         ("twice.csv", "prompt,llm,score,score\nHm?,wren,1,0\n", "column 'score': got several"),
         ("header.csv", "prompt,llm,score\n", "got no rows"),
-        ("empty.csv", "", "Empty CSV"),
-        ("empty.jsonl", "", "Empty JSON"),
-        ("cut.jsonl", '{"prompt": "a", "llm": "b", "score": 1}\n{"prompt": "a", "ll', "in row 2"),
-        ("text.jsonl", '{"prompt": "a", "llm": "b", "score": 1}\n{"score": "good"}\n', "score.*string in row 2"),
+        ("empty.csv", "", "got no rows"),
+        ("empty.jsonl", "", "got no rows"),
+        ("cut.jsonl", '{"prompt": "a", "llm": "b", "score": 1}\n{"prompt": "a", "ll', "expected JSON in UTF-8"),
+        (
+            "text.jsonl",
+            '{"prompt": "a", "llm": "b", "score": 1}\n{"score": "good"}\n',
+            "column 'score', row 2: got 'good'",
+        ),
         ("none.jsonl", '{"prompt": "a", "llm": "b"}\n', "column 'score' is missing or empty; got .* prompt, llm"),
     ],
 )
 def test_malformed_log_is_refused_with_file_and_row(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=f"{re.escape(name)}: .*{message}"):
+    with pytest.raises(DataError, match=f"{re.escape(name)}.*{message}"):
         load_table(str(tmp_path / name))
 
 
@@ -207,7 +212,8 @@ def test_malformed_log_is_refused_with_file_and_row(tmp_path: Path, name: str, c
     [
         ("log.csv", "prompt;llm;score\n2 + 2?;wren;1\n", "'prompt;llm;score' has no comma"),
         ("log.csv", "prompt\tllm\tscore\n2 + 2?\twren\t1\n", "has no comma"),
-        ("log.jsonl", '[{"prompt": "2 + 2?", "llm": "wren", "score": 1}]', "a JSON array, expected one"),
+        ("log.xlsx", "PK\x03\x04", "got a ZIP archive"),
+        ("log.json", '{"results": {}}', "column 'prompt' is missing or empty; got the columns results"),
     ],
 )
 def test_what_is_often_taken_for_a_log_is_told(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -219,12 +225,6 @@ def test_what_is_often_taken_for_a_log_is_told(tmp_path: Path, name: str, conten
 def test_case_of_the_ending_does_not_matter(tmp_path: Path) -> None:
     assert load_table(write_csv(tmp_path / "LOG.CSV", LOG)).num_prompts == 2
     assert load_table(write_jsonl(tmp_path / "log.JSONL", LOG)).num_prompts == 2
-
-
-def test_file_of_another_form_is_not_said_to_be_missing(tmp_path: Path) -> None:
-    (tmp_path / "log.xlsx").touch()
-    with pytest.raises(DataError, match="a file of another form"):
-        load_table(str(tmp_path / "log.xlsx"))
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
@@ -252,13 +252,7 @@ def test_truncated_or_missing_parquet_file_is_refused_by_name(tmp_path: Path, pa
         load_table(path)
 
 
-@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
-def test_missing_log_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"{name}: no such file\. Correct the path"):
-        load_table(str(tmp_path / name))
-
-
-@pytest.mark.parametrize("path", ["nowhere", "log.xlsx", "simulated:0x5", "simulated:24", "simulated:24x10x3"])
+@pytest.mark.parametrize("path", ["nowhere", "log.csv", "simulated:0x5", "simulated:24", "simulated:24x10x3"])
 def test_path_of_no_known_form_is_refused_with_the_forms(path: str) -> None:
     with pytest.raises(DataError, match=rf"^data: got '{path}'.*\.jsonl.*hub:.*simulated:NUM_PROMPTSxNUM_LLMS"):
         load_table(path)

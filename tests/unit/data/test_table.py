@@ -227,9 +227,9 @@ MALFORMED = {
     "no score": (P, M, without(R, "score"), "o.parquet: column 'score' is missing", "Add or rename"),
     "no pair": (P, M, without(R, "model_id"), "o.parquet: column 'model_id' is missing", "Add or rename"),
     "null column": (P, M, {**R, "score": [None] * 3}, "o.parquet: column 'score' is missing or empty", "Add or rename"),
-    "text score": (P, M, {**R, "score": ["1", "0", "1"]}, "o.parquet: column 'score': got the type string", "Convert"),
-    "number text": ({**P, "prompt": [1, 2]}, M, R, "p.parquet: column 'prompt': got the type int64", "Write it as"),
-    "text price": (P, {**M, "price_in": ["1", "2"]}, R, "m.parquet: column 'price_in': got the type string", "Convert"),
+    "text score": (P, M, {**R, "score": ["1", "good", "1"]}, "o.parquet: column 'score', row 2: got 'good'", "Correct"),
+    "strange text": ({**P, "prompt": [True, False]}, M, R, "p.parquet: column 'prompt', row 1: got True", "messages"),
+    "text price": (P, {**M, "price_in": ["1", "$2"]}, R, "m.parquet: column 'price_in', row 2: got '$2'", "Correct"),
     "prompt twice": (
         {**P, "prompt_id": ["p1", "p1"]},
         M,
@@ -244,17 +244,8 @@ MALFORMED = {
         "m.parquet: column 'model_id', row 2: got 'wren'",
         "Remove",
     ),
-    "pair twice": (
-        P,
-        M,
-        {**R, "prompt_id": ["p1", "p2", "p2"], "model_id": ["wren", "heron", "heron"]},
-        "o.parquet: column 'prompt_id / model_id', row 3: got 'p2 / heron'",
-        "Remove",
-    ),
     "score above": (P, M, {**R, "score": [1.0, 1.01, 0.0]}, "o.parquet: column 'score', row 2: got 1.01", "[0, 1]"),
     "score below": (P, M, {**R, "score": [1.0, 0.0, -0.1]}, "o.parquet: column 'score', row 3: got -0.1", "[0, 1]"),
-    "score nan": (P, M, {**R, "score": [np.nan, 0.0, 1.0]}, "o.parquet: column 'score', row 1: got nan", "Correct"),
-    "score null": (P, M, {**R, "score": [1.0, 0.0, None]}, "o.parquet: column 'score', row 3: got None", "Leave out"),
     "strange prompt": (
         P,
         M,
@@ -294,7 +285,6 @@ MALFORMED = {
         "m.parquet: column 'price_out', row 2: got -1.0",
         "Correct",
     ),
-    "nan price": (P, {**M, "price_in": [np.nan, 1.0]}, R, "m.parquet: column 'price_in', row 1: got nan", "Correct"),
     "infinite size": (
         P,
         {**M, "params_b": [1.0, np.inf]},
@@ -309,13 +299,6 @@ MALFORMED = {
         "o.parquet: column 'cost_usd', row 3: got -0.1",
         "Correct",
     ),
-    "nan cost": (
-        P,
-        M,
-        {**R, "cost_usd": [0.1, np.nan, 0.1]},
-        "o.parquet: column 'cost_usd', row 2: got nan",
-        "Correct",
-    ),
     "negative length": (
         P,
         M,
@@ -324,6 +307,36 @@ MALFORMED = {
         "Correct",
     ),
 }
+
+
+def test_of_repeated_pairs_the_mean_counts_and_their_number_is_said() -> None:
+    outcomes = {
+        "prompt_id": ["p1", "p2", "p2", "p2"],
+        "model_id": ["wren", "heron", "heron", "heron"],
+        "score": [1.0, 1.0, 0.0, 0.5],
+        "cost_usd": [0.5, 0.25, None, 0.75],
+    }
+    with pytest.warns(UserWarning, match=r"^o\.parquet: 2 of 4 outcomes repeat a prompt and an LLM; the mean"):
+        table = make_table(outcomes=outcomes)
+    assert table.error.tolist() == [[0.0, 0.0], [0.5, 0.0]]
+    assert table.observed.tolist() == [[False, True], [True, False]]
+    assert table.cost.value.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_outcomes_without_a_score_are_left_out_and_counted(nothing: float | None) -> None:
+    outcomes = {"prompt_id": ["p1", "p2", "p2"], "model_id": ["wren", "wren", "heron"], "score": [nothing, 1.0, 0.5]}
+    with pytest.warns(UserWarning) as said:
+        table = make_table(outcomes=outcomes)
+    assert "o.parquet: 1 of 3 rows have no score and are left out." in [str(one.message) for one in said]
+    assert table.prompt_ids == ["p2"]
+    assert table.error.tolist() == [[0.5, 0.0]]
+
+
+def test_costs_that_are_not_a_number_are_unknown() -> None:
+    table = make_table(outcomes={**OUTCOMES, "cost_usd": [0.5, np.nan, 0.25]}, cost_rule="billed")
+    assert table.pair_cost is not None
+    assert table.pair_cost.isnan().sum().item() == 2
 
 
 @pytest.mark.parametrize("case", MALFORMED)

@@ -92,7 +92,7 @@ def test_filtered_prompts_are_left_out_and_not_asked_again(server: Endpoint, run
     assert server.asked == {"a": 1, "b": 1, "c": 1}
 
 
-@pytest.mark.parametrize("behaviour", ["401", "403", "404", "empty_account"])
+@pytest.mark.parametrize("behaviour", ["401", "402", "404", "empty_account"])
 def test_what_no_call_can_get_past_ends_the_run(server: Endpoint, run: Run, behaviour: str) -> None:
     server.default = behaviour
     with pytest.raises(EndpointError, match="Check --base-url"):

@@ -2,12 +2,21 @@ import json
 
 import pytest
 
-from unirouter_torch.measurement.graders import UngradedError
+from unirouter_torch.measurement.grader import UngradedError
 from unirouter_torch.measurement.judge import judge_message, read_judgement
 
 
 @pytest.mark.parametrize(
-    ("reply", "score"), [('{"score": 0.7}', 0.7), (' {"score": 1}\n', 1.0), ('```json\n{"score": 0}\n```', 0.0)]
+    ("reply", "score"),
+    [
+        ('{"score": 0.7}', 0.7),
+        (' {"score": 1}\n', 1.0),
+        ('```json\n{"score": 0}\n```', 0.0),
+        ('<think>Is {"score": 0} fair? No.</think>\n{"score": 0.7}', 0.7),
+        ('{"score": 0.7, "reason": "same value"}', 0.7),
+        ('The two agree.\n\n{"score": 0.7}', 0.7),
+        ('{"score": "0.7"}', 0.7),
+    ],
 )
 def test_score_is_read(reply: str, score: float) -> None:
     assert read_judgement(reply) == score
@@ -21,12 +30,10 @@ def test_score_is_read(reply: str, score: float) -> None:
         "Score: 0.7",
         '{"score": 1.2}',
         '{"score": -0.1}',
-        '{"score": "0.7"}',
         '{"score": true}',
         '{"score": NaN}',
-        '{"score": 0.7, "why": "x"}',
-        'I say {"score": 0.7}',
-        '{"score": 0.7} {"score": 0.1}',
+        '{"grade": 0.7}',
+        '<think>It may be {"score": 1}',
     ],
 )
 def test_anything_else_is_no_judgement(reply: str) -> None:

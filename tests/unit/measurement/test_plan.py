@@ -82,8 +82,10 @@ def test_judge_grades_within_the_same_budget(server: Endpoint, run: Run, plan: C
 
 
 def test_judge_without_a_score_leaves_the_prompt_out(server: Endpoint, run: Run, plan: CalibrationPlan) -> None:
+    server.answer = lambda message: f"echo: {message}" if len(message) < 5 else "All right."
     judge = Judge(endpoint=replace(plan.endpoint, model="judge"))
-    assert run(questions("a"), grader="judge", judge=judge).left_out == {"id a": "the judge's reply is no JSON"}
+    found = run(questions("a"), grader="judge", judge=judge)
+    assert found.left_out == {"id a": "the judge's reply holds no JSON object"}
 
 
 def test_key_of_the_llm_is_not_shown_to_a_judge_elsewhere(

@@ -28,17 +28,17 @@ def test_reference_that_is_no_text_is_kept_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", "ends in .csv or .jsonl"),
-        ("a.csv", "", "no row"),
+        ("a.txt", "", "no rows"),
+        ("a.csv", "", "no rows"),
         ("a.csv", "prompt_id,answer\n1,2\n", "row 1: no reference"),
-        ("a.csv", "prompt_id,reference\n1\n", "row 1: no reference"),
+        ("a.csv", "prompt_id,reference\n1\n", "row 1: got 1 cells, expected 2"),
         ("a.csv", "prompt_id,reference\n1,2\n1,3\n", "row 2: .*twice"),
-        ("a.csv", b"prompt_id,reference\n1,\xff\n", "not UTF-8"),
-        ("a.csv", 'prompt_id,reference\n1,"2\n', "malformed CSV"),
+        ("a.csv", b"prompt_id,reference\n1,\xff\n", "line 2: expected UTF-8"),
+        ("a.csv", 'prompt_id,reference\n1,"2\n', "row 1: a quote that opens there is never closed"),
         ("a.jsonl", "{}\n", "row 1: no prompt_id"),
         ("a.jsonl", '{"prompt_id": "1", "reference": null}\n', "row 1: no reference"),
-        ("a.jsonl", "[]\n", "row 1: expected an object"),
-        ("a.jsonl", "{\n", "row 1: expected JSON"),
+        ("a.json", "[[]]\n", "entry 1: got a list, expected a JSON object"),
+        ("a.jsonl", "{\n", "line 1: expected JSON"),
     ],
 )
 def test_file_that_cannot_be_used_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

@@ -1,14 +1,13 @@
-"""One CSV or JSON Lines file with a row for each outcome: anybody's own log."""
+"""One CSV, JSON Lines, JSON or Parquet file with a row for each outcome: anybody's own log."""
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv, json
 
+from unirouter_torch.data.cells import number_array, text_array
 from unirouter_torch.data.checks import (
     check_shape,
     number_column,
@@ -16,20 +15,17 @@ from unirouter_torch.data.checks import (
     refuse_rows,
     score_column,
     text_column,
+    warn_of_ungraded,
 )
+from unirouter_torch.data.files import read_columns
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.table import TablePlaces
-from unirouter_torch.errors import DataError
-
-SUFFIXES = (".csv", ".jsonl")
-"""Endings of the file names that are read as a log."""
 
 _LLM_COLUMNS = ("params_b", "price_in", "price_out")
-_TYPES = {column: pa.string() for column in ("prompt", "llm", "prompt_id", "source")} | {
-    column: pa.float64() for column in ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
-}
-_HEADER = 200
-_LARGEST_BLOCK = 2**31 - 1
+TEXTS = ("prompt", "llm", "prompt_id", "source", "answer")
+"""Columns of a log that hold text."""
+NUMBERS = ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
+"""Columns of a log that hold numbers."""
 
 
 def read_log(path: Path) -> SourceTables:
@@ -37,10 +33,11 @@ def read_log(path: Path) -> SourceTables:
 
     It has the columns ``prompt``, ``llm``, ``score``, and where known ``prompt_id``, ``source``, ``cost`` [US dollars],
     ``output_tokens``, ``params_b`` [billions], ``price_in`` and ``price_out`` [US dollars per million tokens].
-    Without ``prompt_id`` equal texts are one prompt. Other columns are ignored.
+    Without ``prompt_id`` equal texts are one prompt. Other columns are ignored, whatever they hold. Rows without a
+    score are left out with a warning.
 
     Args:
-        path: A file that ends in one of :data:`SUFFIXES`, in UTF-8.
+        path: CSV, JSON Lines, a JSON array of objects, or Parquet; the first three in UTF-8, compressed or not.
 
     Returns:
         The prompts, the LLMs and the outcomes of the log.
@@ -49,87 +46,46 @@ def read_log(path: Path) -> SourceTables:
         DataError: The file is missing, is not in UTF-8 or cannot be parsed, a value is not what its column expects, or
             rows contradict one another about a prompt or an LLM.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file. Correct the path.")
-    rows, place = parse_log(path), str(path)
+    rows, place = read_log_columns(path), str(path)
     check_shape(rows, place)
     text, llm = text_column(rows, "prompt", place), text_column(rows, "llm", place)
     prompt_id = text_column(rows, "prompt_id", place) if "prompt_id" in rows.column_names else _derived_ids(text)
     prompts = {"prompt": text, "source": optional_text_column(rows, "source", place)}
     models = {column: number_column(rows, column, place) for column in _LLM_COLUMNS}
-    outcomes = {
-        "prompt_id": prompt_id,
-        "model_id": llm,
-        "score": score_column(rows, place),
-        "cost_usd": number_column(rows, "cost", place),
-        "output_tokens": number_column(rows, "output_tokens", place),
-    }
+    score = score_column(rows, place)
+    warn_of_ungraded(score, place)
+    outcomes = pa.table(
+        {
+            "prompt_id": prompt_id,
+            "model_id": llm,
+            "score": score,
+            "cost_usd": number_column(rows, "cost", place),
+            "output_tokens": number_column(rows, "output_tokens", place),
+        }
+    ).filter(pc.is_valid(score))
+    of_prompts = _one_row_each("prompt_id", prompt_id, prompts, place)
+    of_llms = _one_row_each("model_id", llm, models, place)
     return SourceTables(
-        prompts=_one_row_each("prompt_id", prompt_id, prompts, place),
-        models=_one_row_each("model_id", llm, models, place),
-        outcomes=pa.table(outcomes),
+        prompts=of_prompts.filter(pc.is_in(of_prompts["prompt_id"], value_set=outcomes["prompt_id"])),
+        models=of_llms.filter(pc.is_in(of_llms["model_id"], value_set=outcomes["model_id"])),
+        outcomes=outcomes,
         places=TablePlaces(place, place, place),
     )
 
 
-def parse_log(path: Path) -> pa.Table:
-    """The columns of a log that are not null throughout, unchecked.
+def read_log_columns(path: Path) -> pa.Table:
+    """The columns of a log, converted to their types but not checked; those that are not used are null.
 
     Raises:
-        DataError: The file is not in UTF-8 or cannot be parsed.
+        DataError: The file is missing, cannot be parsed, or a value cannot be converted.
     """
-    _check_encoding(path)
-    _check_form(path)
-    # one block, so that the parser counts rows from the start
-    block_size = min(path.stat().st_size + 1, _LARGEST_BLOCK)
-    try:
-        table = _parsed_csv(path, block_size) if path.suffix.lower() == ".csv" else _parsed_jsonl(path, block_size)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: {_with_data_row(str(error))}. Correct the row, or write the file again.") from None
-    return table.select([number for number, column in enumerate(table.columns) if column.null_count < table.num_rows])
-
-
-def _check_encoding(path: Path) -> None:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}, line {number}: expected UTF-8 ({error}). Save it in UTF-8.") from None
-
-
-def _check_form(path: Path) -> None:
-    """Refuse what is often taken for a log, and of which the parsers say little that helps."""
-    with path.open(encoding="utf-8-sig") as file:
-        begin = file.readline(_HEADER).strip()
-    if path.suffix.lower() == ".jsonl" and begin.startswith("["):
-        raise DataError(f"{path}: got a JSON array, expected one object in a line. Write each object in its own line.")
-    if path.suffix.lower() == ".csv" and "," not in begin and re.search("[;\t|]", begin):
-        raise DataError(f"{path}: the header {begin!r} has no comma, expected commas between columns. Save it so.")
-
-
-def _parsed_csv(path: Path, block_size: int) -> pa.Table:
-    return csv.read_csv(
-        path,
-        read_options=csv.ReadOptions(use_threads=False, block_size=block_size),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=_TYPES),
-    )
-
-
-def _parsed_jsonl(path: Path, block_size: int) -> pa.Table:
-    return json.read_json(
-        path,
-        read_options=json.ReadOptions(use_threads=False, block_size=block_size),
-        parse_options=json.ParseOptions(explicit_schema=pa.schema(_TYPES), unexpected_field_behavior="ignore"),
-    )
-
-
-def _with_data_row(message: str) -> str:
-    """The parser's message, with data rows and columns from 1: CSV counts the header, JSON counts from 0."""
-    message = re.sub(r"In CSV column #(\d+)", lambda found: f"column {int(found[1]) + 1}", message)
-    message = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", message)
-    return re.sub(r"in row (\d+)", lambda found: f"in row {int(found[1]) + 1}", message).rstrip(".")
+    columns, names, num_rows = read_columns(path, (*TEXTS, *NUMBERS))
+    place = str(path)
+    for name, values in columns.items():
+        if isinstance(values, list):
+            convert = text_array if name in TEXTS else number_array
+            columns[name] = convert(values, place=place, column=name)
+    return pa.table({name: columns.get(name, pa.nulls(num_rows)) for name in names})
 
 
 def _derived_ids(text: pa.Array) -> pa.Array:

@@ -1,0 +1,104 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unirouter_torch.messages import (
+    answer_text,
+    content_text,
+    conversation_prompt,
+    final_answer,
+    is_conversation,
+    prompt_text,
+    whole_characters,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>\nPerhaps 9.\n</think>\n\n12",
+        "<thinking>9?</thinking>12",
+        "<Think budget='5'>9?</Think> 12",
+        "<reasoning>9?</reasoning>\n12",
+        "<seed:think>9?</seed:think>12",
+        "[THINK]9?[/THINK]12",
+        "◁think▷9?◁/think▷12",
+        "<|begin_of_thought|>9?<|end_of_thought|><|begin_of_solution|>12<|end_of_solution|>",
+        "<|START_THINKING|>9?<|END_THINKING|><|START_RESPONSE|>12<|END_RESPONSE|>",
+        "<|channel|>analysis<|message|>9?<|end|><|start|>assistant<|channel|>final<|message|>12<|return|>",
+        "analysisMaybe 9.assistantfinal12",
+        "<|channel>thought\n9?<channel|>12",
+        "9, as the template opened the block.\n</think>\n12",
+        "<think>9, or <think> 10?</think>12",
+        "<think>9</think><think>10</think>12",
+        "<think></think>12",
+        "<think>9</think><answer>12</answer>",
+    ],
+)
+def test_reasoning_is_taken_off(text: str) -> None:
+    assert final_answer(text) == ("12", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>9 or 12",
+        "[THINK] 12",
+        "<think>9</think> so <think>12",
+        "<|channel|>analysis<|message|>12",
+        "Hm. <think>12",
+    ],
+)
+def test_reasoning_that_is_cut_off_leaves_no_answer(text: str) -> None:
+    assert final_answer(text) == ("", True)
+
+
+@pytest.mark.parametrize("text", ["12", "", " a < b > c ", "Between `<think>` and `</think>`.", "assistantfinal? No."])
+def test_text_without_marks_stays_as_it_is(text: str) -> None:
+    assert final_answer(text) == (text, False)
+
+
+@given(st.text(alphabet="a<>/think| \n"), st.text(alphabet="ab 1."))
+def test_what_follows_the_last_closing_mark_is_the_answer(reasoning: str, answer: str) -> None:
+    assert final_answer(f"<think>{reasoning}</think>{answer}").text == answer.strip()
+
+
+def test_content_in_parts_gives_its_text_parts() -> None:
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "9?"}]},
+        {"type": "text", "text": "1"},
+        {"type": "image_url", "image_url": {}},
+        {"type": "output_text", "text": "2"},
+    ]
+    assert (content_text(parts), answer_text(parts)) == ("1\n2", "12")
+    assert content_text(None) == answer_text([]) == ""
+
+
+def test_prompt_of_a_conversation_is_the_last_message_of_the_user() -> None:
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Add 1 and 2."}]},
+        {"role": "assistant", "content": "3"},
+    ]
+    assert conversation_prompt(chat) == prompt_text(chat) == "Add 1 and 2."
+    assert conversation_prompt(chat[:1]) == "Be brief."
+    assert prompt_text('[{"role": "user", "content": "Add 1 and 2."}]') == "Add 1 and 2."
+
+
+@pytest.mark.parametrize("text", ["plain", "[1, 2]", '[{"role": ', '[{"content": "x"}]', "[]"])
+def test_text_that_is_no_conversation_is_itself(text: str) -> None:
+    assert prompt_text(text) == text
+
+
+@pytest.mark.parametrize("value", [None, 1, {}, [], [1], [{"content": "x"}]])
+def test_what_is_neither_text_nor_conversation_is_no_prompt(value: object) -> None:
+    assert not is_conversation(value) and prompt_text(value) is None
+
+
+@given(st.text(st.characters()))
+def test_text_of_whole_characters_stays_as_it_is(text: str) -> None:
+    assert whole_characters(text) == text
+
+
+def test_half_an_emoji_is_replaced_and_a_whole_one_is_kept() -> None:
+    assert whole_characters("a\ud83d b\ud83d\ude00 é") == "a� b😀 é"

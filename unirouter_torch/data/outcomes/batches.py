@@ -1,0 +1,73 @@
+"""What outputs of batches share: an answer in a line, by the identifier of its request."""
+
+from typing import Any
+
+from unirouter_torch.data.files import JSONObject
+from unirouter_torch.data.outcomes import OutcomeRow
+from unirouter_torch.data.outcomes.fields import as_list, number_or_none, sum_known, within
+from unirouter_torch.errors import DataError
+from unirouter_torch.messages import answer_text, whole_characters
+
+
+def batch_row(
+    place: str,
+    prompt_id: Any,
+    *,
+    llm: Any,
+    answer: str | None,
+    is_cut_off: bool,
+    input_tokens: float | None,
+    output_tokens: float | None,
+) -> OutcomeRow:
+    """The row of an answer that goes by the identifier of its request.
+
+    Raises:
+        DataError: The identifier is no text.
+    """
+    if not isinstance(prompt_id, str):
+        raise DataError(
+            f"{place}: got no identifier of the request, expected the prompt id. Check the form of the file."
+        )
+    return OutcomeRow(
+        place=place,
+        llm=llm if isinstance(llm, str) else None,
+        prompt_ids=(prompt_id,),
+        answer=None if answer is None else whole_characters(answer),
+        is_cut_off=is_cut_off,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+
+
+def anthropic_answer(message: JSONObject) -> tuple[str, bool]:
+    """The text of a message of Anthropic's API, and whether it ends within the reasoning."""
+    text = answer_text(message.get("content"))
+    has_reasoning = any(within(part, "type") == "thinking" for part in as_list(message.get("content")))
+    return text, not text and has_reasoning
+
+
+def anthropic_tokens(usage: Any) -> tuple[float | None, float | None]:
+    """Tokens of the prompt, what came from a cache included, and of the answer."""
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    read = sum_known([number_or_none(within(usage, name)) for name in names])
+    return read, number_or_none(within(usage, "output_tokens"))
+
+
+def chat_answer(body: JSONObject) -> tuple[str | None, bool]:
+    """The text of a chat completion, response or completion, and whether it ends within the reasoning.
+
+    It is empty where the LLM said nothing, and None where there is no answer.
+    """
+    for choice in as_list(body.get("choices"))[:1]:
+        message = choice.get("message")
+        if message is None:
+            return answer_text(choice.get("text")), False
+        text = answer_text(message.get("content"))
+        has_reasoning = any(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+        return text, not text and (has_reasoning or choice.get("finish_reason") == "length")
+    parts = as_list(body.get("output"))
+    said = [part for part in parts if within(part, "type") == "message"]
+    if said:
+        return "".join(answer_text(part.get("content")) for part in said), False
+    is_cut_off = any(within(part, "type") == "reasoning" for part in parts)
+    return ("", True) if is_cut_off else (None, False)

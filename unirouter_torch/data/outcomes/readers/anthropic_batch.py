@@ -1,0 +1,38 @@
+"""Output of a batch of Anthropic's messages: one result in a line, by the ``custom_id`` of its request."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from unirouter_torch.data.files import read_records
+from unirouter_torch.data.outcomes import OutcomeRow, Pick
+from unirouter_torch.data.outcomes.batches import anthropic_answer, anthropic_tokens, batch_row
+from unirouter_torch.data.outcomes.fields import within
+from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
+
+
+class AnthropicBatchReader(OutcomesReader):
+    """Results whose ``custom_id`` is the prompt id; those that did not succeed are not graded."""
+
+    name = "anthropic_batch"
+    form = "results of a batch of Anthropic's messages"
+
+    def recognizes(self, sample: Sample) -> bool:
+        """A result for each ``custom_id``."""
+        return {"custom_id", "result"} <= sample.columns
+
+    def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
+        """One answer a line."""
+        for place, line in read_records(path):
+            message = within(line, "result", "message")
+            succeeded = within(line, "result", "type") == "succeeded" and isinstance(message, dict)
+            answer, is_cut_off = anthropic_answer(message) if succeeded else (None, False)
+            input_tokens, output_tokens = anthropic_tokens(within(message, "usage"))
+            yield batch_row(
+                place,
+                line.get("custom_id"),
+                llm=None,
+                answer=answer,
+                is_cut_off=is_cut_off,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+            )

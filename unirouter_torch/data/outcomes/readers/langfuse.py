@@ -1,0 +1,109 @@
+"""Exports of Langfuse: traces or observations with their inputs, outputs and scores."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from unirouter_torch.data.files import JSONObject
+from unirouter_torch.data.outcomes import OutcomeRow, Pick
+from unirouter_torch.data.outcomes.batches import chat_answer
+from unirouter_torch.data.outcomes.fields import (
+    as_list,
+    check_score,
+    choose_metric,
+    identifiers,
+    number_or_none,
+    parsed,
+    prompt_texts,
+    within,
+)
+from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
+from unirouter_torch.data.outcomes.tables import read_rows
+from unirouter_torch.messages import answer_text, is_conversation, whole_characters
+
+_MARKS = {"sessionId", "userId", "traceId", "projectId", "bookmarked", "observationCount", "usageDetails", "traceName"}
+_MARKS |= {"session_id", "user_id", "trace_id", "project_id", "observations", "htmlPath", "parentObservationId"}
+_NO_SCORES = {"latency", "timeToFirstToken", "inputTokens", "outputTokens", "totalTokens", "inputCost", "outputCost"}
+_NO_SCORES |= {"totalCost", "cost", "usage", "public", "bookmarked", "version", "promptVersion", "inputPrice"}
+_NO_SCORES |= {"outputPrice", "totalPrice", "calculatedTotalCost", "observationCount", "input", "output", "tags"}
+_NO_SCORES |= {"promptTokens", "completionTokens", "observations", "errorCount", "warningCount", "defaultCount"}
+
+
+class LangfuseReader(OutcomesReader):
+    """Rows with an input and an output; a metric is the name of a score.
+
+    The scores may be a list, an object, or a column each. Without scores the outputs are answers to be graded.
+    """
+
+    name = "langfuse"
+    form = "exports of Langfuse (CSV, JSON, JSON Lines)"
+
+    def recognizes(self, sample: Sample) -> bool:
+        """Inputs and outputs, with what Langfuse says of traces."""
+        return {"input", "output"} <= sample.columns and bool(sample.columns & (_MARKS | {"scores"}))
+
+    def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
+        """One outcome a row."""
+        rows = [(place, row, _scores(row)) for place, row in read_rows(path)]
+        names = {name for _, _, scores in rows for name in scores}
+        metric = choose_metric(names, pick, str(path)) if names else ""
+        return [_row(place, row, scores.get(metric), metric) for place, row, scores in rows]
+
+
+def _row(place: str, row: JSONObject, score: float | None, metric: str) -> OutcomeRow:
+    answer, is_cut_off = _answer(parsed(row.get("output")))
+    usage = parsed(row.get("usageDetails")) or parsed(row.get("usage"))
+    llm = row.get("model") or row.get("providedModelName")
+    cost = next((row[name] for name in ("totalCost", "calculatedTotalCost", "total_cost") if row.get(name)), None)
+    return OutcomeRow(
+        place=place,
+        llm=llm if isinstance(llm, str) else None,
+        prompt_ids=identifiers(within(parsed(row.get("metadata")), "prompt_id")),
+        texts=prompt_texts(row.get("input")),
+        score=check_score(score, place, metric),
+        answer=None if answer is None else whole_characters(answer),
+        is_cut_off=is_cut_off,
+        input_tokens=_first(usage, row, ("input", "promptTokens", "prompt_tokens"), "inputTokens"),
+        output_tokens=_first(usage, row, ("output", "completionTokens", "completion_tokens"), "outputTokens"),
+        cost=number_or_none(cost),
+    )
+
+
+def _first(usage: Any, row: JSONObject, names: tuple[str, ...], column: str) -> float | None:
+    found = [number_or_none(within(usage, name)) for name in names] + [number_or_none(row.get(column))]
+    return next((number for number in found if number is not None), None)
+
+
+def _answer(output: Any) -> tuple[str | None, bool]:
+    if isinstance(output, str):
+        return output, False
+    if is_conversation(output):
+        return answer_text(output[-1].get("content")), False
+    if isinstance(output, dict) and ("choices" in output or "output" in output):
+        return chat_answer(output)
+    if isinstance(output, dict) and "content" in output:
+        return answer_text(output["content"]), False
+    return None, False
+
+
+def _scores(row: JSONObject) -> dict[str, float]:
+    """Scores that are numbers, by name; of several of one name the mean."""
+    given = parsed(row.get("scores"))
+    values: dict[str, list[Any]] = {}
+    if isinstance(given, dict):
+        values = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    elif given:
+        for score in as_list(given):
+            value = within(score, "value")
+            values.setdefault(str(within(score, "name")), []).append(
+                within(score, "stringValue") if value is None else value
+            )
+    else:
+        known = row.keys() - _NO_SCORES - _MARKS
+        values = {name: as_list(parsed(row[name])) for name in known}
+        if "score" in row:
+            values["score"] = [row["score"]]
+    numbers = {
+        name: [number for one in found if (number := number_or_none(one)) is not None] for name, found in values.items()
+    }
+    return {name: sum(found) / len(found) for name, found in numbers.items() if found}

@@ -1,0 +1,74 @@
+"""Our own log: a row for each answer."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from unirouter_torch.data.checks import check_shape, number_column, optional_text_column, score_column
+from unirouter_torch.data.outcomes import OutcomeRow, Pick
+from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
+from unirouter_torch.data.sources.log_file import read_log_columns
+from unirouter_torch.errors import DataError
+
+
+class LogReader(OutcomesReader):
+    """Rows with ``prompt_id`` or ``prompt``, and ``score``, or ``answer`` to be graded.
+
+    Where known there are ``llm``, ``input_tokens``, ``output_tokens`` and ``cost`` [US dollars]. Other columns are
+    ignored.
+    """
+
+    name = "log"
+    form = "a table (CSV, JSON Lines, JSON, Parquet) with prompt_id or prompt, and score"
+
+    def recognizes(self, sample: Sample) -> bool:
+        """A table with a column of ours for prompts or scores, and none that another form has in its place."""
+        if sample.kind not in ("csv", "json", "lines", "parquet"):
+            return False
+        prompts = sample.columns & {"prompt", "prompt_id"} and not any(p.startswith("prompt.") for p in sample.paths)
+        return bool(prompts or "score" in sample.columns) and not sample.columns & {"custom_id", "doc_id", "spend"}
+
+    def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
+        """One outcome a row."""
+        table, place = read_log_columns(path), str(path)
+        check_shape(table, place)
+        texts = {
+            name: optional_text_column(table, name, place).to_pylist()
+            for name in ("prompt_id", "prompt", "llm", "answer")
+        }
+        if not any(texts["prompt_id"]) and not any(texts["prompt"]):
+            found = ", ".join(table.column_names)
+            raise DataError(f"{place}: got the columns {found}, expected 'prompt_id' or 'prompt'. Add or rename one.")
+        input_tokens, output_tokens, cost = (
+            _numbers(table, name, place) for name in ("input_tokens", "output_tokens", "cost")
+        )
+        score: list[float | None] = [None] * table.num_rows
+        if not any(texts["answer"]) or "score" in table.column_names:
+            score = score_column(table, place).to_pylist()
+        if any(texts["llm"]) and None in texts["llm"]:
+            row = texts["llm"].index(None) + 1
+            raise DataError(f"{place}: column 'llm', row {row}: empty. Name the LLM in every row.")
+        return [
+            OutcomeRow(
+                place=f"{place}, row {row + 1}",
+                llm=texts["llm"][row],
+                prompt_ids=_known(texts["prompt_id"][row]),
+                texts=_known(texts["prompt"][row]),
+                answer=texts["answer"][row],
+                score=score[row],
+                input_tokens=input_tokens[row],
+                output_tokens=output_tokens[row],
+                cost=cost[row],
+            )
+            for row in range(table.num_rows)
+        ]
+
+
+def _numbers(table: pa.Table, column: str, place: str) -> list[float | None]:
+    numbers: list[float | None] = number_column(table, column, place).to_pylist()
+    return numbers
+
+
+def _known(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)

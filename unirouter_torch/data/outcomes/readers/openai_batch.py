@@ -1,0 +1,46 @@
+"""Output of an OpenAI-style batch: one answer in a line, by the ``custom_id`` of its request."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from unirouter_torch.data.files import JSONObject, read_records
+from unirouter_torch.data.outcomes import OutcomeRow, Pick
+from unirouter_torch.data.outcomes.batches import batch_row, chat_answer
+from unirouter_torch.data.outcomes.fields import number_or_none
+from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
+
+
+class OpenAIBatchReader(OutcomesReader):
+    """The output of a batch whose ``custom_id`` is the prompt id; its answers are to be graded.
+
+    Requests may have gone to chat completions, responses or completions. One that failed is not graded.
+    """
+
+    name = "openai_batch"
+    form = "output of an OpenAI-style batch"
+
+    def recognizes(self, sample: Sample) -> bool:
+        """A response for each ``custom_id``."""
+        return "custom_id" in sample.columns and bool({"response", "error"} & sample.columns)
+
+    def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
+        """One answer a line."""
+        for place, line in read_records(path):
+            body = _body(line)
+            answer, is_cut_off = chat_answer(body)
+            usage = body.get("usage") or {}
+            yield batch_row(
+                place,
+                line.get("custom_id"),
+                llm=None,
+                answer=answer,
+                is_cut_off=is_cut_off,
+                input_tokens=number_or_none(usage.get("prompt_tokens", usage.get("input_tokens"))),
+                output_tokens=number_or_none(usage.get("completion_tokens", usage.get("output_tokens"))),
+            )
+
+
+def _body(line: JSONObject) -> JSONObject:
+    response = line.get("response") or {}
+    failed = line.get("error") is not None or response.get("status_code", 200) != 200
+    return {} if failed else response.get("body") or {}
