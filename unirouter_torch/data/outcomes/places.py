@@ -96,18 +96,21 @@ def _known_forms() -> str:
 
 def _in_folder(folder: Path, form: str) -> tuple[list[Place], list[str]]:
     """Files of outcomes in a folder and below, and names of the others."""
-    found, others, without = [], [], ""
+    found: list[Place] = []
+    others: list[Path] = []
+    without = ""
     for path in _files_in(folder):
         reader = _reader_or_none(path, form)
         if reader is not None and not reader.without_outcomes:
             found.append(_place(path, reader))
         else:
-            others.append(path.name)
+            others.append(path)
             without = without or ("" if reader is None else reader.without_outcomes)
     if not found:
         seen = f"it holds {without}" if without else _known_forms()
         raise DataError(f"{folder}: not a known form of outcomes is in this folder or below; {seen}.")
-    return found, others
+    used = {place.path.with_name(name) for place in found for name in place.reader.beside}
+    return found, [path.name for path in others if path not in used]
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

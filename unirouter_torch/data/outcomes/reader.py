@@ -83,6 +83,9 @@ class OutcomesReader(ABC):
     without_outcomes: ClassVar[str] = ""
     """Of a form that tells of LLMs but holds no outcomes: what is missing, and where outcomes may be had."""
 
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Names of files in the same folder that are read with a file of the form."""
+
     @abstractmethod
     def recognizes(self, sample: Sample) -> bool:
         """Whether a file is of this form; by its content, as names are often changed."""

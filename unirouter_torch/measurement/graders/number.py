@@ -8,8 +8,7 @@ from typing import NamedTuple
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.measurement.grader import Grader, UngradedError
 
-_SIGNS = str.maketrans("．，％－−﹣–＋⁄∕٫٬٪’", ".,%----+//.,%'")
-_SIGNS |= {ord(space): " " for space in "\u00a0\u2009\u202f\u2007"}
+_SIGNS = str.maketrans("．，％－−﹣–＋⁄∕٫٬٪’\u00a0\u2009\u202f\u2007", ".,%----+//.,%'    ")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _VULGAR = {
     letter: f"{top}/{bottom}"

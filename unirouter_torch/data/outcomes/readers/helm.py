@@ -29,6 +29,7 @@ class HelmReader(OutcomesReader):
 
     name = "helm"
     form = "runs of HELM (per_instance_stats.json)"
+    beside = PROMPTS
 
     def recognizes(self, sample: Sample) -> bool:
         """Statistics by instance."""
