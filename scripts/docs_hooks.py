@@ -42,6 +42,8 @@ def on_page_content(html: str, **_: object) -> str:
     def formula(match: re.Match[str]) -> str:
         kind, source = match[1], unescape(match[2])
         mathml = convert(source, display="block" if kind == "div" else "inline")
+        if re.search(r">[^<]*\\[^<]*<", mathml):
+            raise ValueError(f"{source}: latex2mathml does not support a command of this formula. Use another one.")
         return f'<{kind} class="arithmatex">{mathml}</{kind}>'
 
     return FORMULA.sub(formula, html)
