@@ -18,14 +18,13 @@ from torch import Tensor
 from unirouter_torch.cli.output import SETTINGS_EPILOG, guarded
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import parse_config
-from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
 from unirouter_torch.experiments.run import prepare_trial
-from unirouter_torch.methods.end_to_end import EndToEnd
-from unirouter_torch.methods.registry import build_method
-from unirouter_torch.methods.trial import run_method
+from unirouter_torch.methods.method_run import run_method
+from unirouter_torch.methods.registry import method_class, methods_to_compare
 from unirouter_torch.metrics.deferral import DeferralCurve, area_under_deferral_curve, deferral_curve
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.storage import write_json
@@ -126,13 +125,13 @@ def benchmark_curve(num_prompts: int, num_llms: int, num_points: int, repeats: i
 def benchmark_trial(config: TrainConfig, embedded: EmbeddedTable, repeats: int) -> dict[str, Any]:
     """Fit, onboard and score every method on one trial; the first that asks for K-means clusters pays for them."""
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
-    names: list[MethodName] = list(dict.fromkeys(["knn", *methods_of(config)]))
-    seconds = dict.fromkeys(names, float("inf"))
+    methods = {"knn": method_class("knn")} | methods_to_compare(config)
+    seconds = dict.fromkeys(methods, float("inf"))
     for _ in range(repeats):
         trial = prepare_trial(config, embedded, split, config.seed)
-        for name in names:
-            method = build_method(name, EndToEnd(config, None), trial)
-            taken = sum(stage.wall_seconds for stage in run_method(method, trial).stages.values())
+        for name, method in methods.items():
+            stages = run_method(method, trial).stages
+            taken = sum(stages[stage].wall_seconds for stage in ("fit", "onboard", "score"))
             seconds[name] = min(seconds[name], taken)
     return {
         "table": embedded.table.describe(),

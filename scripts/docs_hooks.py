@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import unirouter_torch
 from unirouter_torch.cli import build_parser
 from unirouter_torch.config.files import to_plain
-from unirouter_torch.config.training import MethodName, TrainConfig
+from unirouter_torch.config.training import TrainConfig
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 REMOTE_WORKER = "https://unpkg.com/iframe-worker/shim"
@@ -122,8 +122,6 @@ def _field_docs(kind: type) -> dict[str, str]:
 
 
 def _values(annotation: Any) -> str:
-    if annotation is MethodName:
-        return "a [method](../concepts/methods.md)"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):

@@ -109,9 +109,7 @@ def fit_head(config: TrainConfig, embedded: EmbeddedTable, seed: int) -> tuple[C
     """The trained head of a trial."""
     split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, seed)
-    end_to_end = EndToEnd(config, None, embedded.others)
-    end_to_end.fit(trial.train, trial.tuning)
-    return end_to_end.head, trial
+    return trial.fitted(EndToEnd).head, trial
 
 
 def run(options: argparse.Namespace, settings: Sequence[str]) -> None:

@@ -68,8 +68,7 @@ def make_bench(config: TrainConfig, embedded: EmbeddedTable, seed: int) -> Bench
     """Fit the end-to-end method on a trial."""
     split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, seed)
-    end_to_end = EndToEnd(config, None, embedded.others)
-    end_to_end.fit(trial.train, trial.tuning)
+    end_to_end = trial.fitted(EndToEnd)
     seen = Outcomes(embedded.embedding, embedded.table.error, embedded.table.observed).of_llms(split.seen_llms)
     pool = seen.of_prompts(trial.calibration_prompts)
     known = fit_difficulty(pool.error, pool.observed)

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from miniature import miniature
 
 from unirouter_torch.cli import main
-from unirouter_torch.config.training import MethodName
+from unirouter_torch.methods.registry import built_in_methods
 
 FEW_METHODS = ("--evaluation.methods", "[zero, kmeans, end_to_end]")
 
@@ -37,7 +37,9 @@ def everything(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_every_method_is_evaluated_by_default(everything: Path) -> None:
     found = results(everything)
-    assert list(found["methods"]) == [name for name in get_args(MethodName) if name != "travelling"]
+    assert list(found["methods"]) == [
+        name for name, kind in built_in_methods().items() if not kind.is_stage and not kind.needs_other_tables
+    ]
     assert all(0 < figures["area"] <= 1 for figures in found["methods"].values())
     oracle = found["methods"]["oracle"]["area"]
     assert all(figures["area"] <= oracle + 1e-9 for figures in found["methods"].values())

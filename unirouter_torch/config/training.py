@@ -1,41 +1,12 @@
 """Settings of a training run: one object, one YAML file."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from unirouter_torch.config.checks import at_least, fraction, positive
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.errors import ConfigError
-
-MethodName = Literal[
-    "random",
-    "best_single",
-    "zero",
-    "knn",
-    "kmeans",
-    "hierarchical_shrinkage",
-    "learned_map",
-    "mlp",
-    "matrix_factorization",
-    "item_response",
-    "end_to_end",
-    "travelling",
-    "clairvoyant_mlp",
-    "clairvoyant_matrix_factorization",
-    "clairvoyant_end_to_end",
-    "source_oracle",
-    "oracle",
-]
-ALL_METHODS: tuple[MethodName, ...] = get_args(MethodName)
-CLAIRVOYANT: tuple[MethodName, ...] = (
-    "clairvoyant_mlp",
-    "clairvoyant_matrix_factorization",
-    "clairvoyant_end_to_end",
-)
-"""Methods that know the training prompts' outcomes of the LLMs that are onboarded, so that none of them joins alone."""
-
-METHODS_OF_A_RUN: tuple[MethodName, ...] = ("zero", "knn", "kmeans", "end_to_end", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +50,9 @@ class EpisodeConfig:
     """Most calibration prompts; their number is log-uniform between the two."""
     llm_fraction: float = 0.75
     """Share of the training LLMs in an episode, in (0, 1]."""
-    held_out_fraction: float = 0.1
-    """Share of the seen LLMs kept for the learning curves, in [0, 1); at least 2, but none of fewer than 10."""
+    held_out_fraction: float = 0.0
+    """Share of the seen LLMs that no step uses, in [0, 1), for learning curves on LLMs that training has not met: at
+    least 2, but none of fewer than 10, and none when 0. What they would have taught is lost to the router."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -186,10 +158,11 @@ class SweepConfig:
 class EvaluationConfig:
     """What the trained router is compared with, and how."""
 
-    methods: list[MethodName] | None = None
-    """Methods to evaluate, ``end_to_end`` among them; null: ``zero``, ``knn``, ``kmeans``, ``end_to_end`` and
-    ``oracle`` in ``train.py``, every method in ``unirouter evaluate`` and ``unirouter stress``."""
-    reference: MethodName = "end_to_end"
+    methods: list[str] | None = None
+    """Methods to evaluate, ``end_to_end`` among them: names of this package's, of entry points
+    ``unirouter_torch.methods``, or ``package.module:Class``; null: ``zero``, ``knn``, ``kmeans``, ``end_to_end`` and
+    ``oracle`` in ``train.py``, every method of this package in ``unirouter evaluate`` and ``unirouter stress``."""
+    reference: str = "end_to_end"
     """Method that the others are compared with over several trials."""
     sweeps: SweepConfig = field(default_factory=SweepConfig)
     """What ``unirouter evaluate`` varies."""
@@ -236,8 +209,6 @@ class TrainConfig:
         """Check the ranges."""
         at_least("seed", self.seed, 0)
         self._check_sharding()
-        if "travelling" in (self.evaluation.methods or ()) and not self.data.tables:
-            raise ConfigError("data.tables: got none, expected the tables that the method travelling trains on.")
         if self.head.start_from is not None and self.evaluation.sweeps.num_clusters:
             raise ConfigError(
                 f"evaluation.sweeps.num_clusters: got {self.evaluation.sweeps.num_clusters}, expected none with "
@@ -257,8 +228,3 @@ class TrainConfig:
                 "encoder_training.compile: got true with trainer.strategy fsdp, which compiles nothing. Set it to "
                 "false, or choose ddp."
             )
-
-
-def methods_of(config: TrainConfig) -> list[MethodName]:
-    """The methods to compare over several trials: those asked for, else every one that the config has the data for."""
-    return list(config.evaluation.methods or (m for m in ALL_METHODS if m != "travelling" or config.data.tables))

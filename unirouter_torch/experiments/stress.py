@@ -12,6 +12,8 @@ from unirouter_torch.errors import ConfigError
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
 from unirouter_torch.experiments.stress_tests import STRESS_TESTS, Bench
 from unirouter_torch.experiments.trial_jobs import digest_of, fingerprint_of, read_kept, settings_of
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.registry import methods_to_compare
 from unirouter_torch.metrics.stress_summary import StressTrial, summarise_stress
 from unirouter_torch.reports.stress_report import StressReport
 from unirouter_torch.storage import write_json
@@ -56,8 +58,9 @@ def run_stress(
             f"encoder_training.mode: got {config.encoder_training.mode}, expected frozen: unirouter stress disturbs "
             "the embeddings of a frozen encoder."
         )
+    methods_to_compare(config)
     embedded = embed_table(config)
-    settings = settings_of(config, embedded, "end_to_end")
+    settings = settings_of(config, embedded, EndToEnd)
     fingerprint = digest_of([fingerprint_of(config, embedded), settings, config.evaluation.methods])
     folder = Path(config.output_dir) / "stress"
     seeds = range(config.seed, config.seed + num_trials)

@@ -1,14 +1,14 @@
 """What each stress does to one trial."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
 
-from unirouter_torch.config.training import MethodName, TrainConfig, methods_of
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import draw_calibration, split_table
 from unirouter_torch.errors import DataError
 from unirouter_torch.experiments import disturbances as disturb
@@ -16,12 +16,12 @@ from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_text
 from unirouter_torch.experiments.run import prepare_trial
 from unirouter_torch.methods.end_to_end import EndToEnd
 from unirouter_torch.methods.method import RoutingMethod
-from unirouter_torch.methods.registry import build_method
+from unirouter_torch.methods.method_run import estimate_test
+from unirouter_torch.methods.registry import methods_to_compare
 from unirouter_torch.methods.trial import Trial
 from unirouter_torch.metrics.cluster_gap import ClusteredOutcomes, measure_cluster_gap
 from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
 from unirouter_torch.metrics.judged import Judged
-from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, PromptSubset
 from unirouter_torch.training.clustering import assign_to_nearest
 
@@ -69,12 +69,12 @@ class Bench:
     """
 
     def __init__(self, config: TrainConfig, embedded: EmbeddedTable, seed: int) -> None:
-        self.config = config
+        # what is disturbed are calibration prompts at random
+        self.config = replace(config, data=replace(config.data, calibration="random"))
         self.embedded = embedded
         self.seed = seed
         self.split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
-        self.names: Sequence[MethodName] = methods_of(config)
-        self._fitted: dict[MethodName, RoutingMethod[Any]] = {}
+        self.methods = methods_to_compare(config)
 
     @cached_property
     def trial(self) -> Trial:
@@ -86,40 +86,21 @@ class Bench:
         """Rows of the test prompts with an outcome."""
         return self.trial.test.observed.any(-1).nonzero().squeeze(-1)
 
-    def calibration(self, prompts: PromptSubset) -> Trial:
-        """The undisturbed trial, with other calibration prompts."""
-        table = self.embedded.table
-        outcomes = Outcomes(self.embedded.embedding, table.error, table.observed)
-        calibration = outcomes.of_llms(self.split.unseen_llms).of_prompts(prompts)
-        return replace(self.trial, calibration=calibration, calibration_prompts=prompts)
+    def method(self, name: str, trial: Trial) -> RoutingMethod[Any]:
+        """A method fitted on that trial; the one of the undisturbed trial where its fit cannot differ."""
+        method = self.methods[name]
+        is_trained_alike = trial.train is self.trial.train and not method.is_tuned_to_num_calibration
+        return (self.trial if is_trained_alike else trial).fitted(method)
 
-    def method(self, name: MethodName, trial: Trial) -> RoutingMethod[Any]:
-        """A method fitted on that trial; the one that is kept where its fit cannot differ."""
-        # end_to_end trains with its own numbers of calibration prompts, whatever number will come
-        same_number = trial.tuning.num_calibration == self.trial.tuning.num_calibration or name == "end_to_end"
-        if trial.train is not self.trial.train or not same_number:
-            return self._fit(name, trial)
-        if name not in self._fitted:
-            self._fitted[name] = self._fit(name, self.trial)
-        return self._fitted[name]
-
-    def estimate(self, name: MethodName, trial: Trial) -> ErrorMatrix:
+    def estimate(self, name: str, trial: Trial) -> ErrorMatrix:
         """Estimated test errors of a method on a trial."""
-        method = self.method(name, trial)
-        features = method.represent(trial.calibration)
-        with torch.inference_mode():
-            return method.estimate_error(trial.test.embedding, features)
+        return estimate_test(self.method(name, trial), trial)
 
     def run(self, cases: dict[str, Case]) -> dict[str, dict[str, Figures]]:
         """Area and mean squared error of every method at every level."""
-        return {level: {name: self._judge(name, case) for name in self.names} for level, case in cases.items()}
+        return {level: {name: self._judge(name, case) for name in self.methods} for level, case in cases.items()}
 
-    def _fit(self, name: MethodName, trial: Trial) -> RoutingMethod[Any]:
-        method = build_method(name, EndToEnd(self.config, None, self.embedded.others), trial)
-        method.fit(trial.train, trial.tuning)
-        return method
-
-    def _judge(self, name: MethodName, case: Case) -> Figures:
+    def _judge(self, name: str, case: Case) -> Figures:
         estimated, truth = self.estimate(name, case.trial), case.trial.truth
         if case.judged is not None:
             estimated, truth = estimated[case.judged], truth.of_prompts(case.judged)
@@ -174,8 +155,9 @@ def few_calibration_prompts(bench: Bench) -> StressTest:
     cases = {"all": Case(trial)}
     for number in FEW_PROMPTS:
         if number < trial.tuning.num_calibration:
-            fewer = bench.calibration(draw_calibration(bench.split, num_prompts=number, seed=bench.seed))
-            cases[str(number)] = Case(replace(fewer, tuning=trial.tuning._replace(num_calibration=number)))
+            fewer = bench.trial.with_calibration(draw_calibration(bench.split, num_prompts=number, seed=bench.seed))
+            tuning = trial.tuning._replace(num_calibration=number)
+            cases[str(number)] = Case(replace(fewer, tuning=tuning, fitted_methods={}))
     if len(cases) == 1:
         return NOT_POSSIBLE
     return StressTest(bench.run(cases), {"num_calibration": trial.tuning.num_calibration})
@@ -194,8 +176,8 @@ def wrong_sources(bench: Bench) -> StressTest:
     if len(judged) < disturb.MIN_TEST_PROMPTS_OF_A_SOURCE:
         return NOT_POSSIBLE
     cases = {
-        "all sources": Case(bench.calibration(as_many), judged),
-        "wrong sources": Case(bench.calibration(wrong), judged),
+        "all sources": Case(bench.trial.with_calibration(as_many), judged),
+        "wrong sources": Case(bench.trial.with_calibration(wrong), judged),
     }
     about = {"sources": [table.source_names[source] for source in kept.tolist()], "num_calibration": len(wrong)}
     return StressTest(bench.run(cases), about | {"num_judged": len(judged)})
@@ -221,7 +203,7 @@ def disturbed_prompts(bench: Bench) -> StressTest:
 def worst_source(bench: Bench) -> StressTest:
     """Regret on the worst source; nothing is disturbed."""
     found: dict[str, Figures] = {}
-    for name in bench.names:
+    for name in bench.methods:
         regret = FIGURE_OF["worst_source_regret"].of(Judged(bench.estimate(name, bench.trial), bench.trial.truth))
         if regret is not None:
             found[name] = {"worst_source_regret": regret}
@@ -234,9 +216,9 @@ def stability(bench: Bench) -> StressTest:
     number = max(1, min(len(bench.trial.calibration_prompts), len(pool) // 2))
     generator = torch.Generator().manual_seed(bench.seed)
     draws = [disturb.draw_prompts(pool, number, generator) for _ in range(NUM_REDRAWS)]
-    trials = [bench.calibration(prompts) for prompts in draws]
+    trials = [bench.trial.with_calibration(prompts) for prompts in draws]
     found: dict[str, Figures] = {}
-    for name in bench.names:
+    for name in bench.methods:
         estimates = torch.stack([bench.estimate(name, trial) for trial in trials])
         found[name] = {"instability": disturb.instability(estimates, bench.trial.test.observed)}
     return StressTest({"redrawn": found}, {"num_calibration": number, "num_validation_prompts": len(pool)})
@@ -256,9 +238,8 @@ def proposition_2(bench: Bench) -> StressTest:
     for number in NUM_CLUSTERS:
         if number <= len(trial.train.embedding):
             add("kmeans", number, partial(assign_to_nearest, centroids=trial.tuning.centroids(number)), 0.0)
-    if "end_to_end" in bench.names:
-        router = bench.method("end_to_end", trial)
-        assert isinstance(router, EndToEnd)
+    if "end_to_end" in bench.methods:
+        router = trial.fitted(EndToEnd)
         with torch.inference_mode():
             add("end_to_end", router.head.num_clusters, router.head, router.head.shrinkage.item())
     return StressTest({level: levels[level] for level in sorted(levels, key=int)}, {})

@@ -9,26 +9,19 @@ from typing import Any, NamedTuple
 import torch
 
 from unirouter_torch import __version__
-from unirouter_torch.config.training import CLAIRVOYANT, MethodName, TrainConfig, methods_of
+from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
-from unirouter_torch.experiments.embedded_table import EmbeddedTable, load_encoder
-from unirouter_torch.experiments.run import TunedTable, prepare_trial, tune_encoder
-from unirouter_torch.methods.chosen_prompts import choose_calibration, estimate_by_choice
-from unirouter_torch.methods.end_to_end import EndToEnd
-from unirouter_torch.methods.registry import build_method
-from unirouter_torch.methods.trial import Trial, apply_method, run_method
+from unirouter_torch.experiments.embedded_table import EmbeddedTable
+from unirouter_torch.experiments.run import prepare_trial
+from unirouter_torch.methods.method_run import run_method
+from unirouter_torch.methods.registry import Method, methods_to_compare
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.metrics.deferral import single_llm_quality
 from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
 from unirouter_torch.metrics.judged import Judged
-from unirouter_torch.metrics.stages import StageCost, measure
 from unirouter_torch.storage import read_json, write_json
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
-
-TRAINED: tuple[MethodName, ...] = ("end_to_end", "travelling", "clairvoyant_end_to_end")
-"""Methods that train a cluster head."""
-
-METHODS_WITH_CLUSTERS: tuple[MethodName, ...] = ("kmeans", "learned_map", "end_to_end")
 
 TrialResult = dict[str, Any]
 
@@ -75,18 +68,18 @@ def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
     return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
 
 
-def settings_of(config: TrainConfig, embedded: EmbeddedTable, name: MethodName) -> str:
+def settings_of(config: TrainConfig, embedded: EmbeddedTable, method: Method) -> str:
     """Digest of the settings that a method has: for those that train a head, how, from where, and on which tables."""
-    if name not in TRAINED:
+    if not method.trains_head:
         return ""
     parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
     del parts[0]["start_from"], parts[3]["num_nodes"]
     parts += [[other.content_hash for other in embedded.others]]
-    if name == "end_to_end" and config.data.calibration == "selected":
+    if "data.calibration" in method.settings and config.data.calibration == "selected":
         parts += ["selected"]
     if start := digest_of_start(config):
         parts.append(start)
-    trains_encoder = name == "end_to_end" and config.encoder_training.mode != "frozen"
+    trains_encoder = "encoder_training" in method.settings and config.encoder_training.mode != "frozen"
     return digest_of([*parts, asdict(config.encoder_training)] if trains_encoder else parts)
 
 
@@ -95,18 +88,15 @@ def digest_of(facts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def missing_methods(
-    config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None
-) -> list[MethodName]:
+def missing_methods(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None) -> list[str]:
     """Methods of a trial that are not kept, or were computed with other settings."""
     found = kept["methods"] if kept else {}
-    names = _methods_of(config, job)
-    settings = {name: settings_of(config, embedded, name) for name in names}
+    settings = {name: settings_of(config, embedded, method) for name, method in _methods_of(config, job).items()}
     return [
         name
-        for name in names
+        for name, digest in settings.items()
         if name not in found
-        or found[name]["settings"] != settings[name]
+        or found[name]["settings"] != digest
         or not FIGURE_OF.keys() <= found[name].keys()  # kept before one of the figures was there
     ]
 
@@ -123,7 +113,7 @@ class TrialTask(NamedTuple):
 
     job: TrialJob
     kept: TrialResult | None
-    methods: list[MethodName]
+    methods: list[str]
 
 
 def compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: TrialTask) -> TrialResult:
@@ -145,71 +135,40 @@ def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> T
         varied = replace(config, head=replace(config.head, num_clusters=value))
     if name == "num_seen_llms":
         split = _with_seen_llms(split, value, job.seed)
-    trial = prepare_trial(varied, embedded, split, job.seed)
+    trial = prepare_trial(varied, embedded, split, job.seed, num_clusters=value if name == "num_clusters" else None)
     result: TrialResult = task.kept or {
         "seed": job.seed,
         "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
-        "llms": _describe_llms(embedded, split, trial),
+        "llms": _describe_llms(trial),
         "methods": {},
         "stages": {},
         "diagnostics": {},
     }
+    methods = _methods_of(config, job)
     for method_name in task.methods:
-        number = value if name == "num_clusters" else None
-        _add_method(result, method_name, varied, embedded, split, trial, job, number)
-        result["methods"][method_name]["settings"] = settings_of(config, embedded, method_name)
+        _add_method(result, method_name, methods[method_name], trial, is_sweep=job.varied is not None)
+        result["methods"][method_name]["settings"] = settings_of(config, embedded, methods[method_name])
     return result
 
 
-def _methods_of(config: TrainConfig, job: TrialJob) -> list[MethodName]:
-    names = methods_of(config)
+def _methods_of(config: TrainConfig, job: TrialJob) -> dict[str, Method]:
+    methods = methods_to_compare(config)
     varies_clusters = job.varied is not None and job.varied[0] == "num_clusters"
-    return [name for name in names if not varies_clusters or name in METHODS_WITH_CLUSTERS]
+    return {name: method for name, method in methods.items() if not varies_clusters or method.has_clusters}
 
 
-def _add_method(
-    result: TrialResult,
-    name: MethodName,
-    config: TrainConfig,
-    embedded: EmbeddedTable,
-    split: Split,
-    trial: Trial,
-    job: TrialJob,
-    num_clusters: int | None,
-) -> None:
-    method = build_method(name, EndToEnd(config, None, embedded.others), trial, num_clusters)
-    estimated, stages = run_method(method, trial)
-    if isinstance(method, EndToEnd) and config.encoder_training.mode != "frozen":
-        tuned, stages["fit"] = _tune(config, embedded, split, trial, method, stages["fit"])
-        embedded, trial = tuned.embedded, tuned.trial
-        estimated = apply_method(method, trial)
-    if isinstance(method, EndToEnd) and config.data.calibration == "selected":
-        where = (method.head, embedded.embedding, embedded.table, split)
-        estimated = estimate_by_choice(*where, choose_calibration(*where, config.data.num_calibration))
+def _add_method(result: TrialResult, name: str, kind: Method, trial: Trial, *, is_sweep: bool) -> None:
+    method, estimated, stages = run_method(kind, trial)
     judged = Judged(estimated, trial.truth)
     result["methods"][name] = figures_of(judged) | {"chosen": method.describe()}
-    if job.varied is None:
-        if name not in CLAIRVOYANT:
-            one = trial.calibration.of_llms(torch.tensor([0]))
-            _, stages["onboard_one"] = measure(lambda: method.represent(one))
+    if not is_sweep:
         result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
         result["diagnostics"][name] = judged.diagnose().to_json()
 
 
-def _tune(
-    config: TrainConfig, embedded: EmbeddedTable, split: Split, trial: Trial, method: EndToEnd, fit: StageCost
-) -> tuple[TunedTable, StageCost]:
-    """The table and the trial with the embeddings of the trained encoder, and what the whole fit took."""
-    encoder = load_encoder(config)
-    tuned, cost = measure(lambda: tune_encoder(config, encoder, embedded, split, trial, method, log_folder=None))
-    peaks = [peak for peak in (fit.peak_bytes, cost.peak_bytes) if peak is not None]
-    wall, cpu = fit.wall_seconds + cost.wall_seconds, fit.cpu_seconds + cost.cpu_seconds
-    return tuned, StageCost(wall, cpu, max(peaks, default=None))
-
-
-def _describe_llms(embedded: EmbeddedTable, split: Split, trial: Trial) -> list[dict[str, Any]]:
+def _describe_llms(trial: Trial) -> list[dict[str, Any]]:
     quality = single_llm_quality(trial.test.error, trial.test.observed).tolist()
-    names = [embedded.table.llm_names[column] for column in split.unseen_llms.tolist()]
+    names = [trial.table.llm_names[column] for column in trial.split.unseen_llms.tolist()]
     return [
         {"name": name, "cost": cost, "quality": quality if quality == quality else None}
         for name, cost, quality in zip(names, trial.test_cost.tolist(), quality, strict=True)

@@ -21,6 +21,7 @@ from unirouter_torch.experiments.trial_jobs import (
     read_kept,
     with_methods_of,
 )
+from unirouter_torch.methods.registry import methods_to_compare
 from unirouter_torch.metrics.stages import measure
 from unirouter_torch.reports.html_report import render_html
 from unirouter_torch.reports.trials_figures import draw_mean_curves, draw_sweep
@@ -60,6 +61,7 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     at_least("--trials", num_trials, 1)
     at_least("--workers", num_workers, 1)
     require_one_device(config, "trials run beside one another, as --workers says")
+    methods_to_compare(config)
     encoder = load_encoder(config)
     embedded = embed_table(config, encoder)
     fingerprint = fingerprint_of(config, embedded)

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning
+from unirouter_torch.methods.method import RoutingMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix, ErrorVector
@@ -17,8 +18,11 @@ class BestSingle(RoutingMethod[ErrorVector]):
     """
 
     name: ClassVar[str] = "best_single"
+    title: ClassVar[str] = "Best single LLM"
+    place: ClassVar[int] = 1
+    is_reference: ClassVar[bool] = True
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Nothing to learn."""
 
     def represent(self, calibration: Outcomes) -> ErrorVector:

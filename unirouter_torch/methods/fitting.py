@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
@@ -241,10 +242,10 @@ class _NetworkMethod(RoutingMethod[Network]):
 class RetrainedNetwork(_NetworkMethod):
     """Trains a network on the calibration prompts whenever LLMs are onboarded: that training is what they cost."""
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Choose the hyper-parameters on networks trained for the seen LLMs on draws of training prompts."""
+        tuning = trial.tuning
         self._seed = tuning.seed
-
         candidates = self.grid.candidates()
 
         def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
@@ -252,7 +253,7 @@ class RetrainedNetwork(_NetworkMethod):
             for candidate in candidates:
                 yield self.estimate_error(tuning.validation.embedding, networks[candidate])
 
-        self._chosen = choose_by_area(candidates, estimate, train, tuning)
+        self._chosen = choose_by_area(candidates, estimate, trial)
 
     def represent(self, calibration: Outcomes) -> Network:
         """A network trained on the calibration prompts alone; an LLM without outcomes is estimated at 0.5."""
@@ -260,20 +261,18 @@ class RetrainedNetwork(_NetworkMethod):
 
 
 class ClairvoyantNetwork(_NetworkMethod):
-    """Trains a network with the unseen LLMs' outcomes on training prompts, which no router may see: a reference.
+    """Trains a network with the unseen LLMs' outcomes on training prompts, which no router may see: a reference."""
 
-    Args:
-        clairvoyant: Unseen LLMs on training prompts.
-    """
+    is_clairvoyant: ClassVar[bool] = True
 
-    def __init__(self, clairvoyant: Outcomes) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._clairvoyant = clairvoyant
         self._network: Network | None = None
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Choose the hyper-parameters on a network trained for the seen LLMs, then train one for the unseen LLMs."""
-        networks = train_networks(train, self.grid, tuning.seed)
+        tuning = trial.tuning
+        networks = train_networks(trial.train, self.grid, tuning.seed)
 
         def area(candidate: Candidate) -> float:
             estimated = self.estimate_error(tuning.validation.embedding, networks[candidate])
@@ -281,10 +280,10 @@ class ClairvoyantNetwork(_NetworkMethod):
 
         self._chosen = max(self.grid.candidates(), key=area)
         chosen = self.grid.only(self._chosen)
-        self._network = train_networks(self._clairvoyant, chosen, tuning.seed)[self._chosen]
+        self._network = train_networks(trial.clairvoyant, chosen, tuning.seed)[self._chosen]
 
     def represent(self, calibration: Outcomes) -> Network:
         """The network trained already, whatever the calibration outcomes say; they must be of the same LLMs."""
         assert self._network is not None
-        assert calibration.error.shape[1] == self._clairvoyant.error.shape[1]
+        assert calibration.error.shape[1] == self._network.output.shape[1]
         return self._network

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.cluster_error import cluster_error
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, ClusterProbability, Embedding, ErrorMatrix
@@ -44,15 +45,18 @@ class HierarchicalShrinkage(RoutingMethod[HierarchicalErrors]):
     """
 
     name: ClassVar[str] = "hierarchical_shrinkage"
+    title: ClassVar[str] = "Hierarchical shrinkage"
+    place: ClassVar[int] = 5
 
     def __init__(self) -> None:
         self.coarse: Centroids = torch.empty(0, 0)
         self.fine: Centroids = torch.empty(0, 0)
         self.shrinkage = SHRINKAGE[0]
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Cluster the training prompts twice and choose the shrinkage."""
-        num_prompts = train.embedding.shape[0]
+        tuning = trial.tuning
+        num_prompts = trial.train.embedding.shape[0]
         self.coarse, self.fine = (tuning.centroids(min(size, num_prompts)) for size in (NUM_COARSE, NUM_FINE))
         assignments = self._assign(tuning.validation.embedding)
 
@@ -60,7 +64,7 @@ class HierarchicalShrinkage(RoutingMethod[HierarchicalErrors]):
             for shrinkage in SHRINKAGE:
                 yield _estimate(*assignments, self._represent(calibration, shrinkage), shrinkage)
 
-        self.shrinkage = choose_by_area(list(SHRINKAGE), estimate, train, tuning)
+        self.shrinkage = choose_by_area(list(SHRINKAGE), estimate, trial)
 
     def represent(self, calibration: Outcomes) -> HierarchicalErrors:
         """Shrunk errors in the coarse clusters, sums in the fine ones."""

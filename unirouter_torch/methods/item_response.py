@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.methods.fitting import Scaling, descend, mean_cross_entropy, overall_logit
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
@@ -99,22 +100,25 @@ class ItemResponse(RoutingMethod[Ability]):
     """
 
     name: ClassVar[str] = "item_response"
+    title: ClassVar[str] = "Item response"
+    place: ClassVar[int] = 9
 
     def __init__(self) -> None:
         self._items = Items(torch.empty(0, 2), torch.empty(2))
         self._prior = Prior(torch.empty(1), torch.empty(1, 1))
         self._chosen = Candidate(1, 0.0, 0)
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Learn the items for every candidate and keep the best by area."""
-        trained = train_items(train, tuning.seed)
+        tuning = trial.tuning
+        trained = train_items(trial.train, tuning.seed)
 
         def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
             for items, prior in trained.values():
                 ability = infer_ability(calibration, items, prior)
                 yield torch.sigmoid(items.logit(tuning.validation.embedding, ability))
 
-        self._chosen = choose_by_area(list(trained), estimate, train, tuning)
+        self._chosen = choose_by_area(list(trained), estimate, trial)
         self._items, self._prior = trained[self._chosen]
 
     def represent(self, calibration: Outcomes) -> Ability:

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area, cluster_counts
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area, cluster_counts
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
@@ -22,23 +23,23 @@ class UniRouteKMeans(RoutingMethod[ClusterError]):
     on the calibration prompts of each cluster. The number of clusters is chosen by area on seen LLMs, and so is
     whether to shrink thin clusters toward the LLM's overall error (0 or 5 prompts; 0 is the paper's form).
 
-    Args:
-        num_clusters: A fixed number of clusters, in [1, number of training prompts]; chosen when not given.
-
     Source: UniRoute (arXiv:2502.08773), K-means version. What an empty cluster takes is not said there: the LLM's
     overall error here.
     """
 
     name: ClassVar[str] = "kmeans"
+    title: ClassVar[str] = "UniRoute K-means"
+    place: ClassVar[int] = 4
+    has_clusters: ClassVar[bool] = True
 
-    def __init__(self, num_clusters: int | None = None) -> None:
-        self.num_clusters = num_clusters
+    def __init__(self) -> None:
         self.centroids: Centroids = torch.empty(0, 0)
         self.shrinkage = 0.0
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Cluster the training prompts for every number of clusters and keep the best by area."""
-        sizes = cluster_counts(NUM_CLUSTERS, train, tuning) if self.num_clusters is None else [self.num_clusters]
+        tuning = trial.tuning
+        sizes = cluster_counts(NUM_CLUSTERS, trial)
         centroids = {size: tuning.centroids(size) for size in sizes}
         assignment = {size: assign_to_nearest(tuning.validation.embedding, centroids[size]) for size in sizes}
 
@@ -49,7 +50,7 @@ class UniRouteKMeans(RoutingMethod[ClusterError]):
                     yield estimate_error(assignment[size], cluster_error(sums, shrinkage))
 
         candidates = [(size, shrinkage) for size in sizes for shrinkage in SHRINKAGE]
-        chosen, self.shrinkage = choose_by_area(candidates, estimate, train, tuning)
+        chosen, self.shrinkage = choose_by_area(candidates, estimate, trial)
         self.centroids = centroids[chosen]
 
     def represent(self, calibration: Outcomes) -> ClusterError:

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
@@ -21,20 +22,23 @@ class KNearestNeighbors(RoutingMethod[Outcomes]):
     """
 
     name: ClassVar[str] = "knn"
+    title: ClassVar[str] = "K-NN"
+    place: ClassVar[int] = 3
 
     def __init__(self) -> None:
         self.num_neighbors = NUM_NEIGHBORS[0]
         self._form_dim = 0
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Choose ``k``."""
+        tuning = trial.tuning
         self._form_dim = tuning.form_dim
         candidates = [k for k in NUM_NEIGHBORS if k <= tuning.num_calibration] or [1]
 
         def estimate(calibration: Outcomes) -> list[ErrorMatrix]:
             return self._estimate(tuning.validation.embedding, calibration, candidates)
 
-        self.num_neighbors = choose_by_area(candidates, estimate, train, tuning)
+        self.num_neighbors = choose_by_area(candidates, estimate, trial)
 
     def represent(self, calibration: Outcomes) -> Outcomes:
         """The outcomes themselves are the features."""

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning, choose_by_area, cluster_counts
+from unirouter_torch.methods.method import RoutingMethod, choose_by_area, cluster_counts
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, ClusterError, Embedding, ErrorMatrix
@@ -28,27 +29,27 @@ class LearnedMap(RoutingMethod[ClusterError]):
     it does not depend on the trained map. The map minimises the cross-entropy over training prompts and seen LLMs,
     whose ``Psi`` comes from the validation prompts. The number of clusters is chosen by area on seen LLMs.
 
-    Args:
-        num_clusters: A fixed number of clusters, in [1, number of training prompts]; chosen when not given.
-
     Source: UniRoute (arXiv:2502.08773), LearnedMap. Not said there, and this project's: the start at a soft assignment
     to the nearest centroid, the bias, and the schedule (Adam, 300 steps of 512 prompts).
     """
 
     name: ClassVar[str] = "learned_map"
+    title: ClassVar[str] = "UniRoute LearnedMap"
+    place: ClassVar[int] = 6
+    has_clusters: ClassVar[bool] = True
 
-    def __init__(self, num_clusters: int | None = None) -> None:
-        self.num_clusters = num_clusters
+    def __init__(self) -> None:
         self.centroids: Centroids = torch.empty(0, 0)
         self.map = nn.Linear(1, 1)
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Train a map for every number of clusters and keep the best by area."""
-        sizes = cluster_counts(NUM_CLUSTERS, train, tuning) if self.num_clusters is None else [self.num_clusters]
+        tuning = trial.tuning
+        sizes = cluster_counts(NUM_CLUSTERS, trial)
         all_centroids = [tuning.centroids(size) for size in sizes]
         seen = [cluster_error(sum_by_nearest(tuning.validation, centroids), 0.0) for centroids in all_centroids]
         maps = soft_nearest(torch.cat(all_centroids))
-        _train_maps(maps, seen, train, tuning.seed)
+        _train_maps(maps, seen, trial.train, tuning.seed)
         with torch.no_grad():
             probabilities = [part.softmax(-1) for part in maps(tuning.validation.embedding).split(sizes, -1)]
 
@@ -56,7 +57,7 @@ class LearnedMap(RoutingMethod[ClusterError]):
             for centroids, probability in zip(all_centroids, probabilities, strict=True):
                 yield estimate_error(probability, cluster_error(sum_by_nearest(calibration, centroids), 0.0))
 
-        chosen = choose_by_area(list(range(len(sizes))), estimate, train, tuning)
+        chosen = choose_by_area(list(range(len(sizes))), estimate, trial)
         self.centroids = all_centroids[chosen]
         self.map = _linear(*(torch.split(part.detach(), sizes)[chosen] for part in (maps.weight, maps.bias)))
 

@@ -32,6 +32,8 @@ class MatrixFactorization(RetrainedNetwork):
     """
 
     name: ClassVar[str] = "matrix_factorization"
+    title: ClassVar[str] = "Matrix factorisation, retrained"
+    place: ClassVar[int] = 8
     grid = GRID
 
 
@@ -42,4 +44,6 @@ class ClairvoyantMatrixFactorization(ClairvoyantNetwork):
     """
 
     name: ClassVar[str] = "clairvoyant_matrix_factorization"
+    title: ClassVar[str] = "Matrix factorisation, clairvoyant"
+    place: ClassVar[int] = 15
     grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -2,57 +2,59 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
-from unirouter_torch.shapes import (
-    Centroids,
-    CostVector,
-    Embedding,
-    ErrorMatrix,
-)
-
-
-class Tuning(NamedTuple):
-    """How a method chooses its hyper-parameters without test prompts and unseen LLMs.
-
-    Attributes:
-        validation: Seen LLMs on prompts that are not in the training data.
-        cost: Cost of the seen LLMs.
-        num_calibration: How many prompts will represent an unseen LLM.
-        area: Area under the deferral curve of estimated errors [prompt llm] for the given outcomes; higher is better.
-        centroids: K-means centroids of the training prompts for a number of clusters; computed once a number, whichever
-            methods ask.
-        seed: Seed of every random draw.
-        form_dim: How many of the last columns of an embedding are surface features, which no distance takes in.
-    """
-
-    validation: Outcomes
-    cost: CostVector
-    num_calibration: int
-    area: Callable[[ErrorMatrix, Outcomes], float]
-    centroids: Callable[[int], Centroids]
-    seed: int
-    form_dim: int = 0
-
+from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 FeaturesT = TypeVar("FeaturesT")
 
 
 class RoutingMethod(ABC, Generic[FeaturesT]):
-    """A way to estimate the error of LLMs that it was not fitted on, from their outcomes on calibration prompts."""
+    """A way to estimate the error of LLMs that it was not fitted on, from their outcomes on calibration prompts.
 
-    name: ClassVar[str]
+    A method is made without arguments: what it may know comes with its trial.
+
+    Attributes:
+        name: What ``evaluation.methods`` calls it; one of another package needs none, for its entry point or
+            ``package.module:Class`` names it.
+        title: What tables and figures call it; its name where it has none.
+        place: Where tables list it, rising; those of other packages come last.
+        is_reference: Whether it is a bound rather than a router: figures show it only where it lies within their axes.
+        is_clairvoyant: Whether it knows the outcomes of the LLMs that are onboarded on training prompts, so that none
+            of them joins alone.
+        is_oracle: Whether it knows the outcomes on the test prompts.
+        has_clusters: Whether :attr:`Tuning.num_clusters` sets its number of clusters.
+        trains_head: Whether its fit trains a cluster head, on all devices at once and on the tables of ``data.tables``.
+        needs_other_tables: Whether it cannot do without ``data.tables``.
+        is_stage: Whether it is a stage of another method, compared only where it is asked for by name.
+        is_tuned_to_num_calibration: Whether its fit depends on how many prompts will represent an LLM.
+        settings: Keys of the config, and whole sections of it, that its fit depends on.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    place: ClassVar[int] = 100
+    is_reference: ClassVar[bool] = False
+    is_clairvoyant: ClassVar[bool] = False
+    is_oracle: ClassVar[bool] = False
+    has_clusters: ClassVar[bool] = False
+    trains_head: ClassVar[bool] = False
+    needs_other_tables: ClassVar[bool] = False
+    is_stage: ClassVar[bool] = False
+    is_tuned_to_num_calibration: ClassVar[bool] = True
+    settings: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
-        """Learn from the outcomes of seen LLMs on training prompts.
+    def fit(self, trial: Trial) -> None:
+        """Learn from the outcomes of seen LLMs on training prompts, ``trial.train``.
 
         Args:
-            train: Seen LLMs on training prompts.
-            tuning: Everything else that may be used to choose hyper-parameters.
+            trial: ``trial.tuning`` is for the choice of hyper-parameters. A router sees neither ``trial.clairvoyant``
+                nor ``trial.test``.
         """
 
     @abstractmethod
@@ -62,6 +64,13 @@ class RoutingMethod(ABC, Generic[FeaturesT]):
     @abstractmethod
     def estimate_error(self, embedding: Embedding, features: FeaturesT) -> ErrorMatrix:
         """Estimated error in [0, 1] of the represented LLMs on prompts with the given embeddings."""
+
+    def view(self, trial: Trial) -> Trial:
+        """The trial as the fitted method sees it: another where it has embeddings or calibration prompts of its own.
+
+        ``represent`` gets the calibration outcomes of the view, ``estimate_error`` the embeddings of its test prompts.
+        """
+        return trial
 
     def describe(self) -> dict[str, int | float]:
         """What the fit chose, for the report; empty when there is nothing to choose."""
@@ -76,8 +85,7 @@ NUM_TUNING_DRAWS = 5
 def choose_by_area(
     candidates: list[CandidateT],
     estimate: Callable[[Outcomes], Iterable[ErrorMatrix]],
-    train: Outcomes,
-    tuning: Tuning,
+    trial: Trial,
 ) -> CandidateT:
     """The candidate whose estimates give seen LLMs the largest area on validation prompts.
 
@@ -88,14 +96,14 @@ def choose_by_area(
         candidates: Values to choose from; the earlier one wins a tie.
         estimate: Estimated errors on the validation prompts from calibration outcomes, once for each candidate, in
             their order.
-        train: Seen LLMs on training prompts.
-        tuning: Validation outcomes and the measure of area.
+        trial: Seen LLMs on training and validation prompts, and the measure of area.
 
     Returns:
         One of the candidates.
 
     Source: UniRoute (arXiv:2502.08773), choice of the number of clusters.
     """
+    train, tuning = trial.train, trial.tuning
     generator = torch.Generator().manual_seed(tuning.seed)
     num_prompts = train.embedding.shape[0]
     draws = [torch.randperm(num_prompts, generator=generator) for _ in range(NUM_TUNING_DRAWS)]
@@ -108,6 +116,17 @@ def choose_by_area(
     return candidates[int(total.argmax())]
 
 
-def cluster_counts(grid: Sequence[int], train: Outcomes, tuning: Tuning) -> list[int]:
-    """The numbers of clusters of a grid that leave a training and a calibration prompt to each; one where none does."""
-    return [number for number in grid if number <= min(train.embedding.shape[0], tuning.num_calibration)] or [1]
+def cluster_counts(grid: Sequence[int], trial: Trial) -> list[int]:
+    """The number of clusters that the trial sets, else those of a grid that suit it.
+
+    Args:
+        grid: Numbers of clusters to choose from.
+        trial: A number suits where it leaves a training and a calibration prompt to each cluster.
+
+    Returns:
+        At least one number: 1 where none of the grid suits.
+    """
+    if trial.tuning.num_clusters is not None:
+        return [trial.tuning.num_clusters]
+    most = min(trial.train.embedding.shape[0], trial.tuning.num_calibration)
+    return [number for number in grid if number <= most] or [1]

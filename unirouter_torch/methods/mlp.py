@@ -26,6 +26,8 @@ class MLP(RetrainedNetwork):
     """
 
     name: ClassVar[str] = "mlp"
+    title: ClassVar[str] = "MLP, retrained"
+    place: ClassVar[int] = 7
     grid = GRID
 
 
@@ -36,4 +38,6 @@ class ClairvoyantMLP(ClairvoyantNetwork):
     """
 
     name: ClassVar[str] = "clairvoyant_mlp"
+    title: ClassVar[str] = "MLP, clairvoyant"
+    place: ClassVar[int] = 14
     grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -2,25 +2,29 @@
 
 from typing import ClassVar
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning
+import torch
+
+from unirouter_torch.methods.method import RoutingMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
 
 class Oracle(RoutingMethod[ErrorMatrix]):
-    """Estimates the error of each pair by the error itself.
-
-    Args:
-        truth: True errors of the LLMs on the very prompts that will be routed, in that order.
-    """
+    """Estimates the error of each pair by the error itself."""
 
     name: ClassVar[str] = "oracle"
+    title: ClassVar[str] = "Oracle"
+    place: ClassVar[int] = 18
+    is_reference: ClassVar[bool] = True
+    is_oracle: ClassVar[bool] = True
 
-    def __init__(self, truth: ErrorMatrix) -> None:
-        self._truth = truth
+    def __init__(self) -> None:
+        self._truth: ErrorMatrix = torch.empty(0, 0)
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
-        """Nothing to learn."""
+    def fit(self, trial: Trial) -> None:
+        """Look at the errors of the unseen LLMs on the test prompts."""
+        self._truth = trial.test.error
 
     def represent(self, calibration: Outcomes) -> ErrorMatrix:
         """The true errors, whatever the calibration outcomes say."""

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import torch
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning
+from unirouter_torch.methods.method import RoutingMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix
 
@@ -16,13 +17,16 @@ class RandomChoice(RoutingMethod[int]):
     """
 
     name: ClassVar[str] = "random"
+    title: ClassVar[str] = "Random"
+    place: ClassVar[int] = 0
+    is_reference: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.seed = 0
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Take the seed; there is nothing to learn."""
-        self.seed = tuning.seed
+        self.seed = trial.tuning.seed
 
     def represent(self, calibration: Outcomes) -> int:
         """The number of LLMs."""

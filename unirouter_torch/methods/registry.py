@@ -1,72 +1,92 @@
-"""The routing method of each name."""
+"""The routing methods by name: those of this folder, and those of other packages."""
 
+import functools
+import importlib
+import inspect
+import pkgutil
 from typing import Any
 
-from torch.nn.functional import one_hot
-
-from unirouter_torch.config.training import MethodName
-from unirouter_torch.methods.best_single import BestSingle
-from unirouter_torch.methods.clairvoyant_end_to_end import ClairvoyantEndToEnd
-from unirouter_torch.methods.end_to_end import EndToEnd
-from unirouter_torch.methods.hierarchical_shrinkage import HierarchicalShrinkage
-from unirouter_torch.methods.item_response import ItemResponse
-from unirouter_torch.methods.kmeans import UniRouteKMeans
-from unirouter_torch.methods.knn import KNearestNeighbors
-from unirouter_torch.methods.learned_map import LearnedMap
-from unirouter_torch.methods.matrix_factorization import ClairvoyantMatrixFactorization, MatrixFactorization
+import unirouter_torch.methods as folder
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.errors import ConfigError
 from unirouter_torch.methods.method import RoutingMethod
-from unirouter_torch.methods.mlp import MLP, ClairvoyantMLP
-from unirouter_torch.methods.oracle import Oracle
-from unirouter_torch.methods.random_choice import RandomChoice
-from unirouter_torch.methods.source_oracle import SourceOracle
-from unirouter_torch.methods.travelling import Travelling
-from unirouter_torch.methods.trial import Trial
-from unirouter_torch.methods.zero import ZeroRouter
+from unirouter_torch.plugins import load_plugin
+
+Method = type[RoutingMethod[Any]]
+
+GROUP = "unirouter_torch.methods"
+SETTING = "evaluation.methods"
 
 
-def build_method(
-    name: MethodName, end_to_end: EndToEnd, trial: Trial, num_clusters: int | None = None
-) -> RoutingMethod[Any]:
-    """The method of that name, not fitted yet.
+@functools.cache
+def built_in_methods() -> dict[str, Method]:
+    """Every method of this folder by its name, in the order of tables."""
+    found: set[Method] = set()
+    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        members = vars(importlib.import_module(module.name)).values()
+        found |= {member for member in members if inspect.isclass(member) and issubclass(member, RoutingMethod)}
+    return {method.name: method for method in sorted(found, key=lambda method: method.place) if method.name}
+
+
+@functools.cache
+def method_class(name: str) -> Method:
+    """The method of a name.
 
     Args:
-        name: Which method.
-        end_to_end: The end-to-end router of the run.
-        trial: The trial that it will be judged on; the references that know more than a router look into it.
-        num_clusters: Number of clusters of K-means and LearnedMap; they choose it themselves when not given.
+        name: One of this package, an entry point of ``unirouter_torch.methods``, or ``package.module:Class``.
+
+    Raises:
+        ConfigError: There is none, or it is no class of a routing method.
     """
-    match name:
-        case "random":
-            return RandomChoice()
-        case "best_single":
-            return BestSingle()
-        case "zero":
-            return ZeroRouter()
-        case "knn":
-            return KNearestNeighbors()
-        case "kmeans":
-            return UniRouteKMeans(num_clusters)
-        case "hierarchical_shrinkage":
-            return HierarchicalShrinkage()
-        case "learned_map":
-            return LearnedMap(num_clusters)
-        case "mlp":
-            return MLP()
-        case "matrix_factorization":
-            return MatrixFactorization()
-        case "item_response":
-            return ItemResponse()
-        case "end_to_end":
-            return end_to_end
-        case "travelling":
-            return Travelling(end_to_end.config, end_to_end.others)
-        case "clairvoyant_mlp":
-            return ClairvoyantMLP(trial.clairvoyant)
-        case "clairvoyant_matrix_factorization":
-            return ClairvoyantMatrixFactorization(trial.clairvoyant)
-        case "clairvoyant_end_to_end":
-            return ClairvoyantEndToEnd(EndToEnd(end_to_end.config, None, end_to_end.others), trial.clairvoyant)
-        case "source_oracle":
-            return SourceOracle(trial.test, one_hot(trial.test_source).to(trial.test.error.dtype))
-        case "oracle":
-            return Oracle(trial.test.error)
+    if name in built_in_methods():
+        return built_in_methods()[name]
+    found = load_plugin(name, group=GROUP, setting=SETTING, built_in=built_in_methods())
+    if not (inspect.isclass(found) and issubclass(found, RoutingMethod)) or inspect.isabstract(found):
+        raise ConfigError(f"{SETTING}: {name!r} is {found!r}, expected a class that implements RoutingMethod.")
+    return found
+
+
+def methods_to_compare(config: TrainConfig, default: tuple[str, ...] | None = None) -> dict[str, Method]:
+    """The methods of ``evaluation.methods``, by the names there.
+
+    Args:
+        config: The run.
+        default: Those where the config names none; every one of this package that the config has the data for, when
+            not given.
+
+    Raises:
+        ConfigError: A name is unknown, or a method trains on ``data.tables``, which is empty.
+    """
+    if default is None:
+        offered = {name: kind for name, kind in built_in_methods().items() if not kind.is_stage}
+        default = tuple(name for name, kind in offered.items() if config.data.tables or not kind.needs_other_tables)
+    methods = {name: method_class(name) for name in config.evaluation.methods or default}
+    for name, kind in methods.items():
+        if kind.needs_other_tables and not config.data.tables:
+            raise ConfigError(f"data.tables: got none, expected the tables that the method {name} trains on.")
+    return methods
+
+
+def display_name(name: str) -> str:
+    """How tables and figures call a method; by its name where there is none of that name any more."""
+    method = _find(name)
+    return name if method is None else method.title or name
+
+
+def knows_more(name: str) -> bool:
+    """Whether the method of a name sees what no router can: reports mark it, and the best is one of the others."""
+    method = _find(name)
+    return method is not None and (method.is_clairvoyant or method.is_oracle)
+
+
+def is_reference(name: str) -> bool:
+    """Whether the method of a name is a bound, drawn only where it lies within axes that show where routers differ."""
+    method = _find(name)
+    return method is not None and method.is_reference
+
+
+def _find(name: str) -> Method | None:
+    try:
+        return method_class(name)
+    except ConfigError:
+        return None

@@ -2,7 +2,11 @@
 
 from typing import ClassVar
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning
+import torch
+from torch.nn.functional import one_hot
+
+from unirouter_torch.methods.method import RoutingMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.cluster_error import cluster_error, estimate_error, sum_by_cluster
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding, ErrorMatrix
@@ -12,24 +16,27 @@ class SourceOracle(RoutingMethod[ClusterError]):
     """Estimates an LLM's error by its true mean error over the test prompts of the prompt's source.
 
     What a router that sees nothing but the source could reach at best; a router that reads the prompt may pass it.
-
-    Args:
-        truth: Outcomes of the LLMs on the very prompts that will be routed, in that order.
-        source: One-hot source of each of these prompts.
     """
 
     name: ClassVar[str] = "source_oracle"
+    title: ClassVar[str] = "Source oracle"
+    place: ClassVar[int] = 17
+    is_reference: ClassVar[bool] = True
+    is_oracle: ClassVar[bool] = True
 
-    def __init__(self, truth: Outcomes, source: ClusterProbability) -> None:
-        self._truth = truth
-        self._source = source
+    def __init__(self) -> None:
+        self._features: ClusterError = torch.empty(0, 0)
+        self._source: ClusterProbability = torch.empty(0, 0)
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
-        """Nothing to learn."""
+    def fit(self, trial: Trial) -> None:
+        """Look at the outcomes of the unseen LLMs on the test prompts, and at the sources of these."""
+        truth = trial.test
+        self._source = one_hot(trial.test_source).to(truth.error.dtype)
+        self._features = cluster_error(sum_by_cluster(self._source, truth.error, truth.observed), 0.0)
 
     def represent(self, calibration: Outcomes) -> ClusterError:
         """True mean error of each LLM in each source, its overall error where it has no outcome there."""
-        return cluster_error(sum_by_cluster(self._source, self._truth.error, self._truth.observed), 0.0)
+        return self._features
 
     def estimate_error(self, embedding: Embedding, features: ClusterError) -> ErrorMatrix:
         """The LLM's true mean error in the source of the prompt."""

@@ -4,16 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.other_tables import OtherTable
-from unirouter_torch.methods.end_to_end import describe_head, represent_by
-from unirouter_torch.methods.method import RoutingMethod, Tuning
-from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.methods.head_method import HeadMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.head import ClusterHead
-from unirouter_torch.routing.outcomes import Outcomes
-from unirouter_torch.shapes import ClusterError, Embedding, ErrorMatrix
 from unirouter_torch.training.head_training import shared_centroids, train_head, warm_start
 from unirouter_torch.training.starting_router import read_starting_router
 from unirouter_torch.training.validation import validation_set
@@ -55,39 +50,18 @@ def train_travelling_head(
     return head, step
 
 
-class Travelling(RoutingMethod[ClusterError]):
+class Travelling(HeadMethod):
     """The end-to-end router without any training on the table that it serves.
 
     No parameter of the head belongs to an LLM or a table, so one that was trained on other tables represents new LLMs
     on new prompts by their calibration outcomes.
-
-    Args:
-        config: The run.
-        others: The tables to train on.
     """
 
     name: ClassVar[str] = "travelling"
+    title: ClassVar[str] = "Travelling"
+    place: ClassVar[int] = 13
+    needs_other_tables: ClassVar[bool] = True
 
-    def __init__(self, config: TrainConfig, others: Sequence[OtherTable]) -> None:
-        self.config = config
-        self.others = others
-        self.head = ClusterHead(1, 1)
-        self._step = 0
-
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Train the head on the other tables; the outcomes of this one play no part."""
-        self.head, self._step = train_travelling_head(self.others, self.config, tuning.seed)
-
-    @torch.inference_mode()
-    def represent(self, calibration: Outcomes) -> ClusterError:
-        """Soft, shrunk mean error of each LLM in each cluster."""
-        return represent_by(self.head, calibration)
-
-    @torch.inference_mode()
-    def estimate_error(self, embedding: Embedding, features: ClusterError) -> ErrorMatrix:
-        """Inner product of cluster probabilities and cluster errors."""
-        return estimate_error(self.head(embedding), features)
-
-    def describe(self) -> dict[str, int | float]:
-        """Number of clusters, learned shrinkage [prompts], and the training step whose weights were kept."""
-        return describe_head(self.head, self._step)
+        self.head, self.steps["step"] = train_travelling_head(trial.others, trial.config, trial.tuning.seed)

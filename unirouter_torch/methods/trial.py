@@ -1,63 +1,163 @@
-"""One trial: the outcomes that a method may see, and the test that it is judged by."""
+"""One trial: what a method may see, how it may choose, and the test that it is judged by."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.data.other_tables import OtherTable
 from unirouter_torch.data.splits import Split, draw_calibration
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
-from unirouter_torch.methods.method import FeaturesT, RoutingMethod, Tuning
 from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
-from unirouter_torch.metrics.judged import Judged, Truth
-from unirouter_torch.metrics.scores import MethodScores, score
-from unirouter_torch.metrics.stages import StageCost, measure
+from unirouter_torch.metrics.judged import Truth
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Centroids, CostVector, Embedding, ErrorMatrix, PromptSubset
+from unirouter_torch.training.clustering import centroids_of
+
+
+class Tuning(NamedTuple):
+    """How a method chooses its hyper-parameters without test prompts and unseen LLMs.
+
+    Attributes:
+        validation: Seen LLMs on prompts that are not in the training data.
+        cost: Cost of the seen LLMs.
+        num_calibration: How many prompts will represent an unseen LLM.
+        area: Area under the deferral curve of estimated errors [prompt llm] for the given outcomes; higher is better.
+        centroids: K-means centroids of the training prompts for a number of clusters; computed once a number, whichever
+            methods ask.
+        seed: Seed of every random draw.
+        form_dim: How many of the last columns of an embedding are surface features, which no distance takes in.
+        num_clusters: The number of clusters of every method that ``has_clusters``, in [1, number of training prompts];
+            None where each chooses its own.
+    """
+
+    validation: Outcomes
+    cost: CostVector
+    num_calibration: int
+    area: Callable[[ErrorMatrix, Outcomes], float]
+    centroids: Callable[[int], Centroids]
+    seed: int
+    form_dim: int = 0
+    num_clusters: int | None = None
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """What is made without arguments and fitted on a trial, as every routing method is."""
+
+    def fit(self, trial: "Trial") -> None:
+        """Learn from the trial."""
+
+
+FittableT = TypeVar("FittableT", bound=Fittable)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A split of a table, as tensors.
+    """A split of a table, as tensors, with everything that a method may need beside them.
 
     Attributes:
+        config: The run.
+        table: The texts of all prompts, and the names and costs of all LLMs.
+        embedding: One vector for each prompt of the table.
+        split: Rows and columns of the table: which prompts and LLMs are for what.
+        others: Other tables to train on.
         train: Seen LLMs on training prompts.
         tuning: Seen LLMs on validation prompts, and how to choose by them.
         calibration: Unseen LLMs on the calibration prompts.
         calibration_prompts: Rows of the calibration prompts in the table.
-        test: Unseen LLMs on test prompts.
+        test: Unseen LLMs on test prompts: what only the oracles may see.
         test_source: Number of the source of each test prompt.
         test_cost: Cost of the unseen LLMs.
-        truth: What estimates for the test prompts are judged by.
         clairvoyant: Unseen LLMs on training prompts: what no router may see but the clairvoyant references.
+        log_folder: Where learning curves and checkpoints go; None for neither of them.
+        fitted_methods: What :meth:`fitted` keeps.
     """
 
+    config: TrainConfig
+    table: RoutingTable
+    embedding: Embedding
+    split: Split
+    others: Sequence[OtherTable] = ()
     train: Outcomes
     tuning: Tuning
     calibration: Outcomes
-    calibration_prompts: PromptSubset
+    calibration_prompts: Int[Tensor, " calibration"]
     test: Outcomes
     test_source: Int[Tensor, " test"]
     test_cost: CostVector
-    truth: Truth
     clairvoyant: Outcomes
+    log_folder: Path | None = None
+    fitted_methods: dict[type[Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What estimates for the test prompts are judged by."""
+        return Truth(
+            cost=self.test_cost,
+            error=self.test.error,
+            observed=self.test.observed,
+            convention=self.config.evaluation.curve,
+            source=self.test_source,
+            source_names=tuple(self.table.source_names),
+        )
+
+    def fitted(self, kind: type[FittableT]) -> FittableT:
+        """The method of a class, fitted on this trial: once, whoever asks, so that methods may build on one another."""
+        if kind not in self.fitted_methods:
+            method = kind()
+            method.fit(self)
+            self.fitted_methods[kind] = method
+        found = self.fitted_methods[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def with_calibration(self, prompts: PromptSubset) -> "Trial":
+        """The same trial and fits, with the unseen LLMs represented by their outcomes on other prompts.
+
+        Args:
+            prompts: Rows of the table.
+        """
+        outcomes = Outcomes(self.embedding, self.table.error, self.table.observed)
+        calibration = outcomes.of_llms(self.split.unseen_llms).of_prompts(prompts)
+        return replace(self, calibration=calibration, calibration_prompts=prompts)
+
+    def with_embedding(self, embedding: Embedding) -> "Trial":
+        """The same split and draws over other embeddings, with nothing fitted.
+
+        Args:
+            embedding: One vector for each prompt of the table.
+        """
+        return build_trial(
+            self.table,
+            embedding,
+            self.split,
+            self.config,
+            seed=self.tuning.seed,
+            others=self.others,
+            form_dim=self.tuning.form_dim,
+            num_clusters=self.tuning.num_clusters,
+            log_folder=self.log_folder,
+        )
 
 
 def build_trial(
     table: RoutingTable,
     embedding: Embedding,
     split: Split,
+    config: TrainConfig,
     *,
-    num_calibration: int,
-    convention: CurveConvention,
     seed: int,
+    others: Sequence[OtherTable] = (),
     form_dim: int = 0,
-    centroids_of: Callable[[Embedding, int], Callable[[int], Centroids]],
+    num_clusters: int | None = None,
+    log_folder: Path | None = None,
 ) -> Trial:
     """Cut a table into what training, tuning, onboarding and testing may see.
 
@@ -65,11 +165,13 @@ def build_trial(
         table: Observed outcomes and costs.
         embedding: One vector for each prompt of the table.
         split: Which prompts and LLMs go where.
-        num_calibration: How many validation prompts represent an unseen LLM; all of them where there are fewer.
-        convention: How areas are measured when a method is tuned.
+        config: The run: ``data.num_calibration`` validation prompts represent an unseen LLM, all of them where there
+            are fewer, and ``evaluation.curve`` says how areas are measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
+        others: Other tables to train on.
         form_dim: How many of the last columns of an embedding are surface features; K-means leaves them out.
-        centroids_of: Given an embedding and a seed, centroids for any number of clusters.
+        num_clusters: Number of clusters of the methods that have clusters; they choose it themselves when not given.
+        log_folder: Where learning curves and checkpoints go; neither of them without it.
 
     Raises:
         DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
@@ -78,15 +180,19 @@ def build_trial(
     outcomes = Outcomes(embedding, table.error, table.observed)
     seen, unseen = outcomes.of_llms(split.seen_llms), outcomes.of_llms(split.unseen_llms)
     seen_cost = table.cost.value[split.seen_llms]
-    calibration_prompts = draw_calibration(split, num_prompts=num_calibration, seed=seed)
+    calibration_prompts = draw_calibration(split, num_prompts=config.data.num_calibration, seed=seed)
 
     def area(estimated_error: ErrorMatrix, truth: Outcomes) -> float:
         curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)
-        return area_under_deferral_curve(curve, seen_cost, convention)
+        return area_under_deferral_curve(curve, seen_cost, config.evaluation.curve)
 
-    train, test = seen.of_prompts(split.train_prompts), unseen.of_prompts(split.test_prompts)
-    test_source, test_cost = table.source_index[split.test_prompts], table.cost.value[split.unseen_llms]
+    train = seen.of_prompts(split.train_prompts)
     trial = Trial(
+        config=config,
+        table=table,
+        embedding=embedding,
+        split=split,
+        others=others,
         train=train,
         tuning=Tuning(
             validation=seen.of_prompts(split.validation_prompts),
@@ -96,21 +202,15 @@ def build_trial(
             centroids=centroids_of(train.embedding[:, : embedding.shape[1] - form_dim], seed),
             seed=seed,
             form_dim=form_dim,
+            num_clusters=num_clusters,
         ),
         calibration=unseen.of_prompts(calibration_prompts),
         calibration_prompts=calibration_prompts,
-        test=test,
-        test_source=test_source,
-        test_cost=test_cost,
-        truth=Truth(
-            cost=test_cost,
-            error=test.error,
-            observed=test.observed,
-            convention=convention,
-            source=test_source,
-            source_names=tuple(table.source_names),
-        ),
+        test=unseen.of_prompts(split.test_prompts),
+        test_source=table.source_index[split.test_prompts],
+        test_cost=table.cost.value[split.unseen_llms],
         clairvoyant=unseen.of_prompts(split.train_prompts),
+        log_folder=log_folder,
     )
     _require_outcomes(table.name, seed, "seen", {"training": trial.train, "validation": trial.tuning.validation})
     _require_outcomes(table.name, seed, "unseen", {"calibration": trial.calibration, "test": trial.test})
@@ -124,35 +224,3 @@ def _require_outcomes(table: str, seed: int, llms: str, parts: dict[str, Outcome
                 f"{table}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add outcomes, "
                 "change data.unseen_fraction, or try another seed."
             )
-
-
-class StageOutcome(NamedTuple):
-    """Estimates of a method for the test prompts, and what each stage took.
-
-    Attributes:
-        estimated_error: Estimated error of each unseen LLM on each test prompt.
-        stages: ``fit`` on seen LLMs, ``onboard`` the unseen ones by their calibration outcomes, ``score`` the test.
-    """
-
-    estimated_error: ErrorMatrix
-    stages: dict[str, StageCost]
-
-
-def run_method(method: RoutingMethod[FeaturesT], trial: Trial) -> StageOutcome:
-    """Fit a method on seen LLMs, represent the unseen ones by their calibration outcomes, estimate the test errors."""
-    _, fit = measure(lambda: method.fit(trial.train, trial.tuning))
-    features, onboard = measure(lambda: method.represent(trial.calibration))
-    with torch.inference_mode():
-        estimated, score = measure(lambda: method.estimate_error(trial.test.embedding, features))
-    return StageOutcome(estimated, {"fit": fit, "onboard": onboard, "score": score})
-
-
-@torch.inference_mode()
-def apply_method(method: RoutingMethod[FeaturesT], trial: Trial) -> ErrorMatrix:
-    """Estimates of a fitted method for the test prompts."""
-    return method.estimate_error(trial.test.embedding, method.represent(trial.calibration))
-
-
-def evaluate_method(method: RoutingMethod[FeaturesT], trial: Trial) -> MethodScores:
-    """Run a method and judge it on the test."""
-    return score(Judged(run_method(method, trial).estimated_error, trial.truth))

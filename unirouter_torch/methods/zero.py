@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from unirouter_torch.methods.method import RoutingMethod, Tuning
+from unirouter_torch.methods.method import RoutingMethod
+from unirouter_torch.methods.trial import Trial
 from unirouter_torch.routing.cluster_error import ClusterSums, overall_error
 from unirouter_torch.routing.outcomes import Outcomes
 from unirouter_torch.shapes import Embedding, ErrorMatrix, ErrorVector
@@ -18,8 +19,10 @@ class ZeroRouter(RoutingMethod[ErrorVector]):
     """
 
     name: ClassVar[str] = "zero"
+    title: ClassVar[str] = "ZeroRouter"
+    place: ClassVar[int] = 2
 
-    def fit(self, train: Outcomes, tuning: Tuning) -> None:
+    def fit(self, trial: Trial) -> None:
         """Nothing to learn."""
 
     def represent(self, calibration: Outcomes) -> ErrorVector:

@@ -10,6 +10,7 @@ import torch
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
+from unirouter_torch.methods.registry import is_reference
 from unirouter_torch.metrics.deferral import relative_cost
 from unirouter_torch.metrics.statistics import bootstrap_band
 from unirouter_torch.reports.html_parts import (
@@ -26,7 +27,6 @@ from unirouter_torch.reports.html_parts import (
     plain,
     room_for,
 )
-from unirouter_torch.reports.trials_figures import REFERENCES
 from unirouter_torch.reports.trials_report import Sweep, TrialResult, TrialsReport, values_of
 
 MAX_SOURCES = 40
@@ -56,7 +56,7 @@ def curves_figure(report: TrialsReport) -> Figure:
         traces += line_with_band(
             name, at, {"mean": mean, "low": band.low, "high": band.high}, line, shows_band=name == report.reference
         )
-        if name not in REFERENCES:
+        if not is_reference(name):
             shown += [mean.min(), mean.max()]
     layout = layout_of(
         560, cost_axis(report), {"title": {"text": "Mean quality"}, "range": room_for(shown)}, "Area, method"
@@ -83,7 +83,7 @@ def sweep_figure(report: TrialsReport, sweep: Sweep) -> Figure:
         traces += line_with_band(
             name, at, {"mean": mean, "low": band.low, "high": band.high}, line, shows_band=name == report.reference
         )
-        if name not in REFERENCES:
+        if not is_reference(name):
             shown += mean.tolist()
     ticks = {"tickvals": at, "ticktext": [f"{value:,}" for value in at]}
     x = {"title": {"text": plain(sweep.label)}, "type": "log", "minor": {"ticks": ""}} | ticks
@@ -130,7 +130,7 @@ def sources_figure(report: TrialsReport) -> Figure | None:
         return None
     regret = {source: {name: statistics.fmean(values) for name, values in row.items()} for source, row in found.items()}
     worst = sorted(regret, key=lambda source: -regret[source][report.reference])[:MAX_SOURCES]
-    rivals = [name for name in report.method_names if name not in REFERENCES] or report.method_names
+    rivals = [name for name in report.method_names if not is_reference(name)] or report.method_names
     limit = max(abs(regret[source][name]) for source in worst for name in rivals) or 1.0
     heat = {
         "type": "heatmap",
@@ -168,7 +168,7 @@ def reliability_figure(report: TrialsReport) -> Figure:
                 "name": f"{_calibration_error(*pooled[name]):.3f}  {label_of(name)}",
                 "line": line_of(name, report.method_names) | {"width": 1.5},
                 "marker": {"size": digits(4 + 14 * np.sqrt(count / count.sum()), 1)},
-                "visible": "legendonly" if name in REFERENCES else True,
+                "visible": "legendonly" if is_reference(name) else True,
                 "hoverinfo": "text",
                 "text": [
                     f"<b>{label_of(name)}</b><br>estimated error {e:.4f}<br>observed error {o:.4f}<br>{c:,.0f} pairs"

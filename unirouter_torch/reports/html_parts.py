@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unirouter_torch.config.training import CLAIRVOYANT
-from unirouter_torch.reports.report import LOG_SPAN, ORACLE, display_name, method_looks
+from unirouter_torch.methods.registry import display_name, knows_more
+from unirouter_torch.reports.report import LOG_SPAN, ORACLE, method_looks
 from unirouter_torch.reports.trials_report import TrialsReport
 
 Figure = dict[str, Any]
 """Traces and layout as plotly.js takes them, in JSON values."""
 
 Trace = dict[str, Any]
-
-KNOW_MORE = (*CLAIRVOYANT, "source_oracle", ORACLE)
-"""Methods that see what no router can; they are marked, and the best of a column is looked for among the others."""
 
 GREY = "#888888"
 """Legible on white and on black."""
@@ -30,7 +27,7 @@ def plain(text: str) -> str:
 
 def label_of(method: str) -> str:
     """How a method is called on the page; a triangle marks one that sees what no router can."""
-    return plain(display_name(method)) + ("\u00a0▲" if method in KNOW_MORE else "")
+    return plain(display_name(method)) + ("\u00a0▲" if knows_more(method) else "")
 
 
 def line_of(method: str, names: list[str]) -> dict[str, Any]:

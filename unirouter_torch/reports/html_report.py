@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+from unirouter_torch.methods.registry import display_name, knows_more
 from unirouter_torch.metrics.diagnostics import MIN_PROMPTS_OF_A_SOURCE
 from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES
 from unirouter_torch.reports.html_figures import (
@@ -16,8 +17,7 @@ from unirouter_torch.reports.html_figures import (
     sweep_figure,
 )
 from unirouter_torch.reports.html_page import Section, draw_figure, draw_switch, draw_table, escape, lay_out
-from unirouter_torch.reports.html_parts import KNOW_MORE, is_logarithmic, label_of
-from unirouter_torch.reports.report import display_name
+from unirouter_torch.reports.html_parts import is_logarithmic, label_of
 from unirouter_torch.reports.trials_report import COMPARED, SIGNIFICANCE_LEVEL, TrialsReport
 
 Results = dict[str, Any]
@@ -130,7 +130,7 @@ def _best(results: Results, metric: str) -> str | None:
 
 def _rivals(results: Results, metric: str) -> list[str]:
     """Methods that may be the best: for the QNC those that reach it most often, as its mean is over these trials."""
-    names = [name for name in results["methods"] if name not in KNOW_MORE]
+    names = [name for name in results["methods"] if not knows_more(name)]
     reached = results["reached"]
     most = max((reached[name][metric] for name in names), default=0)
     return [name for name in names if reached[name][metric] == most]

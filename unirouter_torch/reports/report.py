@@ -17,40 +17,22 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.oracle import Oracle
+from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION, DeferralCurve, relative_cost
 from unirouter_torch.metrics.figures import FIGURES, FigureOfMerit
 from unirouter_torch.metrics.scores import MethodScores
 from unirouter_torch.shapes import CostVector
 from unirouter_torch.storage import write_atomically, write_json
 
-ORACLE = "oracle"
-DISPLAY_NAMES = {
-    "random": "Random",
-    "best_single": "Best single LLM",
-    "zero": "ZeroRouter",
-    "knn": "K-NN",
-    "kmeans": "UniRoute K-means",
-    "hierarchical_shrinkage": "Hierarchical shrinkage",
-    "learned_map": "UniRoute LearnedMap",
-    "mlp": "MLP, retrained",
-    "matrix_factorization": "Matrix factorisation, retrained",
-    "item_response": "Item response",
-    "end_to_end": "End-to-end",
-    "end_to_end_frozen": "End-to-end, frozen encoder",
-    "end_to_end_random": "End-to-end, calibration prompts at random",
-    "travelling": "Travelling",
-    "clairvoyant_mlp": "MLP, clairvoyant",
-    "clairvoyant_matrix_factorization": "Matrix factorisation, clairvoyant",
-    "clairvoyant_end_to_end": "End-to-end, clairvoyant labels",
-    "source_oracle": "Source oracle",
-    ORACLE: "Oracle",
-}
+ORACLE = Oracle.name
 MAX_CURVE_POINTS = 200
 
 # Okabe and Ito's palette, told apart by colour-blind readers; line styles of another period give 30 combinations
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
-HIGHLIGHTED = "end_to_end"
+HIGHLIGHTED = EndToEnd.name
 """Method that is drawn in the first colour, as a solid line."""
 
 MAX_LABELS = 20
@@ -169,11 +151,6 @@ class EvaluationReport:
             "- QNC (quality-neutral cost): least relative cost at which the router is as good as the best single LLM.",
             f"- Table content: `{table['content_hash']}`.",
         ]
-
-
-def display_name(method: str) -> str:
-    """How a method is called in tables and figures."""
-    return DISPLAY_NAMES.get(method, method)
 
 
 def thin_curve(curve: DeferralCurve) -> DeferralCurve:

@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from unirouter_torch.methods.registry import display_name, is_reference
 from unirouter_torch.metrics.stress_summary import Cell, StressSummary
-from unirouter_torch.reports.report import COLOURS, display_name, method_looks
+from unirouter_torch.reports.report import COLOURS, method_looks
 from unirouter_torch.reports.stresses import STRESSES
-from unirouter_torch.reports.trials_figures import REFERENCES
 
 GAPS = {
     "mean_gap": "Mean gap",
@@ -135,7 +135,7 @@ def _draw_gap(axes: Axes, stress: StressSummary, method: str, key: str, colour: 
 
 def _drawn(stress: StressSummary) -> list[str]:
     """The methods without those that would stretch the axes; all where there are no others."""
-    return [name for name in stress.methods if name not in REFERENCES] or stress.methods
+    return [name for name in stress.methods if not is_reference(name)] or stress.methods
 
 
 def _reach(cells: list[Cell]) -> np.ndarray:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.stress_summary import COMPARED, FIGURES, Cell, StressSummary
-from unirouter_torch.reports.report import display_name
 from unirouter_torch.reports.stress_figures import draw_stress
 from unirouter_torch.reports.stresses import STRESSES
 from unirouter_torch.reports.trials_report import SIGNIFICANCE_LEVEL

@@ -8,12 +8,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from unirouter_torch.methods.registry import display_name, is_reference
 from unirouter_torch.metrics.statistics import bootstrap_band
-from unirouter_torch.reports.report import HIGHLIGHTED, display_name, method_looks
+from unirouter_torch.reports.report import HIGHLIGHTED, method_looks
 from unirouter_torch.reports.trials_report import Sweep, TrialsReport, values_of
-
-REFERENCES = ("random", "best_single", "source_oracle", "oracle")
-"""Drawn only where they lie within the axes, which show where routers differ."""
 
 
 def draw_mean_curves(report: TrialsReport) -> bytes:
@@ -28,7 +26,7 @@ def draw_mean_curves(report: TrialsReport) -> bytes:
         quality = np.array([curve["quality"] for curve in curves], dtype=np.float64)
         mean = quality.mean(0)
         axes.plot(at, mean, label=f"{areas[name]:.3f}  {display_name(name)}", **looks[name])
-        if name not in REFERENCES:
+        if not is_reference(name):
             low, high = min(low, mean.min()), max(high, mean.max())
         if name == report.reference:
             band = bootstrap_band(quality)
@@ -53,7 +51,7 @@ def draw_sweep(sweep: Sweep) -> bytes:
     """
     figure, axes = _figure()
     looks = method_looks(sweep.points[0].trials[0]["methods"])
-    names = [name for name in looks if name not in REFERENCES]
+    names = [name for name in looks if not is_reference(name)]
     at = [point.value for point in sweep.points]
     for name in names:
         areas = np.array([values_of(point.trials, name, "area") for point in sweep.points]).T

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES, FigureOfMerit
 from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
-from unirouter_torch.reports.report import display_name
 
 SIGNIFICANCE_LEVEL = 0.01
 COMPARED = [figure for figure in FIGURES if figure.is_compared]

@@ -172,7 +172,9 @@ def test_a_method_is_fitted_again_only_where_its_fit_can_differ(bench: Bench, ca
 
 def test_estimates_are_those_of_a_fresh_fit(bench: Bench, workshop: Path) -> None:
     first = bench.estimate("kmeans", bench.trial)
-    bench.method("kmeans", bench.trial).represent(bench.calibration(bench.split.validation_prompts[:5]).calibration)
+    bench.method("kmeans", bench.trial).represent(
+        bench.trial.with_calibration(bench.split.validation_prompts[:5]).calibration
+    )
     again = Bench(bench.config, bench.embedded, SEED)
     assert torch.equal(again.estimate("kmeans", again.trial), first)
 

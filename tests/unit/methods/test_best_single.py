@@ -1,7 +1,7 @@
 import math
 
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.best_single import BestSingle
 from unirouter_torch.metrics.deferral import deferral_curve
@@ -27,7 +27,7 @@ def test_llm_of_least_mean_error_is_estimated_at_zero_and_all_others_at_one() ->
             means.append(sum(errors) / len(errors))
         best = means.index(min(means))
         method = BestSingle()
-        method.fit(outcomes(0), tuning())
+        method.fit(trial_of(outcomes(0), tuning()))
         estimate = method.estimate_error(torch.zeros(3, 8), method.represent(calibration))
         assert estimate.tolist() == [[0.0 if llm == best else 1.0 for llm in range(5)]] * 3
 

@@ -1,11 +1,11 @@
 """The end-to-end router with more labels: what they change, and what they do not."""
 
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.config.training import EpisodeConfig, HeadConfig, TrainConfig, TrainerConfig
 from unirouter_torch.methods.clairvoyant_end_to_end import ClairvoyantEndToEnd
-from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.methods.end_to_end import EndToEnd, FrozenEndToEnd
 from unirouter_torch.routing.outcomes import Outcomes
 
 CONFIG = TrainConfig(
@@ -16,15 +16,11 @@ CONFIG = TrainConfig(
 
 
 def fitted(clairvoyant: Outcomes) -> ClairvoyantEndToEnd:
-    method = ClairvoyantEndToEnd(EndToEnd(CONFIG, None), clairvoyant)
-    method.fit(outcomes(0), tuning())
-    return method
+    return trial_of(outcomes(0), tuning(), CONFIG, clairvoyant=clairvoyant).fitted(ClairvoyantEndToEnd)
 
 
 def plain() -> EndToEnd:
-    method = EndToEnd(CONFIG, None)
-    method.fit(outcomes(0), tuning())
-    return method
+    return trial_of(outcomes(0), tuning(), CONFIG).fitted(EndToEnd)
 
 
 def test_without_a_further_outcome_it_is_the_router() -> None:
@@ -54,3 +50,11 @@ def test_more_labels_bring_it_nearer_to_the_truth() -> None:
         return float((estimate - test.error).square().mean())
 
     assert squared_error(fitted(outcomes(4, 120))) < 0.9 * squared_error(plain())
+
+
+def test_head_of_the_end_to_end_router_is_trained_once() -> None:
+    trial = trial_of(outcomes(0), tuning(), CONFIG)
+    clairvoyant, router = trial.fitted(ClairvoyantEndToEnd), trial.fitted(EndToEnd)
+    trained = [method for method in trial.fitted_methods.values() if isinstance(method, FrozenEndToEnd)]
+    assert [method.head for method in trained] == [router.head]
+    assert clairvoyant.describe() == router.describe()

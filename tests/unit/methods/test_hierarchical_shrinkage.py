@@ -1,6 +1,6 @@
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.hierarchical_shrinkage import NUM_COARSE, NUM_FINE, SHRINKAGE, HierarchicalShrinkage
 from unirouter_torch.methods.method import NUM_TUNING_DRAWS
@@ -85,7 +85,7 @@ def test_shrinkage_is_that_of_largest_mean_area(spread: float) -> None:
     train, seed = outcomes(4, 60), 3
     how = tuning(num_calibration=25, seed=seed)._replace(area=lambda estimate, _: -abs(float(estimate.std()) - spread))
     method = HierarchicalShrinkage()
-    method.fit(train, how)
+    method.fit(trial_of(train, how))
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randperm(60, generator=generator)[:25] for _ in range(NUM_TUNING_DRAWS)]
     areas = {}
@@ -107,7 +107,7 @@ def test_shrinkage_is_that_of_largest_mean_area(spread: float) -> None:
 def test_there_are_no_more_clusters_than_training_prompts() -> None:
     asked: list[int] = []
     how = tuning()
-    method = HierarchicalShrinkage()
-    method.fit(outcomes(0, 30), how._replace(centroids=lambda size: asked.append(size) or how.centroids(size)))
+    asking = how._replace(centroids=lambda size: asked.append(size) or how.centroids(size))
+    HierarchicalShrinkage().fit(trial_of(outcomes(0, 30), asking))
     assert asked == [NUM_COARSE, 30]
     assert NUM_FINE > 30

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 from scipy.optimize import minimize
 
 from unirouter_torch.methods.item_response import ItemResponse, Items, Prior, infer_ability, train_items
@@ -104,7 +104,7 @@ def test_prior_counts_one_more_llm_of_unit_covariance() -> None:
 
 def test_prior_of_a_single_llm_is_no_trouble() -> None:
     method = ItemResponse()
-    method.fit(outcomes(0, num_llms=1), tuning()._replace(validation=outcomes(1, num_llms=1)))
+    method.fit(trial_of(outcomes(0, num_llms=1), tuning()._replace(validation=outcomes(1, num_llms=1))))
     assert torch.isfinite(method.represent(outcomes(2))).all()
 
 
@@ -123,7 +123,7 @@ def planted(seed: int, llm_seed: int, num_prompts: int, num_llms: int = 20) -> t
 def test_planted_abilities_of_unseen_llms_are_recovered_from_few_outcomes() -> None:
     def squared_error(method: RoutingMethod) -> float:
         train, validation = planted(0, 10, 1000)[0], planted(1, 10, 200)[0]
-        method.fit(train, tuning(num_calibration=40)._replace(validation=validation))
+        method.fit(trial_of(train, tuning(num_calibration=40)._replace(validation=validation)))
         test, probability = planted(3, 11, 300)
         estimate = method.estimate_error(test.embedding, method.represent(planted(2, 11, 40)[0]))
         return float((estimate - probability).square().mean())
@@ -135,7 +135,7 @@ def test_planted_abilities_of_unseen_llms_are_recovered_from_few_outcomes() -> N
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_estimates_lie_in_the_unit_interval_and_follow_the_order_of_llms(density: float) -> None:
     method = ItemResponse()
-    method.fit(outcomes(0, density=density), tuning())
+    method.fit(trial_of(outcomes(0, density=density), tuning()))
     calibration, prompts = outcomes(2, density=density), outcomes(3).embedding
     estimate = method.estimate_error(prompts, method.represent(calibration))
     assert ((estimate >= 0) & (estimate <= 1)).all()
@@ -178,7 +178,7 @@ def test_same_seed_same_estimates() -> None:
     estimates = []
     for seed in (0, 0, 1):
         method = ItemResponse()
-        method.fit(outcomes(0), tuning(seed=seed))
+        method.fit(trial_of(outcomes(0), tuning(seed=seed)))
         estimates.append(method.estimate_error(outcomes(3).embedding, method.represent(outcomes(2))))
     assert torch.equal(estimates[0], estimates[1])
     assert not torch.equal(estimates[0], estimates[2])
@@ -186,7 +186,7 @@ def test_same_seed_same_estimates() -> None:
 
 def test_describes_what_was_chosen() -> None:
     method = ItemResponse()
-    method.fit(outcomes(0), tuning())
+    method.fit(trial_of(outcomes(0), tuning()))
     assert set(method.describe()) == {"num_abilities", "weight_decay", "num_steps"}
     assert method.represent(outcomes(2)).shape == (5, method.describe()["num_abilities"])
     assert not math.isnan(method.describe()["weight_decay"])

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.kmeans import NUM_CLUSTERS, SHRINKAGE, UniRouteKMeans
 from unirouter_torch.methods.method import NUM_TUNING_DRAWS
@@ -60,7 +60,7 @@ def test_one_cluster_is_the_overall_error() -> None:
 def test_clusters_and_shrinkage_are_those_of_largest_mean_area(seed: int) -> None:
     train, how = outcomes(4, 80), tuning(num_calibration=25, seed=seed)
     method = UniRouteKMeans()
-    method.fit(train, how)
+    method.fit(trial_of(train, how))
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randperm(80, generator=generator)[:25] for _ in range(NUM_TUNING_DRAWS)]
     areas = {}
@@ -80,6 +80,6 @@ def test_clusters_and_shrinkage_are_those_of_largest_mean_area(seed: int) -> Non
 
 
 def test_given_number_of_clusters_is_kept() -> None:
-    method = UniRouteKMeans(7)
-    method.fit(outcomes(0), tuning())
+    method = UniRouteKMeans()
+    method.fit(trial_of(outcomes(0), tuning()._replace(num_clusters=7)))
     assert method.describe()["num_clusters"] == 7

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.kmeans import UniRouteKMeans
 from unirouter_torch.methods.learned_map import NUM_CLUSTERS, SHARPNESS, LearnedMap, soft_nearest
@@ -11,8 +11,8 @@ from unirouter_torch.training.clustering import assign_to_nearest
 
 
 def fitted(num_clusters: int | None = None, train: Outcomes | None = None, **changes: int) -> LearnedMap:
-    method = LearnedMap(num_clusters)
-    method.fit(train or outcomes(0, 200), tuning(**changes))
+    method = LearnedMap()
+    method.fit(trial_of(train or outcomes(0, 200), tuning(**changes)._replace(num_clusters=num_clusters)))
     return method
 
 
@@ -104,7 +104,7 @@ def test_number_of_clusters_is_that_of_largest_mean_area_and_its_map_that_of_its
     best = max(areas, key=lambda size: areas[size])
     assert (best == NUM_CLUSTERS[0]) == (sign == 1)  # so that the first candidate is not always the best
     method = LearnedMap()
-    method.fit(train, how)
+    method.fit(trial_of(train, how))
     assert method.describe() == {"num_clusters": best}
     torch.testing.assert_close(method.map.weight, candidates[best].map.weight, rtol=1e-4, atol=1e-5)
 

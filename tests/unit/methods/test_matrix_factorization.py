@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.matrix_factorization import (
     GRID,
@@ -30,7 +30,8 @@ def planted(seed: int, num_prompts: int, num_llms: int = 12) -> tuple[Outcomes, 
 
 def squared_error(method: RoutingMethod, num_calibration: int) -> float:
     train, calibration, (test, probability) = planted(0, 600)[0], planted(2, num_calibration)[0], planted(3, 300)
-    method.fit(train, tuning(num_calibration)._replace(validation=planted(1, 300)[0]))
+    how = tuning(num_calibration)._replace(validation=planted(1, 300)[0])
+    method.fit(trial_of(train, how, clairvoyant=planted(4, 600)[0]))
     estimate = method.estimate_error(test.embedding, method.represent(calibration))
     return float((estimate - probability).square().mean())
 
@@ -41,7 +42,7 @@ def test_planted_rank_is_recovered() -> None:
 
 
 def test_clairvoyant_is_nearer_to_the_truth_than_few_calibration_prompts_bring_one() -> None:
-    clairvoyant = squared_error(ClairvoyantMatrixFactorization(planted(4, 600)[0]), 40)
+    clairvoyant = squared_error(ClairvoyantMatrixFactorization(), 40)
     assert clairvoyant < 0.01
     assert clairvoyant < 0.5 * squared_error(MatrixFactorization(), 40)
 
@@ -49,7 +50,7 @@ def test_clairvoyant_is_nearer_to_the_truth_than_few_calibration_prompts_bring_o
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_estimates_lie_in_the_unit_interval_and_follow_the_order_of_llms(density: float) -> None:
     method = MatrixFactorization()
-    method.fit(outcomes(0, density=density), tuning())
+    method.fit(trial_of(outcomes(0, density=density), tuning()))
     calibration, prompts = outcomes(2, density=density), outcomes(3).embedding
     estimate = method.estimate_error(prompts, method.represent(calibration))
     assert ((estimate >= 0) & (estimate <= 1)).all()
@@ -59,7 +60,7 @@ def test_estimates_lie_in_the_unit_interval_and_follow_the_order_of_llms(density
 
 def test_logits_are_linear_in_the_embedding_and_of_the_chosen_rank() -> None:
     method = MatrixFactorization()
-    method.fit(outcomes(0), tuning())
+    method.fit(trial_of(outcomes(0), tuning()))
     features = method.represent(outcomes(2, num_llms=40))
     prompts = outcomes(3).embedding
 
@@ -74,7 +75,7 @@ def test_logits_are_linear_in_the_embedding_and_of_the_chosen_rank() -> None:
 
 def test_llm_without_outcomes_is_estimated_at_one_half() -> None:
     method = MatrixFactorization()
-    method.fit(outcomes(0), tuning())
+    method.fit(trial_of(outcomes(0), tuning()))
     calibration = outcomes(2)
     calibration.observed[:, 1] = False
     estimate = method.estimate_error(outcomes(3).embedding, method.represent(calibration))
@@ -83,8 +84,8 @@ def test_llm_without_outcomes_is_estimated_at_one_half() -> None:
 
 
 def test_clairvoyant_ignores_the_calibration_outcomes() -> None:
-    method = ClairvoyantMatrixFactorization(outcomes(4))
-    method.fit(outcomes(0), tuning())
+    method = ClairvoyantMatrixFactorization()
+    method.fit(trial_of(outcomes(0), tuning()))
     prompts, calibration = outcomes(3).embedding, outcomes(2)
     inverted = calibration._replace(error=1 - calibration.error)
     estimate = method.estimate_error(prompts, method.represent(calibration))
@@ -93,5 +94,5 @@ def test_clairvoyant_ignores_the_calibration_outcomes() -> None:
 
 def test_what_was_chosen_comes_from_the_grid() -> None:
     method = MatrixFactorization()
-    method.fit(outcomes(0), tuning())
+    method.fit(trial_of(outcomes(0), tuning()))
     assert method.describe() in [candidate._asdict() for candidate in GRID.candidates()]

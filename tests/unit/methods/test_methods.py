@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 from sklearn.neighbors import KNeighborsRegressor
 
 from unirouter_torch.methods.kmeans import UniRouteKMeans
@@ -17,7 +17,7 @@ from unirouter_torch.training.clustering import assign_to_nearest, centroids_of
 @pytest.mark.parametrize("method", [ZeroRouter(), KNearestNeighbors(), UniRouteKMeans()])
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_estimates_lie_in_the_unit_interval_and_follow_the_order_of_llms(method, density: float) -> None:
-    method.fit(outcomes(0, density=density), tuning())
+    method.fit(trial_of(outcomes(0, density=density), tuning()))
     calibration, prompts = outcomes(2, density=density), outcomes(3).embedding
     estimate = method.estimate_error(prompts, method.represent(calibration))
     assert ((estimate >= 0) & (estimate <= 1)).all()
@@ -31,7 +31,7 @@ def test_methods_that_read_the_prompt_beat_the_one_that_does_not(method) -> None
     calibration, test = outcomes(2, 100), outcomes(3, 200)
 
     def squared_error(method) -> float:
-        method.fit(outcomes(0, 200), tuning())
+        method.fit(trial_of(outcomes(0, 200), tuning()))
         estimate = method.estimate_error(test.embedding, method.represent(calibration))
         return float((estimate - test.error).square().mean())
 
@@ -98,8 +98,8 @@ def test_hard_assignment_is_one_hot() -> None:
 
 def test_oracle_estimates_the_truth() -> None:
     test = outcomes(3)
-    oracle = Oracle(test.error)
-    oracle.fit(outcomes(0), tuning())
+    oracle = Oracle()
+    oracle.fit(trial_of(outcomes(0), tuning(), test=test))
     assert torch.equal(oracle.estimate_error(test.embedding, oracle.represent(outcomes(2))), test.error)
 
 
@@ -112,9 +112,9 @@ def test_tuning_represents_llms_by_as_many_prompts_as_onboarding_will() -> None:
         sizes.append(len(calibration.error))
         return [torch.full((60, 5), candidate) for candidate in candidates]
 
-    assert choose_by_area(candidates, estimate, outcomes(0), tuning(num_calibration=13)) == mean
+    assert choose_by_area(candidates, estimate, trial_of(outcomes(0), tuning(num_calibration=13))) == mean
     assert sizes == [13] * NUM_TUNING_DRAWS
 
 
 def test_tuning_gives_ties_to_the_earlier_candidate() -> None:
-    assert choose_by_area([1, 2], lambda _: [torch.zeros(60, 5)] * 2, outcomes(0), tuning()) == 1
+    assert choose_by_area([1, 2], lambda _: [torch.zeros(60, 5)] * 2, trial_of(outcomes(0), tuning())) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.fitting import RetrainedNetwork, train_networks
 from unirouter_torch.methods.matrix_factorization import MatrixFactorization
@@ -15,7 +15,7 @@ ORDER = torch.tensor([3, 1, 4, 0, 2])
 
 
 def squared_error(method: RoutingMethod, train: Outcomes, calibration: Outcomes, test: Outcomes) -> float:
-    method.fit(train, tuning())
+    method.fit(trial_of(train, tuning()))
     estimate = method.estimate_error(test.embedding, method.represent(calibration))
     return float((estimate - test.error).square().mean())
 
@@ -23,7 +23,7 @@ def squared_error(method: RoutingMethod, train: Outcomes, calibration: Outcomes,
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_estimates_lie_in_the_unit_interval_and_follow_the_order_of_llms(density: float) -> None:
     method = MLP()
-    method.fit(outcomes(0, density=density), tuning())
+    method.fit(trial_of(outcomes(0, density=density), tuning()))
     calibration, prompts = outcomes(2, density=density), outcomes(3).embedding
     estimate = method.estimate_error(prompts, method.represent(calibration))
     assert ((estimate >= 0) & (estimate <= 1)).all()
@@ -47,7 +47,7 @@ def exclusive_or(seed: int, num_prompts: int) -> Outcomes:
 def test_hidden_layer_learns_what_no_linear_map_can() -> None:
     def found(method: RetrainedNetwork) -> float:
         validation = exclusive_or(1, 100)
-        method.fit(exclusive_or(0, 400), tuning(num_calibration=300)._replace(validation=validation))
+        method.fit(trial_of(exclusive_or(0, 400), tuning(num_calibration=300)._replace(validation=validation)))
         test = exclusive_or(3, 200)
         estimate = method.estimate_error(test.embedding, method.represent(exclusive_or(2, 300)))
         return float((estimate - test.error).square().mean())
@@ -58,7 +58,7 @@ def test_hidden_layer_learns_what_no_linear_map_can() -> None:
 
 def test_llm_without_outcomes_is_estimated_at_one_half() -> None:
     method = MLP()
-    method.fit(outcomes(0), tuning())
+    method.fit(trial_of(outcomes(0), tuning()))
     calibration = outcomes(2)
     calibration.observed[:, 1] = False
     estimate = method.estimate_error(outcomes(3).embedding, method.represent(calibration))
@@ -68,7 +68,7 @@ def test_llm_without_outcomes_is_estimated_at_one_half() -> None:
 
 def test_onboarding_trains_with_the_chosen_hyper_parameters_on_the_calibration_prompts_alone() -> None:
     method = MLP()
-    method.fit(outcomes(0), tuning(seed=5))
+    method.fit(trial_of(outcomes(0), tuning(seed=5)))
     chosen = next(candidate for candidate in GRID.candidates() if candidate._asdict() == method.describe())
     reference = train_networks(outcomes(2), GRID, 5)[chosen]
     for found, expected in zip(method.represent(outcomes(2)), reference, strict=True):
@@ -79,15 +79,15 @@ def test_same_seed_same_estimates() -> None:
     estimates = []
     for seed in (0, 0, 1):
         method = MLP()
-        method.fit(outcomes(0), tuning(seed=seed))
+        method.fit(trial_of(outcomes(0), tuning(seed=seed)))
         estimates.append(method.estimate_error(outcomes(3).embedding, method.represent(outcomes(2))))
     assert torch.equal(estimates[0], estimates[1])
     assert not torch.equal(estimates[0], estimates[2])
 
 
 def test_clairvoyant_ignores_the_calibration_outcomes() -> None:
-    method = ClairvoyantMLP(outcomes(4))
-    method.fit(outcomes(0), tuning())
+    method = ClairvoyantMLP()
+    method.fit(trial_of(outcomes(0), tuning()))
     prompts, calibration = outcomes(3).embedding, outcomes(2)
     inverted = calibration._replace(error=1 - calibration.error)
     estimate = method.estimate_error(prompts, method.represent(calibration))
@@ -95,8 +95,8 @@ def test_clairvoyant_ignores_the_calibration_outcomes() -> None:
 
 
 def test_clairvoyant_refuses_other_llms() -> None:
-    method = ClairvoyantMLP(outcomes(4))
-    method.fit(outcomes(0), tuning())
+    method = ClairvoyantMLP()
+    method.fit(trial_of(outcomes(0), tuning()))
     with pytest.raises(AssertionError):
         method.represent(outcomes(2, num_llms=4))
 
@@ -105,8 +105,8 @@ def test_clairvoyant_learns_the_unseen_llms_and_not_the_seen_ones() -> None:
     seen, unseen, test = outcomes(0, 200), outcomes(4, 200), outcomes(3, 200)
     inverted = seen._replace(error=1 - seen.error)
     chosen_on = tuning()._replace(validation=outcomes(1)._replace(error=1 - outcomes(1).error))
-    method = ClairvoyantMLP(unseen)
-    method.fit(inverted, chosen_on)
+    method = ClairvoyantMLP()
+    method.fit(trial_of(inverted, chosen_on, clairvoyant=unseen))
     estimate = method.estimate_error(test.embedding, method.represent(outcomes(2, 5)))
     found = float((estimate - test.error).square().mean())
     assert found < 0.7 * squared_error(ZeroRouter(), seen, outcomes(2, 100), test)
@@ -115,8 +115,8 @@ def test_clairvoyant_learns_the_unseen_llms_and_not_the_seen_ones() -> None:
 def test_clairvoyant_chooses_by_the_seen_llms_alone() -> None:
     chosen = []
     for unseen in (outcomes(4), outcomes(5)):
-        method = ClairvoyantMLP(unseen)
-        method.fit(outcomes(0), tuning())
+        method = ClairvoyantMLP()
+        method.fit(trial_of(outcomes(0), tuning(), clairvoyant=unseen))
         chosen.append(method.describe())
     assert chosen[0] == chosen[1]
     assert set(chosen[0]) == {"num_hidden", "weight_decay", "num_steps"}
@@ -125,7 +125,7 @@ def test_clairvoyant_chooses_by_the_seen_llms_alone() -> None:
 def test_clairvoyant_follows_the_order_of_llms() -> None:
     estimates = []
     for unseen in (outcomes(4), outcomes(4).of_llms(ORDER)):
-        method = ClairvoyantMLP(unseen)
-        method.fit(outcomes(0), tuning())
+        method = ClairvoyantMLP()
+        method.fit(trial_of(outcomes(0), tuning(), clairvoyant=unseen))
         estimates.append(method.estimate_error(outcomes(3).embedding, method.represent(outcomes(2))))
     torch.testing.assert_close(estimates[1], estimates[0][:, ORDER], atol=1e-4, rtol=1e-4)

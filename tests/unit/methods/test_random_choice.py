@@ -1,12 +1,12 @@
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.random_choice import RandomChoice
 
 
 def estimate(seed: int, num_prompts: int, num_llms: int = 4) -> torch.Tensor:
     method = RandomChoice()
-    method.fit(outcomes(0), tuning(seed=seed))
+    method.fit(trial_of(outcomes(0), tuning(seed=seed)))
     features = method.represent(outcomes(2, num_llms=num_llms))
     return method.estimate_error(torch.zeros(num_prompts, 8), features)
 

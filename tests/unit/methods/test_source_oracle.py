@@ -1,15 +1,14 @@
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
-from torch.nn.functional import one_hot
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.methods.source_oracle import SourceOracle
 from unirouter_torch.methods.zero import ZeroRouter
 
 
 def estimate(truth, source: torch.Tensor) -> torch.Tensor:
-    method = SourceOracle(truth, one_hot(source).float())
-    method.fit(outcomes(0), tuning())
+    method = SourceOracle()
+    method.fit(trial_of(outcomes(0), tuning(), test=truth, test_source=source))
     return method.estimate_error(truth.embedding, method.represent(outcomes(2)))
 
 

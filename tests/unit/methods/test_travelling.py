@@ -1,7 +1,9 @@
 """Training on other tables: what is kept for validation, and what plays no part."""
 
+from collections.abc import Sequence
+
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.config.training import EpisodeConfig, HeadConfig, TrainConfig, TrainerConfig
 from unirouter_torch.data.load import load_table
@@ -31,8 +33,8 @@ def other_table(seed: int, num_llms: int = 7) -> OtherTable:
     )
 
 
-def squared_error(method: RoutingMethod, train: Outcomes) -> float:
-    method.fit(train, tuning())
+def squared_error(method: RoutingMethod, train: Outcomes, others: Sequence[OtherTable] = ()) -> float:
+    method.fit(trial_of(train, tuning(), CONFIG, others=others))
     calibration, test = outcomes(2, 60), outcomes(3, 200)
     estimate = method.estimate_error(test.embedding, method.represent(calibration))
     return float((estimate - test.error).square().mean())
@@ -40,21 +42,21 @@ def squared_error(method: RoutingMethod, train: Outcomes) -> float:
 
 def test_router_trained_on_other_tables_alone_reads_the_prompts_of_this_one() -> None:
     others = [other_table(10), other_table(11, num_llms=4)]
-    assert squared_error(Travelling(CONFIG, others), outcomes(0)) < 0.8 * squared_error(ZeroRouter(), outcomes(0))
+    assert squared_error(Travelling(), outcomes(0), others) < 0.8 * squared_error(ZeroRouter(), outcomes(0))
 
 
 def test_outcomes_of_this_table_play_no_part_in_the_training() -> None:
     others = [other_table(10)]
     inverted = outcomes(0)._replace(error=1 - outcomes(0).error)
-    assert squared_error(Travelling(CONFIG, others), outcomes(0)) == squared_error(Travelling(CONFIG, others), inverted)
+    assert squared_error(Travelling(), outcomes(0), others) == squared_error(Travelling(), inverted, others)
 
 
 def test_other_tables_move_the_end_to_end_router() -> None:
-    alone, beside = EndToEnd(CONFIG, None), EndToEnd(CONFIG, None, [other_table(10)])
-    for method in (alone, beside):
-        method.fit(outcomes(0), tuning())
+    alone, beside = EndToEnd(), EndToEnd()
+    for method, others in ((alone, []), (beside, [other_table(10)])):
+        method.fit(trial_of(outcomes(0), tuning(), CONFIG, others=others))
     assert not torch.equal(alone.head.linear.weight, beside.head.linear.weight)
-    assert squared_error(beside, outcomes(0)) < 0.8 * squared_error(ZeroRouter(), outcomes(0))
+    assert squared_error(EndToEnd(), outcomes(0), [other_table(10)]) < 0.8 * squared_error(ZeroRouter(), outcomes(0))
 
 
 def test_a_tenth_of_the_prompts_is_kept_for_validation() -> None:

@@ -3,13 +3,12 @@ import dataclasses
 import pytest
 import torch
 
-from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.config.training import DataConfig, TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
 from unirouter_torch.methods.trial import Trial, build_trial
-from unirouter_torch.training.clustering import centroids_of
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +28,8 @@ def cut(table: RoutingTable, split: Split, num_calibration: int = 6) -> Trial:
         table,
         embedding,
         split,
-        num_calibration=num_calibration,
-        convention=CurveConvention(),
+        TrainConfig(data=DataConfig(num_calibration=num_calibration)),
         seed=0,
-        centroids_of=centroids_of,
     )
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -95,6 +95,6 @@ def test_sums_are_those_of_a_loop_over_observed_calibration_prompts() -> None:
 
 
 def test_numbers_of_clusters_leave_a_prompt_to_each() -> None:
-    assert cluster_counts((5, 10, 30, 31, 60), outcomes(0), tuning(num_calibration=30)) == [5, 10, 30]
-    assert cluster_counts((5, 10, 90), outcomes(0, 60), tuning(num_calibration=400)) == [5, 10]
-    assert cluster_counts((5, 10), outcomes(0), tuning(num_calibration=3)) == [1]
+    assert cluster_counts((5, 10, 30, 31, 60), trial_of(outcomes(0), tuning(num_calibration=30))) == [5, 10, 30]
+    assert cluster_counts((5, 10, 90), trial_of(outcomes(0, 60), tuning(num_calibration=400))) == [5, 10]
+    assert cluster_counts((5, 10), trial_of(outcomes(0), tuning(num_calibration=3))) == [1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_encoder
 import torch
-from made_outcomes import outcomes, tuning
+from made_outcomes import outcomes, trial_of, tuning
 
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.config.training import EpisodeConfig, EvaluationConfig, SweepConfig, TrainConfig, TrainerConfig
@@ -80,8 +80,8 @@ def test_without_a_router_training_starts_from_kmeans() -> None:
 def test_weights_of_the_router_are_kept_where_no_step_is_better(encoder: PromptEncoder, tmp_path: Path) -> None:
     config = starting(save_router(tmp_path / "router", encoder, dim=8, with_encoder=False))
     config = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-30))
-    method = EndToEnd(config, None)
-    method.fit(outcomes(0), tuning())
+    method = EndToEnd()
+    method.fit(trial_of(outcomes(0), tuning(), config))
     assert method.describe()["step"] == 0
     start = read_starting_router(config)
     assert start is not None
@@ -90,8 +90,8 @@ def test_weights_of_the_router_are_kept_where_no_step_is_better(encoder: PromptE
 
 def test_steps_lead_away_from_the_router(encoder: PromptEncoder, tmp_path: Path) -> None:
     config = starting(save_router(tmp_path / "router", encoder, dim=8, with_encoder=False))
-    method = EndToEnd(config, None)
-    method.fit(outcomes(0), tuning())
+    method = EndToEnd()
+    method.fit(trial_of(outcomes(0), tuning(), config))
     assert method.describe()["step"] > 0
     assert method.head.log_shrinkage.item() == pytest.approx(1.5, abs=0.1)
     assert method.head.log_shrinkage.item() != 1.5
@@ -99,8 +99,8 @@ def test_steps_lead_away_from_the_router(encoder: PromptEncoder, tmp_path: Path)
 
 def test_far_clusters_are_told_from_the_prompts_of_each_training(encoder: PromptEncoder, tmp_path: Path) -> None:
     kmeans = TrainConfig(head=HeadConfig(num_clusters=3, far_clusters=True), trainer=TrainerConfig(max_steps=2))
-    first = EndToEnd(kmeans, None)
-    first.fit(outcomes(0), tuning())
+    first = EndToEnd()
+    first.fit(trial_of(outcomes(0), tuning(), kmeans))
     assert first.describe()["num_clusters"] == 6
     nothing = CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, 6))
     router = Router(encoder=encoder, head=first.head, pool=LLMPool.empty(6), calibration=nothing, about={})
@@ -111,9 +111,9 @@ def test_far_clusters_are_told_from_the_prompts_of_each_training(encoder: Prompt
     start = read_starting_router(starting(str(tmp_path / "router")))
     assert start is not None
     assert start.head.num_clusters == 3
-    again = EndToEnd(replace(kmeans, head=replace(kmeans.head, start_from=str(tmp_path / "router"))), None)
-    train = outcomes(0)
-    again.fit(train._replace(embedding=train.embedding + 1), tuning())
+    again, train = EndToEnd(), outcomes(0)
+    config = replace(kmeans, head=replace(kmeans.head, start_from=str(tmp_path / "router")))
+    again.fit(trial_of(train._replace(embedding=train.embedding + 1), tuning(), config))
     assert again.head.num_clusters == 6
     assert not torch.equal(again.head.far, first.head.far)
 
