@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unirouter_torch.cli.output import guarded
+from unirouter_torch.encoder.static_encoder import StaticEncoder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.router.router import Router
 from unirouter_torch.router.router_files import BUNDLED_FOLDER
@@ -42,7 +43,8 @@ def bundle(options: argparse.Namespace) -> None:
         facts["licence"] = LICENCES.get(name, "unknown")
     tables = {read_json(folder / "results.json")["table"]["name"]: folder for folder in options.results}
     router.about["unseen_table_and_llms"] = {name: left_out(folder) for name, folder in tables.items()}
-    router.save_pretrained(BUNDLED_FOLDER / options.name, with_encoder=False)
+    with_encoder = isinstance(router.encoder, StaticEncoder)  # a transformer is too large, and is referred to
+    router.save_pretrained(BUNDLED_FOLDER / options.name, with_encoder=with_encoder)
     print(BUNDLED_FOLDER / options.name)
 
 

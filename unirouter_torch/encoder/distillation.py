@@ -115,7 +115,8 @@ def distill(
         cache_dir=cache_dir,
         what=f"Embedding {tokenizer.get_vocab_size():,} tokens",
     )
-    target = embed_with_cache(encoder, together, cache_dir=cache_dir)[:, : encoder.text_dim]
+    parts = [embed_with_cache(encoder, part, cache_dir=cache_dir)[:, : encoder.text_dim] for part in texts]
+    target = torch.cat([torch.empty(0, encoder.text_dim), *parts])
     basis = _main_directions(target if together else vectors, settings.dim)
     recipe = EncoderRecipe(normalize=True, prefix=encoder.recipe.prefix, lower_case=encoder.recipe.lower_case)
     form = PromptForm.typical(settings.form_weight) if settings.form_weight > 0 else None

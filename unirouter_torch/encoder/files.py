@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
 from unirouter_torch.config.router import DEFAULT_ENCODER
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.pooling import PoolingMode
@@ -158,6 +156,8 @@ def download_encoder(name: str, *, revision: str | None, allow_download: bool) -
     Raises:
         ArtifactError: There is no such encoder, or the hub cannot be reached.
     """
+    from huggingface_hub import snapshot_download  # here, as it takes a second to import
+
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, local_files_only=not allow_download)

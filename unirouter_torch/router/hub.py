@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-
 from unirouter_torch.encoder.files import first_line
 from unirouter_torch.errors import ArtifactError
 
@@ -27,6 +25,8 @@ def download_router(repo_id: str, revision: str | None) -> Path:
     Raises:
         ArtifactError: There is no such router, or the hub cannot be reached.
     """
+    from huggingface_hub import snapshot_download  # here, as it takes a second to import
+
     try:
         return Path(snapshot_download(repo_id, revision=revision))
     except Exception as error:  # The hub's client raises a dozen unrelated kinds.
@@ -54,6 +54,8 @@ def push_folder(folder: Path, repo_id: str, *, private: bool | None, token: str 
     """
     if not is_hub_id(repo_id):
         raise ArtifactError(f"push_to_hub: got {repo_id!r}, expected owner/name.")
+    from huggingface_hub import HfApi
+
     hub = HfApi(token=token)
     try:
         hub.create_repo(repo_id, private=private, exist_ok=True)
