@@ -18,7 +18,7 @@ def add_adopt(commands: Commands) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write the router to")
     parser.add_argument(
-        "--router", default="unirouter-static", metavar="ROUTER", help="trained router (default: %(default)s)"
+        "--router", default="unirouter-minilm", metavar="ROUTER", help="trained router (default: %(default)s)"
     )
     parser.add_argument(
         "--num-calibration",
