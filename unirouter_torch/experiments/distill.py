@@ -17,8 +17,8 @@ from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.experiments.embedded_table import EmbeddedTable
 from unirouter_torch.experiments.run import prepare_trial
-from unirouter_torch.methods.end_to_end import EndToEnd
-from unirouter_torch.methods.trial import evaluate_method
+from unirouter_torch.methods.end_to_end import FrozenEndToEnd
+from unirouter_torch.methods.method_run import score_on_trial
 from unirouter_torch.progress import progress
 
 
@@ -105,7 +105,7 @@ def _compare(
 def _scores(config: TrainConfig, embedded: EmbeddedTable) -> tuple[float, float]:
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(config, embedded, split, config.seed)
-    figures = evaluate_method(EndToEnd(config, None), trial).figures
+    figures = score_on_trial(FrozenEndToEnd, trial).figures
     area, squared = figures["area"], figures["mean_squared_error"]
     assert area is not None and squared is not None
     return area, squared
