@@ -142,6 +142,24 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                     self.send(200, b'{"choices": []}')
                 case "newer_name_only":
                     self.fail(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
+                case "redirect":
+                    self.send(307, b"", Location="http://elsewhere.invalid/v1/chat/completions")
+                case "html":
+                    self.send(200, b"<html><body>Log in first</body></html>")
+                case "html_503":
+                    self.send(503, b"<html><body>Down for maintenance</body></html>", Retry_After="7")
+                case "empty":
+                    self.send(200, b"")
+                case "error_in_200":
+                    self.send(200, b'{"error": {"message": "The provider is overloaded", "code": 502}}')
+                case "error_in_stream":
+                    self.write_chunk(b": waiting\n\n")
+                    self.write_chunk(b'data: {"error": {"message": "The provider is overloaded"}}\n\n')
+                    self.wfile.write(b"0\r\n\r\n")
+                case "context_length":
+                    self.fail(400, "This LLM takes 4096 tokens at most.", code="context_length_exceeded")
+                case "no_tools":
+                    self.fail(400, "this model does not support tools")
                 case "content_filter":
                     self.fail(400, "The prompt was filtered.", code="content_filter")
                 case "empty_account":

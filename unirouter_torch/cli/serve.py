@@ -46,6 +46,13 @@ def add_serve(commands: Commands) -> None:
         action="store_true",
         help="let clients add outcomes to the pool in the router's folder (POST /v1/feedback)",
     )
+    parser.add_argument(
+        "--cors-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of this origin ask from a browser, as https://app.example, or * for all; may be repeated",
+    )
     parser.set_defaults(run=serve)
 
 
@@ -74,6 +81,7 @@ def serve(options: argparse.Namespace, _: list[str]) -> None:
         fallbacks=options.fallbacks,
         api_key=key_in(options.api_key_env, "--api-key-env") if options.api_key_env else "",
         accept_feedback=options.accept_feedback,
+        cors_origins=tuple(options.cors_origin),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)

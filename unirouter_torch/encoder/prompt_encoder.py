@@ -25,6 +25,9 @@ NO_LIMIT = 2**31 - 1
 
 _TOKENIZED_AT_ONCE = 1024
 
+_CHARACTERS_A_TOKEN = 64
+_MOST_CHARACTERS = 2**18
+
 
 class PromptEncoder(nn.Module, ABC):
     """Embeds prompts: a vector of what the text says, and beside it, where there is a form, one of how it looks.
@@ -164,6 +167,11 @@ class PromptEncoder(nn.Module, ABC):
         return self.recipe.max_length or NO_LIMIT
 
     @property
+    def most_characters(self) -> int:
+        """Characters of a prompt that are tokenized: 64 for each token that can count, and 262,144 at most."""
+        return min(_CHARACTERS_A_TOKEN * self.max_length, _MOST_CHARACTERS)
+
+    @property
     def filler(self) -> int:
         """The token that padding is filled with."""
         token = None if self.pad_token is None else self.backend_tokenizer.token_to_id(self.pad_token)
@@ -199,7 +207,9 @@ class PromptEncoder(nn.Module, ABC):
             DataError: ``texts`` is one string, or a prompt is no string.
         """
         check_texts(texts)
-        texts = [self.recipe.prefix + text.encode(errors="replace").decode() for text in texts]
+        # a text of a million characters takes a second and a hundred megabytes to tokenize, for the few that count
+        texts = [text[: self.most_characters].encode(errors="replace").decode() for text in texts]
+        texts = [self.recipe.prefix + text for text in texts]
         if self.recipe.lower_case:
             texts = [text.lower() for text in texts]
         rows: list[Tensor] = []

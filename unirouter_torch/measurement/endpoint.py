@@ -3,10 +3,8 @@
 import asyncio
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, EndpointError
 from unirouter_torch.measurement.budget import Prices, prompt_token_bound
 from unirouter_torch.measurement.reply import CallError, Reply, judged_status, read_reply
+from unirouter_torch.measurement.retry_after import seconds_to_wait
 from unirouter_torch.messages import whole_characters
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -192,7 +191,7 @@ class Client:
         return response.http_response.text
 
     def _judged(self, error: openai.APIStatusError) -> CallError:
-        retry_after = _seconds(error.response.headers.get("retry-after"))
+        retry_after = seconds_to_wait(error.response.headers.get("retry-after"))
         if retry_after > LONGEST_PAUSE_SECONDS:
             return CallError(f"asked to wait {retry_after:.0f} seconds", can_retry=False)
         return judged_status(error.status_code, error.body or error.message, retry_after)
@@ -208,15 +207,3 @@ class Client:
             f"{place}: {error.reason}. Check --base-url, --model, the key in {KEY_VARIABLE} and the account, then give "
             "the same command again: what was answered is kept."
         )
-
-
-def _seconds(retry_after: str | None) -> float:
-    """The header, a number of seconds or a date, as seconds from now; 0 where it is missing or neither."""
-    try:
-        return max(0.0, float(retry_after or 0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(str(retry_after)).timestamp() - time.time())
-    except ValueError:
-        return 0.0

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unirouter_torch import __version__
 from unirouter_torch.errors import DataError, PoolError, UniRouterError
 from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedError
+from unirouter_torch.serving.bodies import Bodies
 from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError
-from unirouter_torch.serving.relay import ClientGoneError, Relay
+from unirouter_torch.serving.relay import LLM_HEADER, ClientGoneError, Relay
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ def make_app(
     fallbacks: int = 2,
     api_key: str = "",
     accept_feedback: bool = False,
+    cors_origins: Sequence[str] = (),
     limits: BatchLimits | None = None,
 ) -> ASGIApp:
     """An ASGI application that serves a router; it follows the router's files while it runs.
@@ -47,7 +50,11 @@ def make_app(
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
         accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
+        cors_origins: Origins whose pages may ask from a browser; ``*`` for all.
         limits: How prompts come together.
+
+    Raises:
+        ConfigError: The environment names a proxy or certificates that cannot be used.
     """
     batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
     endpoints = Endpoints(live, batcher, relay, metrics, cost_weight=cost_weight, fallbacks=fallbacks)
@@ -66,18 +73,32 @@ def make_app(
     app.add_api_route("/v1/chat/completions", endpoints.chat, methods=["POST"], response_model=None)
     app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
+    app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
     if accept_feedback:
         app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
     for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
-    return _Front(app, metrics=metrics, api_key=api_key)
+    front = _Front(app, metrics=metrics, api_key=api_key)
+    if not cors_origins:
+        return front
+    # before the key is looked at: a browser asks whether it may send one
+    return CORSMiddleware(
+        front,
+        allow_origins=list(cors_origins),
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=[LLM_HEADER, "retry-after"],
+    )
 
 
 async def _follow(live: LiveRouter, batcher: Batcher) -> None:
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
-        await batcher.between(live.follow)
+        try:
+            await batcher.between(live.follow)
+        except OSError as error:  # as when no file can be opened; the next second is another try
+            _log.error("the router's files cannot be read: %s", error)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -98,7 +119,7 @@ def _refusal(error: Exception) -> RefusedError:
         case UniRouterError():
             return RefusedError(500, str(error))
         case HTTPException():
-            return RefusedError(error.status_code, error.detail)
+            return RefusedError(error.status_code, error.detail, retry_after=1 if error.status_code == 503 else None)
         case RequestValidationError():
             first = error.errors()[0]
             if first["type"] == "json_invalid" or first["loc"] == ("body",):
@@ -109,11 +130,12 @@ def _refusal(error: Exception) -> RefusedError:
 
 
 class _Front:
-    """Checks the key and counts what is answered, before anything else."""
+    """Checks the key, bounds the body and counts what is answered, before anything else."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, api_key: str) -> None:
         self._app = app
         self._metrics = metrics
+        self._bodies = Bodies()
         self._expected = f"Bearer {api_key}".encode() if api_key else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,7 +157,8 @@ class _Front:
             await refused.response()(scope, receive, count_and_send)
             return
         try:
-            await self._app(scope, receive, count_and_send)
+            with self._bodies.bounded(scope, receive) as receive_bounded:
+                await self._app(scope, receive_bounded, count_and_send)
         except asyncio.CancelledError:  # nobody but an ending server cancels a request as a whole
             _log.warning("%s: cut off, as the server ends", scope["path"])
         except Exception:  # it has been answered; the connection stays open for the next request

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +12,10 @@ import torch
 
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.router.chooser import Chooser
-from unirouter_torch.router.route import Route
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.metrics import Metrics
-from unirouter_torch.shapes import ClusterProbability
+from unirouter_torch.serving.prompt_queue import Decision, Job, Options, PromptQueue
 
 Result = TypeVar("Result")
 
@@ -31,43 +29,17 @@ class BatchLimits:
     """How prompts of different requests come together.
 
     Attributes:
-        most_together: Prompts that are embedded in one call, at least 1; a request of more makes a batch of its own.
-        most_waiting: Prompts that may wait or be in work, at least 1; further ones are refused.
+        most_together: Prompts that are embedded in one call, at least 1.
+        most_characters_together: What is tokenized of them [characters], unless it is a single prompt, at least 1.
+        most_waiting: Prompts that may wait or be in work, at least 1; further ones are refused. Requests of more
+            prompts than are embedded in one call find half of the room, so that they never keep small ones out.
+        most_waiting_characters: Their length [characters], at least 1.
     """
 
     most_together: int = 64
-    most_waiting: int = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to choose; each as in :meth:`Router.route`, but names that the pool does not hold are passed over."""
-
-    cost_weight: float | None = None
-    latency_weight: float | None = None
-    caution: float | None = None
-    llms: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """Where the prompts of one request go.
-
-    Attributes:
-        routes: One for each prompt, in order.
-        chooser: What they were chosen by.
-    """
-
-    routes: list[Route]
-    chooser: Chooser
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Job:
-    prompts: Sequence[str]
-    options: Options
-    done: asyncio.Future[Decision]
-    since: float
+    most_characters_together: int = 2**15
+    most_waiting: int = 4096
+    most_waiting_characters: int = 2**26
 
 
 _Outcome: TypeAlias = Decision | Exception
@@ -76,9 +48,10 @@ _Outcome: TypeAlias = Decision | Exception
 class Batcher:
     """Routes the prompts of many requests with one router, on one thread of its own.
 
-    While the thread works, requests queue up; then it takes what is there, and never waits for more. Each request keeps
-    its own options, and gets the routes that it would have got alone, but for rounding
-    in the encoder.
+    While the thread works, requests queue up; then it takes what is there, and never waits for more. Clients take
+    turns, and so do the requests of a client: a request of many long prompts is embedded piece by piece, and holds up
+    no other one for longer than a batch takes. Each request keeps its own options, and gets the routes that it would
+    have got alone, but for rounding in the encoder.
 
     Args:
         router: The router; nobody else may call it meanwhile.
@@ -90,9 +63,10 @@ class Batcher:
         self._router = router
         self._metrics = metrics
         self._limits = limits or BatchLimits()
-        self._jobs: deque[_Job] = deque()
+        self._queue = PromptQueue(router.encoder.most_characters)
         self._arrived = asyncio.Event()
         self._num_waiting = 0
+        self._characters_waiting = 0
         self._free = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="router")
 
@@ -104,6 +78,7 @@ class Batcher:
         latency_weight: float | None = None,
         caution: float | None = None,
         llms: Iterable[str] | None = None,
+        client: str = "",
     ) -> Decision:
         """Choose an LLM for each prompt, as :meth:`Router.route` does. A cancelled call is dropped from the queue.
 
@@ -113,25 +88,38 @@ class Batcher:
             latency_weight: As there.
             caution: As there.
             llms: As there, but names that the pool does not hold are passed over.
+            client: Who asks; clients take turns.
 
         Raises:
             OverloadedError: Too many prompts wait.
             PoolError: As there.
         """
-        if self._num_waiting and self._num_waiting + len(prompts) > self._limits.most_waiting:
-            raise OverloadedError(f"{self._num_waiting} prompts wait already. Try again in a second.")
         done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._count(len(prompts))
-        done.add_done_callback(lambda _: self._count(-len(prompts)))
         options = Options(
             cost_weight=cost_weight,
             latency_weight=latency_weight,
             caution=caution,
             llms=None if llms is None else frozenset(llms),
         )
-        self._jobs.append(_Job(prompts=prompts, options=options, done=done, since=time.monotonic()))
+        tokens = count_tokens(prompts)
+        job = Job(prompts=prompts, tokens=tokens, options=options, done=done, since=time.monotonic())
+        characters = sum(map(len, prompts))
+        self._check_room(len(prompts), characters)
+        self._count(len(prompts), characters)
+        done.add_done_callback(lambda _: self._count(-len(prompts), -characters))
+        self._queue.add(client, job)
         self._arrived.set()
         return await done
+
+    def _check_room(self, prompts: int, characters: int) -> None:
+        limits = self._limits
+        parts = 1 if prompts <= limits.most_together else 2
+        is_full = (
+            self._num_waiting + prompts > limits.most_waiting // parts
+            or self._characters_waiting + characters > limits.most_waiting_characters // parts
+        )
+        if self._num_waiting and is_full:
+            raise OverloadedError(f"{self._num_waiting} prompts wait already. Try again in a second.")
 
     async def between(self, work: Callable[[], Result]) -> Result:
         """Run something else on the thread of the router, between two batches."""
@@ -140,13 +128,16 @@ class Batcher:
 
     async def run(self) -> None:
         """Work until cancelled; nothing is routed before."""
+        limits = self._limits
         while True:
             await self._arrived.wait()
             async with self._free:
-                jobs = self._take()
-                outcomes = await self._on_thread(partial(self._answer, jobs)) if jobs else []
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                if job.done.cancelled():
+                pieces = self._queue.take(limits.most_together, limits.most_characters_together)
+                if not self._queue:
+                    self._arrived.clear()
+                outcomes = await self._on_thread(partial(self._answer, pieces)) if pieces else []
+            for job, outcome in outcomes:
+                if job.done.done():  # cancelled
                     continue
                 if isinstance(outcome, Exception):
                     job.done.set_exception(outcome)
@@ -156,65 +147,57 @@ class Batcher:
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _count(self, prompts: int) -> None:
+    def _count(self, prompts: int, characters: int) -> None:
         self._num_waiting += prompts
+        self._characters_waiting += characters
         self._metrics.waiting.set(self._num_waiting)
 
-    def _take(self) -> list[_Job]:
-        jobs: list[_Job] = []
-        room = self._limits.most_together
-        while self._jobs and (not jobs or len(self._jobs[0].prompts) <= room):
-            job = self._jobs.popleft()
-            if not job.done.cancelled():
-                jobs.append(job)
-                room -= len(job.prompts)
-                self._metrics.stage.labels("queue").observe(time.monotonic() - job.since)
-        if not self._jobs:
-            self._arrived.clear()
-        return jobs
-
-    def _answer(self, jobs: Sequence[_Job]) -> list[_Outcome]:
+    def _answer(self, pieces: Mapping[Job, Sequence[str]]) -> list[tuple[Job, _Outcome]]:
+        """The outcomes of the jobs that are finished with these prompts."""
         start = time.monotonic()
+        for job in pieces:
+            if not job.parts:
+                self._metrics.stage.labels("queue").observe(start - job.since)
         try:
-            probability = self._router.cluster([prompt for job in jobs for prompt in job.prompts])
+            probability = self._router.cluster([prompt for prompts in pieces.values() for prompt in prompts])
         except Exception as error:
-            return [error] * len(jobs)
+            return [(job, error) for job in pieces]
         encoded = time.monotonic()
-        outcomes = dict(self._decide(jobs, probability))
+        for (job, prompts), part in zip(
+            pieces.items(), torch.split(probability, [len(prompts) for prompts in pieces.values()]), strict=True
+        ):
+            job.parts.append(part)
+            job.num_done += len(prompts)
+        outcomes = list(self._decide([job for job in pieces if job.num_done == len(job.prompts)]))
         self._metrics.stage.labels("encode").observe(encoded - start)
         self._metrics.stage.labels("decide").observe(time.monotonic() - encoded)
         self._metrics.batch.observe(len(probability))
-        return [outcomes[number] for number in range(len(jobs))]
+        return outcomes
 
-    def _decide(self, jobs: Sequence[_Job], probability: ClusterProbability) -> Iterator[tuple[int, _Outcome]]:
-        """The outcome of each job, by its number; jobs that ask for the same are decided together."""
-        parts = torch.split(probability, [len(job.prompts) for job in jobs])
-        alike: dict[Options, list[int]] = {}
-        for number, job in enumerate(jobs):
-            alike.setdefault(job.options, []).append(number)
-        for options, numbers in alike.items():
+    def _decide(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, _Outcome]]:
+        """The outcome of each job; those that ask for the same are decided together."""
+        alike: dict[Options, list[Job]] = {}
+        for job in jobs:
+            alike.setdefault(job.options, []).append(job)
+        for options, some in alike.items():
             try:
-                yield from self._decide_alike(jobs, parts, options, numbers)
+                yield from self._decide_alike(some, options)
             except Exception:  # what is wrong with one of them spoils no other
-                for number in numbers:
+                for job in some:
                     try:
-                        yield from self._decide_alike(jobs, parts, options, [number])
+                        yield from self._decide_alike([job], options)
                     except Exception as error:
-                        yield number, error
+                        yield job, error
 
     @torch.inference_mode()
-    def _decide_alike(
-        self, jobs: Sequence[_Job], parts: Sequence[ClusterProbability], options: Options, numbers: Sequence[int]
-    ) -> list[tuple[int, Decision]]:
-        prompts = [prompt for number in numbers for prompt in jobs[number].prompts]
+    def _decide_alike(self, jobs: Sequence[Job], options: Options) -> list[tuple[Job, Decision]]:
         chooser = self._chooser(options)
-        routes = chooser.routes(torch.cat([parts[number] for number in numbers]), count_tokens(prompts))
+        probability = torch.cat([part for job in jobs for part in job.parts])
+        routes = chooser.routes(probability, torch.cat([job.tokens for job in jobs]))
         for route in routes:
             self._metrics.choices.labels(route.llm).inc()
         each = iter(routes)
-        return [
-            (number, Decision(routes=[next(each) for _ in jobs[number].prompts], chooser=chooser)) for number in numbers
-        ]
+        return [(job, Decision(routes=[next(each) for _ in job.prompts], chooser=chooser)) for job in jobs]
 
     def _chooser(self, options: Options) -> Chooser:
         names = self._router.pool.names

@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.serving.batching import Decision
+from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError
 
 ROUTER_MODEL = "unirouter"
@@ -17,18 +17,20 @@ class ChatRequest(NamedTuple):
     """A chat request.
 
     Attributes:
-        fields: All of it, as it came.
+        before: All of it before the name of the model, as JSON; text takes less memory than the objects in it.
+        after: All of it after that name.
         model: Name of an LLM, or of the router.
         prompt: The text that it is routed by.
     """
 
-    fields: dict[str, Any]
+    before: str
+    after: str
     model: str
     prompt: str
 
     def body_for(self, model: str) -> bytes:
         """The request for an LLM that goes by the name ``model`` at its endpoint; all else is as it came."""
-        return json.dumps(self.fields | {"model": model}).encode()
+        return f"{self.before}{json.dumps(model)}{self.after}".encode()
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -38,10 +40,11 @@ def read_chat(body: bytes) -> ChatRequest:
     LLM; of content in parts it is the text parts, a line each. Without such a message the last one counts.
 
     Raises:
-        RefusedError: The body is no JSON object, or its model or messages are missing or malformed.
+        RefusedError: The body is no JSON object, holds a number that is not finite, or its model or messages are
+            missing or malformed.
     """
     try:
-        fields = json.loads(body)
+        fields = json.loads(body, parse_constant=_refuse_number)
     except (ValueError, RecursionError):
         raise RefusedError(400, "The body is no JSON.") from None
     if not isinstance(fields, dict):
@@ -52,7 +55,23 @@ def read_chat(body: bytes) -> ChatRequest:
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise RefusedError(400, "messages: expected a list of at least one message.", param="messages")
     of_user = [message for message in messages if message.get("role") == "user"]
-    return ChatRequest(fields=fields, model=model, prompt=_text_of((of_user or messages)[-1].get("content")))
+    before, after = _around_model(fields)
+    prompt = _text_of((of_user or messages)[-1].get("content"))
+    return ChatRequest(before=before, after=after, model=model, prompt=prompt)
+
+
+def _around_model(fields: dict[str, Any]) -> tuple[str, str]:
+    place = list(fields).index("model")
+    try:
+        parts = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in fields.items()]
+    except ValueError:  # 1e999 is read as infinity
+        _refuse_number("a number above 1.8e308")
+    before, after = parts[:place], parts[place + 1 :]
+    return "{" + ", ".join([*before, '"model": ']), ", ".join(["", *after]) + "}"
+
+
+def _refuse_number(number: str) -> NoReturn:
+    raise RefusedError(400, f"The body is no JSON: it holds {number}. Numbers have to be finite.")
 
 
 def _text_of(content: object) -> str:

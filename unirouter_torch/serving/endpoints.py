@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from unirouter_torch.errors import PoolError
-from unirouter_torch.serving.batching import Batcher, Decision
+from unirouter_torch.serving.batching import Batcher
 from unirouter_torch.serving.chat import (
     ROUTER_MODEL,
     asked_cost_weight,
@@ -20,11 +20,17 @@ from unirouter_torch.serving.chat import (
 )
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import TEXT_FORMAT, Metrics
+from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import Relay, unless_gone
 
 MOST_PROMPTS = 1024
 """Prompts of one request."""
+
+MOST_LLMS = 10_000
+"""LLMs that one request may name."""
+
+LLMName = Annotated[str, Field(max_length=1000)]
 
 
 class RouteRequest(BaseModel):
@@ -36,7 +42,7 @@ class RouteRequest(BaseModel):
     cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     latency_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     caution: Annotated[float | None, Field(ge=0.5, lt=1)] = None
-    llms: Annotated[list[str] | None, Field(min_length=1)] = None
+    llms: Annotated[list[LLMName] | None, Field(min_length=1, max_length=MOST_LLMS)] = None
 
 
 class OneRoute(BaseModel):
@@ -61,7 +67,7 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    llm: str
+    llm: LLMName
     prompt: str
     score: Annotated[float, Field(ge=0, le=1)]
 
@@ -72,7 +78,7 @@ class FeedbackRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=MOST_PROMPTS)]
-    half_life: Annotated[float, Field(gt=0)] = math.inf
+    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = math.inf
 
 
 class Endpoints:
@@ -109,7 +115,12 @@ class Endpoints:
         for llm in body.llms or ():
             self._live.router.pool.find(llm)
         routing = self._route(
-            body.prompts, body.cost_weight, latency_weight=body.latency_weight, caution=body.caution, llms=body.llms
+            request,
+            body.prompts,
+            body.cost_weight,
+            latency_weight=body.latency_weight,
+            caution=body.caution,
+            llms=body.llms,
         )
         decision = await unless_gone(request.receive, routing)
         pool = decision.chooser.pool
@@ -123,6 +134,7 @@ class Endpoints:
 
     async def _route(
         self,
+        request: Request,
         prompts: list[str],
         cost_weight: float | None,
         *,
@@ -137,6 +149,7 @@ class Endpoints:
             latency_weight=self._live.latency_weight if latency_weight is None else latency_weight,
             caution=caution,
             llms=llms,
+            client="" if request.client is None else request.client.host,
         )
 
     async def chat(self, request: Request) -> Response:
@@ -153,10 +166,10 @@ class Endpoints:
         chat, upstreams, reachable = read_chat(body), self._live.upstreams, self._live.reachable
         if is_router(chat.model):
             try:
-                decision = await self._route([chat.prompt], asked_cost_weight(chat.model), llms=reachable)
+                decision = await self._route(request, [chat.prompt], asked_cost_weight(chat.model), llms=reachable)
             except PoolError as error:
                 raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
-            llms = order_of_llms(decision, reachable)[: self._fallbacks + 1]
+            llms = self._relay.in_service(order_of_llms(decision, reachable))[: self._fallbacks + 1]
         else:
             check_llm(chat.model, self._live.router.pool, reachable)
             llms = [chat.model]

@@ -17,6 +17,7 @@ class Metrics:
         choices: Prompts that went to each LLM, by the rule.
         upstream_errors: Calls of an LLM that failed before the first byte, or broke off after it, by LLM and reason.
         fallbacks: Chat requests that an LLM answered in the place of one that failed before it, by that LLM.
+        left_out: 1 for each LLM that is left out for a while, or on trial after it, and 0 for one that was.
         stage: Seconds of each stage: queue and upstream of a request, encode and decide of a batch.
         batch: Prompts that were embedded in one call.
         waiting: Prompts that wait or are in work.
@@ -32,6 +33,7 @@ class Metrics:
             "unirouter_upstream_errors", "Failed calls of an LLM", ["llm", "reason"], registry=all_of
         )
         self.fallbacks = Counter("unirouter_fallbacks", "Chats answered by a next best LLM", ["llm"], registry=all_of)
+        self.left_out = Gauge("unirouter_upstream_left_out", "LLMs left out for a while", ["llm"], registry=all_of)
         self.stage = Histogram("unirouter_stage_seconds", "Seconds", ["stage"], buckets=_SECONDS, registry=all_of)
         self.batch = Histogram("unirouter_batch_prompts", "Prompts in a batch", buckets=_PROMPTS, registry=all_of)
         self.waiting = Gauge("unirouter_waiting_prompts", "Prompts waiting or in work", registry=all_of)

@@ -6,6 +6,9 @@ from starlette.responses import JSONResponse
 
 from unirouter_torch.errors import UniRouterError
 
+MOST_TOLD_CHARACTERS = 1000
+"""A message is cut there: what it repeats of a request may be long."""
+
 CLIENT_GONE = 499
 """Status of a request whose client left before the answer; nobody receives it."""
 
@@ -39,6 +42,13 @@ class RefusedError(UniRouterError):
     def response(self) -> JSONResponse:
         """The error as OpenAI writes it; clients of theirs show the message."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error: dict[str, Any] = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        param = None if self.param is None else _shortened(self.param)
+        error: dict[str, Any] = {"message": _shortened(str(self)), "type": kind, "param": param, "code": self.code}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return JSONResponse({"error": error}, self.status, headers)
+
+
+def _shortened(text: str) -> str:
+    # half of a surrogate pair cannot be sent
+    told = text if len(text) <= MOST_TOLD_CHARACTERS else f"{text[: MOST_TOLD_CHARACTERS - 3]}..."
+    return told.encode(errors="replace").decode()

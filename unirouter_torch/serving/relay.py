@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from math import ceil
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -12,7 +13,10 @@ import httpx2
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from unirouter_torch.errors import ConfigError
+from unirouter_torch.serving.breaker import Breaker
 from unirouter_torch.serving.chat import ChatRequest
+from unirouter_torch.serving.faults import Fault, find_fault, is_judged
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.upstreams import Upstream
@@ -28,7 +32,9 @@ _NOT_PASSED_ON = {
     *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer"),
     *(b"transfer-encoding", b"upgrade", b"server", b"date", b"set-cookie"),
 }
-_SENT_ON = ("content-type", "accept", "accept-encoding")
+_SENT_ON = ("content-type", "accept")
+_TOLD_STATUSES = {403, 408, 413, 429, *range(500, 600)}
+"""Statuses of the last LLM that a client is told by this server's own error."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,28 +69,41 @@ async def _until_gone(receive: Receive) -> None:
 
 
 class Relay:
-    """Asks LLMs over their upstreams.
+    """Asks LLMs over their upstreams, through the proxies and with the certificates that the environment names.
 
     Args:
         metrics: Where failures and times are counted.
+
+    Raises:
+        ConfigError: The environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._breaker = Breaker(metrics)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        self._client = httpx2.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+        try:
+            self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False)
+        except (httpx2.InvalidURL, ValueError, OSError, ImportError) as error:
+            raise ConfigError(
+                f"upstreams: the environment names a proxy or certificates that cannot be used ({error}). Check "
+                "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
+            ) from None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
+    def in_service(self, llms: Sequence[str]) -> list[str]:
+        """The LLMs that are asked now, in the same order: those that keep failing are left out for a while."""
+        return self._breaker.in_service(llms)
+
     async def ask(
         self, llms: Sequence[str], upstreams: Mapping[str, Upstream], request: ChatRequest, headers: Mapping[str, str]
     ) -> "RelayedResponse":
-        """The answer of the first LLM that gives one.
+        """The answer of the first LLM that gives one; :mod:`unirouter_torch.serving.faults` says what is none.
 
-        An LLM fails when it cannot be reached, is silent for too long, or answers with status 429 or 5xx; all of that
-        before its first byte. The failure of the last one, if it has a status, is what the client gets.
+        An error of the last one that concerns the client is what the client gets.
 
         Args:
             llms: Whom to ask, in order, at least one.
@@ -93,37 +112,51 @@ class Relay:
             headers: Those of the client.
 
         Raises:
-            RefusedError: The last one did not answer at all.
+            RefusedError: No LLM answered, and the client can do nothing with what the last one said.
         """
         failures: list[str] = []
+        answer: RelayedResponse | None
+        status, fault = 502, Fault("")
         for llm in llms:
-            is_last = len(failures) + 1 == len(llms)
+            self._breaker.asked(llm)
             try:
                 answer = await self._send(llm, upstreams[llm], request, headers)
             except httpx2.HTTPError as error:
-                reason = _reason(error)
+                answer, status, fault = None, 502, Fault(_reason(error))
             else:
-                reason = f"status {answer.status_code}" if answer.has_failed else ""
-                if not reason or is_last:
-                    self._count(llm, reason, is_fallback=bool(failures))
+                if answer.fault is None:
+                    self._breaker.answered(llm)
+                    if failures:
+                        self._metrics.fallbacks.labels(llm).inc()
+                    return answer
+                status, fault = answer.status_code, answer.fault
+            self._count(llm, fault, upstreams[llm].api_key)
+            failures.append(f"{llm}: {fault.reason}")
+            if answer is not None:
+                if fault.is_for_client and len(failures) == len(llms):
                     return answer
                 await answer.close()
-            self._count(llm, reason, is_fallback=False)
-            failures.append(f"{llm}: {reason}")
-        raise RefusedError(502, f"No LLM answered ({'; '.join(failures)}). Try again.", code="upstream_failed")
+        raise RefusedError(
+            status if status in _TOLD_STATUSES else 502,
+            f"No LLM answered ({'; '.join(failures)}). Try again.",
+            code="upstream_failed",
+            retry_after=ceil(fault.pause) or None,
+        )
 
-    def _count(self, llm: str, reason: str, *, is_fallback: bool) -> None:
-        if reason:
-            _log.warning("%s: %s", llm, reason)
-            self._metrics.upstream_errors.labels(llm, reason).inc()
-        elif is_fallback:
-            self._metrics.fallbacks.labels(llm).inc()
+    def _count(self, llm: str, fault: Fault, key: str) -> None:
+        said = fault.said.replace(key, "***") if key else fault.said
+        _log.warning("%s: %s%s", llm, fault.reason, f" ({said})" if said else "")
+        self._metrics.upstream_errors.labels(llm, fault.reason).inc()
+        if fault.is_of_llm:
+            self._breaker.failed(llm, fault.pause)
 
     async def _send(
         self, llm: str, upstream: Upstream, request: ChatRequest, headers: Mapping[str, str]
     ) -> "RelayedResponse":
-        own = {name: headers[name] for name in _SENT_ON if name in headers}
-        own.setdefault("accept-encoding", "identity")
+        own = {name: headers[name] for name in _SENT_ON if headers.get(name, "").isprintable() and name in headers}
+        own = {name: value for name, value in own.items() if value.isascii()}
+        # what is judged here must be understood here
+        own["accept-encoding"] = "gzip" if "gzip" in headers.get("accept-encoding", "") else "identity"
         if upstream.api_key:
             own["authorization"] = f"Bearer {upstream.api_key}"
         start = time.monotonic()
@@ -139,18 +172,29 @@ class Relay:
         )
         chunks = response.aiter_raw()
         try:
-            first = await anext(chunks, b"")
+            judged = await self._judge(response, chunks)
         except BaseException:
             await response.aclose()
             raise
         self._metrics.stage.labels("upstream").observe(time.monotonic() - start)
-        return RelayedResponse(llm, response, first, chunks, self._metrics)
+        first, fault = judged
+        return RelayedResponse(llm, response, first, chunks, self._metrics, fault)
+
+    async def _judge(self, response: httpx2.Response, chunks: AsyncIterator[bytes]) -> tuple[bytes, Fault | None]:
+        first, is_whole = b"", True
+        async for chunk in chunks:
+            first += chunk
+            if is_judged(response.status_code, response.headers, first):
+                is_whole = False
+                break
+        return first, find_fault(response.status_code, response.headers, first, is_whole=is_whole)
 
 
 def _reason(error: httpx2.HTTPError) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return "timed out"
-    return "no connection" if isinstance(error, httpx2.ConnectError) else "connection lost"
+    is_unreachable = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
+    return "no connection" if is_unreachable else "connection lost"
 
 
 class RelayedResponse(Response):
@@ -160,7 +204,13 @@ class RelayedResponse(Response):
     """
 
     def __init__(
-        self, llm: str, response: httpx2.Response, first: bytes, rest: AsyncIterator[bytes], metrics: Metrics
+        self,
+        llm: str,
+        response: httpx2.Response,
+        first: bytes,
+        rest: AsyncIterator[bytes],
+        metrics: Metrics,
+        fault: Fault | None,
     ) -> None:
         super().__init__(status_code=response.status_code)
         self._llm = llm
@@ -168,14 +218,14 @@ class RelayedResponse(Response):
         self._first = first
         self._rest = rest
         self._metrics = metrics
+        self.fault = fault
         kept = [(name.lower(), value) for name, value in response.headers.raw]
-        self.raw_headers = [(name, value) for name, value in kept if name not in _NOT_PASSED_ON]
+        self.raw_headers = [
+            (name, value)
+            for name, value in kept
+            if name not in _NOT_PASSED_ON and not name.startswith(b"access-control-")
+        ]
         self.raw_headers.append((LLM_HEADER.encode(), quote(llm, safe="/:@+,").encode()))
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether another LLM should be asked."""
-        return self.status_code == 429 or self.status_code >= 500
 
     async def close(self) -> None:
         """Close the connection to the upstream, if it is not done."""

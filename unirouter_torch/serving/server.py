@@ -1,6 +1,8 @@
 """One server process: from a saved router to its end by a signal."""
 
+import re
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,17 @@ from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
+from unirouter_torch.serving.connections import bounded_protocol
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
+
+MOST_CONNECTIONS = 1000
+"""Connections of clients at one time, where the system allows as many files."""
+
+ACCEPTED_AT_ONCE = 256
+"""Connections that are accepted before the first of them is counted."""
+
+_OTHER_FILES = 100
 
 GRACE_SECONDS = 30
 """How long requests that are running may take to end after a signal."""
@@ -32,6 +43,7 @@ class ServerSettings:
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
         accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
+        cors_origins: Origins whose pages may ask from a browser, such as ``https://app.example``; ``*`` for all.
 
     Raises:
         ConfigError: A number is out of range.
@@ -45,6 +57,7 @@ class ServerSettings:
     fallbacks: int = 2
     api_key: str = ""
     accept_feedback: bool = False
+    cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 2**16:
@@ -52,6 +65,9 @@ class ServerSettings:
         at_least("--fallbacks", self.fallbacks, 0)
         if self.cost_weight is not None and not 0 <= self.cost_weight < float("inf"):
             raise ConfigError(f"--cost-weight: got {self.cost_weight}, expected a finite number of at least 0.")
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
+                raise ConfigError(f"--cors-origin: got {origin!r}, expected an origin as https://app.example, or *.")
 
 
 def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None]) -> None:
@@ -78,6 +94,7 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
         fallbacks=settings.fallbacks,
         api_key=settings.api_key,
         accept_feedback=settings.accept_feedback,
+        cors_origins=settings.cors_origins,
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
     with listen(settings.host, settings.port) as listener:
@@ -92,12 +109,31 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         uvicorn.Config(
             app,
             ws="none",
+            http=bounded_protocol(most_connections()),
+            backlog=ACCEPTED_AT_ONCE,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+
+
+def most_connections() -> int:
+    """Connections of clients that leave files enough for as many to upstreams and for all else.
+
+    The soft limit of open files is raised to the hard one first, as servers do.
+    """
+    if sys.platform == "win32":  # knows no such limit
+        return MOST_CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS + ACCEPTED_AT_ONCE + _OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(MOST_CONNECTIONS, (soft - ACCEPTED_AT_ONCE - _OTHER_FILES) // 2))
 
 
 def listen(host: str, port: int) -> socket.socket:

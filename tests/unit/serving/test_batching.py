@@ -84,7 +84,7 @@ def test_every_request_of_a_batch_gets_what_the_router_gives_it_alone(router: Ro
     async def ask_all() -> Any:
         released = await hold(batcher)
         tasks = [asyncio.create_task(batcher.route([prompt], weight, llms=llms)) for prompt, weight, llms in asked]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         released.set()
         return await asyncio.gather(*tasks)
 
@@ -109,22 +109,83 @@ def test_prompts_of_one_request_stay_together_and_in_order(router: Router) -> No
             assert_same(found, expected)
 
 
-def test_batches_hold_no_more_than_the_limit_but_for_one_large_request(
-    router: Router, batches: list[list[str]]
-) -> None:
+def test_batches_hold_no_more_than_the_limit_and_requests_take_turns(router: Router, batches: list[list[str]]) -> None:
     batcher = batcher_of(router, most_together=4)
 
     async def ask_all() -> Any:
         released = await hold(batcher)
-        sizes = (1, 2, 2, 7, 1, 3)
-        tasks = [asyncio.create_task(batcher.route(PROMPTS[:size])) for size in sizes]
-        await asyncio.sleep(0.02)
+        asked = [PROMPTS[:7], PROMPTS[7:8], PROMPTS[8:10]]
+        tasks = [asyncio.create_task(batcher.route(prompts, 0.1)) for prompts in asked]
+        await asyncio.sleep(0)
         released.set()
         return await asyncio.gather(*tasks)
 
     decisions = with_batcher(batcher, ask_all())
-    assert [len(decision.routes) for decision in decisions] == [1, 2, 2, 7, 1, 3]
-    assert [len(batch) for batch in batches] == [3, 2, 7, 4]
+    # grouped by request within a batch
+    assert batches == [[*PROMPTS[:2], PROMPTS[7], PROMPTS[8]], [PROMPTS[9], *PROMPTS[2:5]], PROMPTS[5:7]]
+    expected = router.route(PROMPTS[:10], 0.1)
+    for found, one in zip([route for decision in decisions for route in decision.routes], expected, strict=True):
+        assert_same(found, one)
+
+
+def test_clients_take_turns_however_many_requests_one_of_them_has(router: Router, batches: list[list[str]]) -> None:
+    batcher = batcher_of(router, most_together=3)
+
+    async def ask_all() -> Any:
+        released = await hold(batcher)
+        busy = [asyncio.create_task(batcher.route([prompt], client="busy")) for prompt in PROMPTS[:6]]
+        other = asyncio.create_task(batcher.route(PROMPTS[6:8], client="other"))
+        await asyncio.sleep(0)
+        released.set()
+        return await asyncio.gather(*busy, other)
+
+    with_batcher(batcher, ask_all())
+    assert [set(batch) for batch in batches[:2]] == [
+        {PROMPTS[0], PROMPTS[6], PROMPTS[1]},
+        {PROMPTS[7], PROMPTS[2], PROMPTS[3]},
+    ]
+
+
+def test_batches_hold_no_more_characters_than_the_limit_but_for_one_long_prompt(
+    router: Router, batches: list[list[str]]
+) -> None:
+    batcher = batcher_of(router, most_characters_together=100)
+    prompts = ["a" * 60, "b" * 40, "c", "d" * 500, "e"]
+    decision = with_batcher(batcher, batcher.route(prompts))
+    assert len(decision.routes) == 5
+    assert batches == [prompts[:2], prompts[2:3], prompts[3:4], prompts[4:]]
+
+
+def test_large_requests_leave_half_of_the_room_to_small_ones(router: Router) -> None:
+    batcher = batcher_of(router, most_together=2, most_waiting=8)
+
+    async def ask_all() -> None:
+        released = await hold(batcher)
+        large = asyncio.create_task(batcher.route(PROMPTS[:4]))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="4 prompts wait"):
+            await batcher.route(PROMPTS[:3])
+        small = asyncio.create_task(batcher.route(PROMPTS[:2]))
+        released.set()
+        assert len((await large).routes) == 4 and len((await small).routes) == 2
+
+    with_batcher(batcher, ask_all())
+
+
+def test_waiting_characters_are_bounded(router: Router) -> None:
+    batcher = batcher_of(router, most_waiting_characters=100)
+
+    async def ask_all() -> None:
+        released = await hold(batcher)
+        first = asyncio.create_task(batcher.route(["a" * 90]))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await batcher.route(["a" * 11])
+        last = asyncio.create_task(batcher.route(["a" * 10]))
+        released.set()
+        await asyncio.gather(first, last)
+
+    with_batcher(batcher, ask_all())
 
 
 def test_cancelled_request_is_never_embedded(router: Router, batches: list[list[str]]) -> None:
@@ -133,7 +194,7 @@ def test_cancelled_request_is_never_embedded(router: Router, batches: list[list[
     async def ask_all() -> Any:
         released = await hold(batcher)
         tasks = [asyncio.create_task(batcher.route([prompt])) for prompt in PROMPTS[:3]]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         tasks[1].cancel()
         await asyncio.sleep(0)
         released.set()

@@ -14,7 +14,11 @@ import pytest
 from misbehaving_endpoint import CHUNKS, KEY, Endpoint, completion, endpoint_on_loopback
 from served_router import Served, saved_router, served, write_upstreams
 
+from unirouter_torch.errors import ConfigError
 from unirouter_torch.serving import server as server_module
+from unirouter_torch.serving.breaker import FAILURES_IN_A_ROW
+from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.relay import Relay
 
 PROMPT = "the otter sings"
 LLMS = ("small", "large", "other")
@@ -123,8 +127,26 @@ def test_models_are_the_router_and_its_llms(client: openai.OpenAI) -> None:
     assert {model.id for model in client.models.list()} == {"unirouter", *LLMS}
 
 
-@pytest.mark.parametrize("failure", ["429", "500", "503"])
-def test_next_best_llm_answers_for_one_that_fails(server: Served, upstreams: dict[str, Endpoint], failure: str) -> None:
+FAULTS = {
+    **{status: f"status {status}" for status in ("401", "402", "403", "404", "408", "413", "429", "500", "503")},
+    "redirect": "redirect, status 307",
+    "html": "HTML",
+    "html_503": "status 503",
+    "empty": "empty body",
+    "error_in_200": "error in an answer of status 200",
+    "error_in_stream": "error in an answer of status 200",
+    "broken_json": "broken JSON",
+    "no_choice": "no choice in the answer",
+    "reset": "connection lost",
+    "context_length": "status 400, not with this LLM",
+    "no_tools": "status 400, not with this LLM",
+}
+
+
+@pytest.mark.parametrize("failure", FAULTS)
+def test_next_best_llm_answers_for_one_that_fails(
+    server: Served, upstreams: dict[str, Endpoint], failure: str, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second, third = order(server, 0.0)
     upstreams[first].default = failure
     response = ask(server)
@@ -132,7 +154,100 @@ def test_next_best_llm_answers_for_one_that_fails(server: Served, upstreams: dic
     assert response.headers["x-unirouter-llm"] == second
     assert not upstreams[third].requests
     assert server.count(f'unirouter_fallbacks_total{{llm="{second}"}}') == 1
-    assert server.count(f'unirouter_upstream_errors_total{{llm="{first}",reason="status {failure}"}}') == 1
+    assert server.count(f'unirouter_upstream_errors_total{{llm="{first}",reason="{FAULTS[failure]}"}}') == 1
+    assert any(record.getMessage().startswith(f"{first}: {FAULTS[failure]}") for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        ("401", 502),
+        ("402", 502),
+        ("404", 502),
+        ("redirect", 502),
+        ("html", 502),
+        ("empty", 502),
+        ("error_in_200", 502),
+        ("html_503", 503),
+        ("403", 403),
+        ("413", 413),
+        ("context_length", 400),
+    ],
+)
+def test_where_nobody_answers_the_client_gets_what_concerns_it_in_the_form_of_openai(
+    server: Served, upstreams: dict[str, Endpoint], failure: str, status: int
+) -> None:
+    for endpoint in upstreams.values():
+        endpoint.default = failure
+    response = ask(server)
+    assert response.status_code == status
+    assert "location" not in response.headers
+    said = response.json()["error"]["message"]
+    expected = {403: "status 403", 413: "status 413", 400: "This LLM takes 4096 tokens at most."}
+    assert said == expected.get(status) or said.startswith("No LLM answered (")
+    assert response.headers.get("retry-after") == ("7" if failure == "html_503" else None)
+    assert all(len(endpoint.requests) == 1 for endpoint in upstreams.values())
+
+
+def test_llm_that_keeps_failing_is_left_out_and_told_in_the_metrics(
+    server: Served, upstreams: dict[str, Endpoint]
+) -> None:
+    first, second, _ = order(server, 0.0)
+    upstreams[first].default = "500"
+    for _ in range(6):
+        assert ask(server).headers["x-unirouter-llm"] == second
+    assert len(upstreams[first].requests) == FAILURES_IN_A_ROW
+    assert server.count(f'unirouter_upstream_left_out{{llm="{first}"}}') == 1
+    upstreams[first].default = "ok"
+    assert ask(server, first).status_code == 200, "who names it gets it, and its answer takes it back"
+    assert server.count(f'unirouter_upstream_left_out{{llm="{first}"}}') == 0
+    assert ask(server).headers["x-unirouter-llm"] == first
+
+
+def test_llm_that_asks_for_a_pause_gets_it(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    first, second, _ = order(server, 0.0)
+    upstreams[first].default = "429:1000"
+    for _ in range(3):
+        assert ask(server).headers["x-unirouter-llm"] == second
+    assert len(upstreams[first].requests) == 1
+
+
+def test_too_long_a_request_is_no_reason_to_leave_an_llm_out(server: Served, upstreams: dict[str, Endpoint]) -> None:
+    first, second, _ = order(server, 0.0)
+    upstreams[first].default = "context_length"
+    for _ in range(FAILURES_IN_A_ROW + 1):
+        assert ask(server).headers["x-unirouter-llm"] == second
+    assert len(upstreams[first].requests) == FAILURES_IN_A_ROW + 1
+
+
+def test_upstreams_are_asked_through_the_proxy_of_the_environment(
+    upstreams: dict[str, Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved_router(tmp_path)
+    file = write_upstreams(tmp_path / "u.yaml", {"small": "http://upstream.invalid/v1"})
+    monkeypatch.setenv("HTTP_PROXY", upstreams["small"].url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with served(folder, file) as server:
+        assert ask(server).json()["choices"][0]["message"]["content"] == f"small: {PROMPT}"
+    monkeypatch.setenv("NO_PROXY", "upstream.invalid")
+    with served(folder, file) as server:
+        assert ask(server).status_code == 502
+
+
+@pytest.mark.parametrize(("name", "value"), [("HTTP_PROXY", "ftp://a"), ("SSL_CERT_FILE", "/no/such/file")])
+def test_proxy_or_certificates_that_cannot_be_used_are_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="proxy or certificates"):
+        Relay(Metrics())
+
+
+@pytest.mark.parametrize("accept", [b"text/\xff\xfe", b"a\x7fb", "ä".encode()])
+def test_odd_accept_header_is_not_passed_on(server: Served, upstreams: dict[str, Endpoint], accept: bytes) -> None:
+    body = {"model": "small", "messages": [{"role": "user", "content": PROMPT}]}
+    response = server.http.post("/v1/chat/completions", json=body, headers=[(b"accept", accept)])
+    assert response.status_code in (200, 400) and len(upstreams["small"].requests) == (response.status_code == 200)
 
 
 def test_llm_that_cannot_be_reached_or_is_silent_is_passed_over(
@@ -151,8 +266,10 @@ def test_llm_that_cannot_be_reached_or_is_silent_is_passed_over(
         assert other.count(f'unirouter_upstream_errors_total{{llm="{second}",reason="timed out"}}') == 1
 
 
-@pytest.mark.parametrize("status", ["400", "401", "404", "422"])
-def test_other_refusals_are_passed_on(server: Served, upstreams: dict[str, Endpoint], status: str) -> None:
+@pytest.mark.parametrize("status", ["400", "422"])
+def test_refusals_of_the_request_itself_are_passed_on(
+    server: Served, upstreams: dict[str, Endpoint], status: str
+) -> None:
     first, second, _ = order(server, 0.0)
     upstreams[first].default = status
     response = ask(server)
@@ -288,6 +405,15 @@ def test_llm_out_of_service_steps_in_for_none(server: Served, upstreams: dict[st
             404,
             "'gpt' is no LLM",
         ),
+        (b'{"model": "small", "messages": [{}], "seed": NaN}', "application/json", 400, "it holds NaN"),
+        (
+            b'{"model": "small", "messages": [{}], "seed": [-1e999]}',
+            "application/json",
+            400,
+            "Numbers have to be finite",
+        ),
+        (b'{"model": "%s", "messages": [{}]}' % (b"m" * 10**6), "application/json", 404, "mmm..."),
+        (b'{"model": "\\ud83d", "messages": [{}]}', "application/json", 404, "is no LLM"),
         (b'{"model": "unirouter-x", "messages": [{}]}', "application/json", 404, "names no cost weight"),
         (b'{"model": "small", "messages": [{}]}', "text/plain", 415, "application/json"),
     ],
@@ -298,7 +424,7 @@ def test_mistakes_are_told_in_the_form_of_openai(
     response = server.http.post("/v1/chat/completions", content=body, headers={"content-type": content_type})
     assert response.status_code == status
     assert what in response.json()["error"]["message"]
-    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert response.json()["error"]["type"] == "invalid_request_error" and len(response.content) < 2000
     assert not any(endpoint.requests for endpoint in upstreams.values())
 
 
