@@ -116,13 +116,12 @@ def _measure_embedding(encoder: PromptEncoder, texts: Sequence[str]) -> dict[str
 
 
 def _write(report: TrialsReport, folder: Path) -> None:
-    results = report.to_json()
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", report.results)
     write_atomically(folder / "results.md", report.to_markdown().encode("utf-8"))
     write_atomically(folder / "curves.png", draw_mean_curves(report))
     for sweep in report.sweeps:
         write_atomically(folder / f"sweep_{sweep.name}.png", draw_sweep(sweep))
-    write_atomically(folder / "report.html", render_html(report, results).encode("utf-8"))
+    write_atomically(folder / "report.html", render_html(report).encode("utf-8"))
 
 
 def _sweep_values(config: TrainConfig, split: Split) -> dict[str, list[int]]:

@@ -43,6 +43,12 @@ class FigureOfMerit:
         """Title and direction."""
         return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
 
+    def print(self, value: float | None) -> str:
+        """A value as a table shows it."""
+        if value is None:
+            return self.missing
+        return f"{value:.1%}" if self.is_share else f"{value:.4f}"
+
     def gain(self, mine: float | None, other: float | None) -> float:
         """How much better ``mine`` is than ``other``; a value that is not reached is worse than any that is."""
         if mine is None or other is None:

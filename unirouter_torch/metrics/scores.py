@@ -14,6 +14,7 @@ from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION, DeferralCurve
 from unirouter_torch.metrics.figures import FIGURES, FigureOfMerit, figures_of
 from unirouter_torch.metrics.judged import Judged, Truth
+from unirouter_torch.metrics.resampled import resampled_cost_of_quality
 from unirouter_torch.shapes import CostVector, ErrorMatrix, ObservedMatrix
 
 STREAMED = tuple(figure for figure in FIGURES if figure.streams)
@@ -79,10 +80,12 @@ class MethodScores:
     Attributes:
         figures: Figures of merit by key; None for what is not reached or not defined.
         curve: The deferral curve.
+        resampled_cost: ``cost_at_99`` over resampled prompts, the same for all methods; infinite where not reached.
     """
 
     figures: dict[str, float | None]
     curve: DeferralCurve
+    resampled_cost: Float[Tensor, " resample"]
 
 
 def score(judged: Judged) -> MethodScores:
@@ -92,4 +95,6 @@ def score(judged: Judged) -> MethodScores:
         PoolError: A cost is negative or not finite.
         DataError: No pair was observed, or an error or estimate of an observed pair is not finite.
     """
-    return MethodScores(figures=figures_of(judged), curve=judged.curve)
+    return MethodScores(
+        figures=figures_of(judged), curve=judged.curve, resampled_cost=resampled_cost_of_quality(judged, 0.99)
+    )

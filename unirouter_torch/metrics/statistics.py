@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE_LEVEL = 0.95
+SIGNIFICANCE_LEVEL = 0.01
+"""Below it a p-value is called significant, as in UniRoute's protocol (arXiv:2502.08773)."""
+
 NUM_RESAMPLES = 9_999
 NUM_BAND_RESAMPLES = 2_000
 

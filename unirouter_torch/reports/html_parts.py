@@ -5,29 +5,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.basedatatypes import BaseTraceType
 
-from unirouter_torch.methods.registry import display_name, knows_more
-from unirouter_torch.reports.report import LOG_SPAN, ORACLE, method_looks
+from unirouter_torch.reports.labels import label_of
+from unirouter_torch.reports.looks import LOG_SPAN, ORACLE, method_looks
 from unirouter_torch.reports.trials_report import TrialsReport
-
-Figure = dict[str, Any]
-"""Traces and layout as plotly.js takes them, in JSON values."""
-
-Trace = dict[str, Any]
 
 GREY = "#888888"
 """Legible on white and on black."""
 
 
 def plain(text: str) -> str:
-    """Text that plotly.js shows as it stands, rather than reading mark-up in it."""
+    """Text that plotly.js shows as it is, rather than reading mark-up in it."""
     return html.escape(text, quote=False)
 
 
-def label_of(method: str) -> str:
-    """How a method is called on the page; a triangle marks one that sees what no router can."""
-    return plain(display_name(method)) + ("\u00a0▲" if knows_more(method) else "")
+def named(method: str) -> str:
+    """How a method is called in a legend or under the pointer."""
+    return plain(label_of(method))
 
 
 def line_of(method: str, names: list[str]) -> dict[str, Any]:
@@ -39,13 +36,18 @@ def line_of(method: str, names: list[str]) -> dict[str, Any]:
 
 
 def visibility_of(method: str) -> bool | str:
-    """The oracle waits in the legend: beside it the others could not be told apart."""
+    """The oracle is hidden at first: beside it the others could not be distinguished."""
     return "legendonly" if method == ORACLE else True
 
 
 def line_with_band(
-    method: str, at: Sequence[float | int], values: dict[str, NDArray[np.float64]], line: Trace, *, shows_band: bool
-) -> list[Trace]:
+    method: str,
+    at: Sequence[float | int],
+    values: dict[str, NDArray[np.float64]],
+    line: dict[str, Any],
+    *,
+    shows_band: bool,
+) -> list[go.Scatter]:
     """A line with a band behind it; its entry in the legend shows and hides both.
 
     Args:
@@ -69,24 +71,45 @@ def line_with_band(
     }
     if not shows_band:
         band["visible"] = False
-    return [common | band, common | {"x": list(at), "y": digits(values["mean"]), "mode": "lines"} | line]
+    mean = {"x": list(at), "y": digits(values["mean"]), "mode": "lines"}
+    return [go.Scatter(common | band), go.Scatter(common | mean | line)]
 
 
-def layout_of(height: int, x: dict[str, Any], y: dict[str, Any], legend: str) -> dict[str, Any]:
-    """Layout of a figure [pixels] with the legend on its right; colours come from the page."""
-    return {
+def figure_of(
+    traces: Sequence[BaseTraceType],
+    *,
+    height: int,
+    x: dict[str, Any],
+    y: dict[str, Any],
+    legend: str = "",
+    **layout: Any,
+) -> go.Figure:
+    """A figure with the legend on its right; colours come from the page.
+
+    Args:
+        traces: What is drawn.
+        height: [pixels].
+        x: Its axis, as plotly takes it.
+        y: Its axis.
+        legend: Title of the legend.
+        layout: Anything else, as plotly takes it.
+    """
+    common = {
         "height": height,
         "margin": {"l": 64, "r": 16, "t": 32, "b": 56},
         "hovermode": "closest",
         "legend": {"title": {"text": legend}, "tracegroupgap": 0},
         "xaxis": x,
         "yaxis": y,
+        "template": None,
     }
+    return go.Figure(list(traces), common | layout)
 
 
 def cost_axis(report: TrialsReport) -> dict[str, Any]:
-    """The axis of relative cost: logarithmic where costs span more than 20-fold, or methods could not be told apart."""
-    unit = "0 = cheapest LLM, 1 = dearest" if report.convention.cost_axis == "range" else "1 = dearest LLM"
+    """The axis of relative cost: logarithmic where costs span more than 20-fold."""
+    is_range = report.convention.cost_axis == "range"
+    unit = "0 = cheapest LLM, 1 = most expensive" if is_range else "1 = most expensive LLM"
     kind = "log" if is_logarithmic(report) else "linear"
     ticks = {"dtick": "D2" if kind == "log" else None, "tickformat": "~g"}
     title = {"text": f"Mean relative cost ({unit})"}
@@ -94,7 +117,7 @@ def cost_axis(report: TrialsReport) -> dict[str, Any]:
 
 
 def cost_ranges(report: TrialsReport) -> dict[str, list[float]]:
-    """From the cheapest LLM of any trial to the dearest, for either type of axis, as plotly.js takes it."""
+    """From the cheapest LLM of any trial to the most expensive, for either type of axis, as plotly.js takes it."""
     least = min(_cheapest(report))
     return {"linear": [-0.02, 1.03]} | ({"log": [float(np.log10(0.8 * least)), 0.03]} if least > 0 else {})
 
@@ -119,6 +142,6 @@ def digits(values: Any, decimals: int = 5) -> list[float]:
 
 
 def _cheapest(report: TrialsReport) -> list[float]:
-    """Cost of each trial's cheapest LLM over that of its dearest."""
+    """Cost of each trial's cheapest LLM over that of its most expensive one."""
     costs = [[llm["cost"] for llm in trial["llms"]] for trial in report.trials]
     return [min(cost) / (max(cost) or 1.0) for cost in costs]

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from unirouter_torch.methods.registry import display_name, is_reference
 from unirouter_torch.metrics.stress_summary import Cell, StressSummary
-from unirouter_torch.reports.report import COLOURS, method_looks
+from unirouter_torch.reports.looks import COLOURS, method_looks
 from unirouter_torch.reports.stresses import STRESSES
 
 GAPS = {

@@ -6,10 +6,10 @@ from typing import Any
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.methods.registry import display_name
+from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL
 from unirouter_torch.metrics.stress_summary import COMPARED, FIGURES, Cell, StressSummary
 from unirouter_torch.reports.stress_figures import draw_stress
 from unirouter_torch.reports.stresses import STRESSES
-from unirouter_torch.reports.trials_report import SIGNIFICANCE_LEVEL
 from unirouter_torch.storage import write_atomically, write_json
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from unirouter_torch.methods.registry import display_name, is_reference
 from unirouter_torch.metrics.statistics import bootstrap_band
-from unirouter_torch.reports.report import HIGHLIGHTED, method_looks
+from unirouter_torch.reports.looks import HIGHLIGHTED, method_looks
 from unirouter_torch.reports.trials_report import Sweep, TrialsReport, values_of
 
 

@@ -1,15 +1,16 @@
 """Several trials side by side: means, intervals, wins and sign tests against one method."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES, FigureOfMerit
-from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
-
-SIGNIFICANCE_LEVEL = 0.01
-COMPARED = [figure for figure in FIGURES if figure.is_compared]
+from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL, bootstrap_mean, sign_test
+from unirouter_torch.reports.headline import headline_of_trials
+from unirouter_torch.reports.tables import Cell, Table
+from unirouter_torch.reports.trials_tables import COMPARED, comparison_table, figure_table, interval_cell, sweep_table
 
 TrialResult = dict[str, Any]
 
@@ -33,6 +34,12 @@ class Sweep(NamedTuple):
     name: str
     label: str
     points: list[SweepPoint]
+
+    def table(self) -> Table:
+        """Mean area of each method at each value."""
+        names = list(self.points[0].trials[0]["methods"])
+        areas = {p.value: {name: values_of(p.trials, name, "area") for name in names} for p in self.points}
+        return sweep_table(f"{self.label} ({len(self.points[0].trials)} trials)", areas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,72 +75,73 @@ class TrialsReport:
         is_static = split["num_unseen_llms"] == self.table["num_llms"]
         return f"{self.table['name']}: {'all LLMs seen' if is_static else 'unseen LLMs'}"
 
-    def to_json(self) -> dict[str, Any]:
+    @cached_property
+    def results(self) -> dict[str, Any]:
         """Means in the form of a single run's ``results.json``, with intervals, comparisons, and every trial."""
-        return {
+        names = self.method_names
+        found = {
             "table": self.table,
             "convention": asdict(self.convention),
             "num_trials": len(self.trials),
-            "methods": {name: self._means(name) for name in self.method_names},
-            "intervals": {name: self._intervals(name) for name in self.method_names},
+            "methods": {name: self._means(name) for name in names},
+            "intervals": {name: self._intervals(name) for name in names},
             "quality_neutral_cost_reached": {
-                name: len(values_of(self.trials, name, "quality_neutral_cost")) for name in self.method_names
+                name: len(values_of(self.trials, name, "quality_neutral_cost")) for name in names
             },
             "reached": {
                 name: {figure.key: len(values_of(self.trials, name, figure.key)) for figure in FIGURES}
-                for name in self.method_names
+                for name in names
             },
-            "comparison": {"reference": self.reference, "methods": self.comparisons()},
+            "comparison": {"reference": self.reference, "methods": self._comparisons()},
             "sweeps": {
                 sweep.name: {str(point.value): [_figures_of(trial) for trial in point.trials] for point in sweep.points}
                 for sweep in self.sweeps
             },
             "trials": [_figures_of(trial) for trial in self.trials],
         }
+        return {"headline": headline_of_trials(found)} | found
 
     def to_markdown(self) -> str:
-        """Two tables with one row a method: the figures of merit, and the comparison with the reference."""
-        lines = [
-            f"# {self.title()}",
+        """The headline, and tables with one row a method: figures of merit, and the comparison with the reference."""
+        lines = [f"# {self.title()}", "", self.results["headline"], "", *self._notes(), ""]
+        for table in ("merit", "saving"):
+            lines += [*figure_table(self.results, table).to_markdown(), ""]
+        lines += [
+            f"{display_name(self.reference)} against each method, trial by trial: how many trials it wins and loses, p "
+            f"of the two-sided sign test, in bold below {SIGNIFICANCE_LEVEL}, and the mean difference [95% interval] "
+            "over trials in which both have a value. A value that is never reached counts as worse than any that is.",
             "",
-            *self._notes(),
-            "",
-            *self._table([figure for figure in FIGURES if figure.table == "merit"]),
-            *self._table([figure for figure in FIGURES if figure.table == "saving"]),
-            f"{display_name(self.reference)} against each method, trial by trial: how many trials it wins, the mean "
-            "difference [95% interval], and p of the two-sided sign test, in bold below "
-            f"{SIGNIFICANCE_LEVEL}. A value that is never reached counts as worse than any that is.",
-            "",
-            f"| Method | {' | '.join(figure.title for figure in COMPARED)} |",
-            f"|---|{'---|' * len(COMPARED)}",
+            *comparison_table(self.results).to_markdown(),
         ]
-        for name, comparison in self.comparisons().items():
-            cells = (print_comparison(comparison[figure.key]) for figure in COMPARED)
-            lines.append(f"| {display_name(name)} | {' | '.join(cells)} |")
         for sweep in self.sweeps:
-            lines += ["", f"Area by {sweep.label.lower()}:", "", *self._sweep_table(sweep)]
+            if sweep.points:
+                lines += ["", f"Area by {sweep.label.lower()}:", "", *sweep.table().to_markdown()]
         return "\n".join(lines) + "\n"
 
     def to_summary(self) -> str:
-        """A narrow Markdown table for the terminal: area, squared error, and how the reference does against each."""
-        comparisons = self.comparisons()
-        lines = [
-            f"**{self.title()}**, mean of {len(self.trials)} trials [95% interval]",
-            "",
-            f"| Method | Area | Squared error | {display_name(self.reference)} wins : losses | p |",
-            "|---|---|---|---|---|",
-        ]
+        """The headline and a narrow Markdown table for the terminal."""
+        comparisons = self.results["comparison"]["methods"]
+        rows = {}
         for name in self.method_names:
             error = values_of(self.trials, name, "mean_squared_error")
-            cells = [display_name(name), print_interval(values_of(self.trials, name, "area"))]
-            cells.append(f"{sum(error) / len(error):.4f}")
-            if name in comparisons:
-                found = comparisons[name]["area"]
-                cells += [f"{found['wins']} : {found['losses']}", f"{found['sign_test_p']:.2g}"]
-            lines.append(f"| {' | '.join(cells)} |" if name in comparisons else f"| {' | '.join(cells)} | | |")
-        return "\n".join(lines) + "\n"
+            cells = [interval_cell(values_of(self.trials, name, "area")), Cell(f"{sum(error) / len(error):.4f}")]
+            found = comparisons[name]["area"] if name in comparisons else None
+            cells += [Cell(f"{found['wins']} : {found['losses']}" if found else "")]
+            cells += [Cell(f"{found['sign_test_p']:.2g}" if found else "")]
+            rows[display_name(name)] = tuple(cells)
+        heads = ("Area", "Squared error", f"{display_name(self.reference)} wins : losses", "p")
+        return "\n".join(
+            [
+                self.results["headline"],
+                "",
+                f"**{self.title()}**, mean of {len(self.trials)} trials [95% interval]",
+                "",
+                *Table.plain(heads, rows).to_markdown(),
+                "",
+            ]
+        )
 
-    def comparisons(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def _comparisons(self) -> dict[str, dict[str, dict[str, Any]]]:
         """How the reference does against each other method, in each compared figure.
 
         Returns:
@@ -168,67 +176,22 @@ class TrialsReport:
         found = {metric: values_of(self.trials, method, metric) for metric in FIGURE_OF}
         return {metric: list(bootstrap_mean(values)[1:]) if values else None for metric, values in found.items()}
 
-    def _table(self, figures: list[FigureOfMerit]) -> list[str]:
-        lines = [f"| Method | {' | '.join(figure.head for figure in figures)} |", f"|---|{'---|' * len(figures)}"]
-        for method in self.method_names:
-            cells = (self._cell(method, figure) for figure in figures)
-            lines.append(f"| {display_name(method)} | {' | '.join(cells)} |")
-        return [*lines, ""]
-
-    def _cell(self, method: str, figure: FigureOfMerit) -> str:
-        values = values_of(self.trials, method, figure.key)
-        if not values:
-            return figure.missing.replace("not", "never")
-        is_partly = len(values) < len(self.trials) or figure.key == "quality_neutral_cost"
-        return print_interval(values) + (f" ({len(values)} of {len(self.trials)})" if is_partly else "")
-
     def _notes(self) -> list[str]:
         table, split = self.table, self.trials[0]["split"]
         estimated = " (estimated)" if table["is_estimate"] else ""
         return [
-            f"Mean over {len(self.trials)} trials [95% bootstrap interval]. {table['num_prompts']:,} prompts, "
-            f"{table['num_llms']:,} LLMs, {split['num_unseen_llms']} of them evaluated, each represented by "
-            f"{split['num_calibration']} calibration prompts. Cost in {table['cost_unit']}{estimated}. Relative cost: "
-            f"{self.convention.cost_axis}; interpolation: {self.convention.interpolation}; left of the cheapest point: "
-            f"{self.convention.left}. What some trials do not reach: mean over those that do (how many)."
+            f"Mean over {len(self.trials)} trials [95% bootstrap interval]; where some trials do not reach a figure, "
+            f"mean over those that do (how many). {table['num_prompts']:,} prompts, {table['num_llms']:,} LLMs, "
+            f"{split['num_unseen_llms']} of them evaluated, each represented by {split['num_calibration']} calibration "
+            f"prompts. Cost in {table['cost_unit']}{estimated}. Relative cost: {self.convention.cost_axis}; "
+            f"interpolation: {self.convention.interpolation}; left of the cheapest point: {self.convention.left}."
         ]
-
-    def _sweep_table(self, sweep: Sweep) -> list[str]:
-        names = list(sweep.points[0].trials[0]["methods"])
-        rows = [
-            f"| {display_name(name)} | "
-            + " | ".join(print_interval(values_of(point.trials, name, "area")) for point in sweep.points)
-            + " |"
-            for name in names
-        ]
-        heads = [f"{point.value}" for point in sweep.points]
-        trials = len(sweep.points[0].trials)
-        return [f"| {sweep.label} ({trials} trials) | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}", *rows]
 
 
 def values_of(trials: list[TrialResult], method: str, metric: str) -> list[float]:
     """One value for each trial that has one; a quality-neutral cost that was never reached is left out."""
     values = (trial["methods"][method][metric] for trial in trials)
     return [value for value in values if value is not None]
-
-
-def print_interval(values: list[float]) -> str:
-    """Mean and 95% bootstrap interval of at least one value; a single one has no interval."""
-    mean, low, high = bootstrap_mean(values)
-    if len(values) == 1:
-        return f"{mean:.4f}"
-    return f"{mean:.4f} [{low:.4f}, {high:.4f}]"
-
-
-def print_comparison(comparison: dict[str, Any]) -> str:
-    """Wins to losses, difference with interval, and p."""
-    p = comparison["sign_test_p"]
-    p_text = f"**p = {p:.2g}**" if p < SIGNIFICANCE_LEVEL else f"p = {p:.2g}"
-    text = f"{comparison['wins']} : {comparison['losses']}"
-    if comparison["difference"] is not None:
-        low, high = comparison["interval"]
-        text += f", {comparison['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-    return f"{text}, {p_text}"
 
 
 def _figures_of(trial: TrialResult) -> TrialResult:

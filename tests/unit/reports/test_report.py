@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from unirouter_torch.config.training import CurveConvention
+from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.deferral import DeferralCurve, single_llm_quality
 from unirouter_torch.metrics.figures import FIGURE_OF
 from unirouter_torch.metrics.judged import Judged, Truth
 from unirouter_torch.metrics.scores import MethodScores, score
-from unirouter_torch.reports.report import EvaluationReport, display_name, draw_curves, thin_curve
+from unirouter_torch.reports.report import EvaluationReport
+from unirouter_torch.reports.run_figures import draw_curves, thin_curve
 
 TABLE = {
     "name": "Invented table",
@@ -32,7 +34,7 @@ VALUES: dict[str, float | None] = dict.fromkeys(FIGURE_OF, 0.5) | {
 
 
 def scores_with(**values: float | None) -> MethodScores:
-    return MethodScores(figures=VALUES | values, curve=CURVE)
+    return MethodScores(figures=VALUES | values, curve=CURVE, resampled_cost=torch.full((100,), 0.5).double())
 
 
 def make_report(num_llms=5, **changes):
