@@ -31,6 +31,7 @@ from unirouter_torch.routing.decision import beyond_cheapest, choose_llms, order
 from unirouter_torch.routing.envelope import choose_for_weights
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.pruning import undominated_llms
 from unirouter_torch.storage import write_json
 
@@ -214,18 +215,15 @@ def benchmark_onboarding(num_llms: int, num_clusters: int, repeats: int) -> dict
     probability = make_instance(NUM_CALIBRATION, 1, num_clusters).cluster_probability
     outcomes = torch.rand(NUM_CALIBRATION, num_llms + 1, generator=torch.Generator().manual_seed(0))
     sums = sum_by_cluster(probability, outcomes, torch.ones_like(outcomes, dtype=torch.bool))
-    pool = replace(
-        LLMPool.empty(num_clusters),
-        names=tuple(map(str, range(num_llms))),
-        cost=torch.ones(num_llms, dtype=torch.float64),
-        sums=ClusterSums(*(part[:-1] for part in sums)),
-    )
+    rows = (ClusterSums(*(part[[row]] for part in sums)) for row in range(num_llms))
+    llms = tuple(PooledLLM(name=str(row), cost=1.0, sums=its_sums) for row, its_sums in enumerate(rows))
+    pool = replace(LLMPool.empty(num_clusters), llms=llms)
     error, observed = outcomes[:, -1:], torch.ones(NUM_CALIBRATION, 1, dtype=torch.bool)
     head = ClusterHead(DIM, num_clusters)
 
     def join() -> None:
         its_sums = sum_by_cluster(probability, error, observed)
-        pool.with_llm("new", 1.0, its_sums)
+        pool.with_llm(PooledLLM(name="new", cost=1.0, sums=its_sums))
         head.cluster_error(its_sums)
 
     with torch.no_grad():

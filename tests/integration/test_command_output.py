@@ -13,7 +13,8 @@ MARKUP = "[INST] list[int] :smile: [/INST]"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     router = small_router(tmp_path)
-    router.pool = router.pool.with_name("large", "[/b]large[red]").with_name("other", "o" * 60 + "@north")
+    for name, new_name in (("large", "[/b]large[red]"), ("other", "o" * 60 + "@north")):
+        router.pool = router.pool.with_changes(name, name=new_name)
     router.save_pretrained(tmp_path / "router")
     return tmp_path / "router"
 

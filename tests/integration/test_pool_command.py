@@ -129,11 +129,11 @@ def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) -> None:
     router, other = Router.from_pretrained(folder), Router.from_pretrained(folder)
-    other.pool = other.pool.with_cost("large", 3.0)
+    other.pool = other.pool.with_changes("large", cost=3.0)
     other.save_pool("reprice large")
 
     def change() -> None:
-        router.pool = router.pool.with_cost("small", 0.2)
+        router.pool = router.pool.with_changes("small", cost=0.2)
 
     change_router(router, change, "reprice small")
     pool = Router.from_pretrained(folder).pool

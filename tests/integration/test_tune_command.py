@@ -10,6 +10,7 @@ from small_router import PROMPTS, small_router
 
 from unirouter_torch import Router
 from unirouter_torch.cli import main
+from unirouter_torch.routing.latency import Latency
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_kept_target_is_met_when_llms_come_and_go(folder: Path, capsys: pytest.C
     prompts = list(PROMPTS.values())
     assert router.cost_weight == facts["cost_weight"]
     assert router.route(prompts) == router.route(prompts, facts["cost_weight"])
-    router.pool = router.pool.with_cost("large", 20.0)
+    router.pool = router.pool.with_changes("large", cost=20.0)
     before = facts["cost_weight"]
     assert router.cost_weight != before
     costs = [route.cost[route.llm] for route in router.route(prompts, router.cost_weight + 1e-6)]
@@ -120,7 +121,7 @@ def test_latency_counts_as_a_cost_in_what_a_target_gives(
 ) -> None:
     router = Router.from_pretrained(folder)
     for name, seconds in (("small", 4.0), ("large", 1.0), ("other", 2.0)):
-        router.pool = router.pool.with_latency(name, seconds)
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=seconds))
     router.save_pool("time")
     weight = ("--latency-weight", "0.3")
     facts = tuned(capsys, "--router", folder, "--target-cost", "1.6", "--outcomes", outcomes, *weight)
@@ -133,7 +134,7 @@ def test_latency_counts_as_a_cost_in_what_a_target_gives(
 def with_latencies(folder: Path, **seconds: float) -> Router:
     router = Router.from_pretrained(folder)
     for name, its in seconds.items():
-        router.pool = router.pool.with_latency(name, its)
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=its))
     router.save_pool("time")
     return router
 

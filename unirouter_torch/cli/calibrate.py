@@ -91,6 +91,7 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     _require_client()
     from unirouter_torch.measurement.plan import run_plan, worst_case
     from unirouter_torch.router.router import Router
+    from unirouter_torch.routing.latency import Latency
 
     plan = _plan(options)
     router = Router.from_pretrained(options.router)
@@ -111,7 +112,7 @@ def calibrate(options: argparse.Namespace, _: list[str]) -> None:
     def add_to_pool() -> None:
         router.add_llm(options.llm, found.scores, cost, tokens=tokens)
         if found.median_seconds is not None:
-            router.pool = router.pool.with_latency(options.llm, found.median_seconds)
+            router.pool = router.pool.with_changes(options.llm, latency=Latency(seconds=found.median_seconds))
 
     change_router(router, add_to_pool, what, data=plan.journal)
 
@@ -207,7 +208,7 @@ def _journal(options: argparse.Namespace) -> Path:
 
 def _check_pool(router: "Router", options: argparse.Namespace) -> None:
     """Refuse before a dollar is spent what would be refused afterwards."""
-    from unirouter_torch.routing.pool import check_cost
+    from unirouter_torch.routing.pooled_llm import check_cost
 
     router.reload_pool()  # refuses a router that lies in no folder, where the LLM could not be kept
     check_cost(options.llm, options.cost or 0.0)

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from unirouter_torch.errors import PoolError
 
 if TYPE_CHECKING:
     from unirouter_torch.router.calibration import TokenPrices
-    from unirouter_torch.routing.pool import LLMPool
+    from unirouter_torch.routing.pooled_llm import PooledLLM
 
 TOKENS_OF_A_PRICE = 1e6
 """Prices by the token are given for so many tokens, as price lists do."""
@@ -54,11 +55,30 @@ def goes_by_token(options: argparse.Namespace) -> bool:
     return not (options.price_in is None and options.price_out is None and not options.latency_per_token)
 
 
-def with_latency(pool: "LLMPool", options: argparse.Namespace) -> "LLMPool":
-    """A pool with the latency that was given; one that was not given stays."""
-    if options.latency is None and options.latency_per_token is None:
-        return pool
-    return pool.with_latency(options.llm, options.latency, options.latency_per_token)
+def changed(llm: "PooledLLM", options: argparse.Namespace) -> "PooledLLM":
+    """An LLM with what was given of its costs; what was not given stays.
+
+    Raises:
+        PoolError: A number is out of range, or a price by the token was given and the length of its answers is unknown.
+    """
+    from unirouter_torch.routing.latency import Latency
+    from unirouter_torch.routing.pooled_llm import no_lengths
+
+    latency, tokens = llm.latency or Latency(), llm.token_cost
+    seconds = _given(seconds=options.latency, seconds_per_token=options.latency_per_token)
+    prices = _given(price_in=by_token(options.price_in), price_out=by_token(options.price_out))
+    if prices and tokens is None:
+        raise no_lengths(llm.name, "price by the token. Give one cost")
+    return replace(
+        llm,
+        cost=llm.cost if options.cost is None else options.cost,
+        latency=replace(latency, **seconds) if seconds else llm.latency,
+        token_cost=tokens and replace(tokens, **prices),
+    )
+
+
+def _given(**values: float | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def require_cost(options: argparse.Namespace) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from unirouter_torch.cli.llm_costs import (
-    by_token,
+    changed,
     declare_costs,
     goes_by_token,
     require_cost,
     token_prices,
     told_costs,
-    with_latency,
 )
 from unirouter_torch.cli.output import Commands, plain_console
 from unirouter_torch.errors import ConfigError
@@ -126,7 +125,7 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     def add_to_pool() -> None:
         cost = options.cost or 0.0
         router.add_llm(options.llm, found.scores, cost, tokens=tokens, flip_rate=options.flip_rate)
-        router.pool = with_latency(router.pool, options)
+        _change_llm(router, options)
 
     change_router(router, add_to_pool, what, options.scores)
 
@@ -164,7 +163,8 @@ def observe(options: argparse.Namespace, _: list[str]) -> None:
         router.observe(options.llm, feedback.prompts, feedback.scores, half_life=options.half_life)
 
     change_router(router, add_feedback, what, options.outcomes)
-    test = router.pool.drift[options.llm]
+    test = router.pool[options.llm].drift
+    assert test is not None
     if test.has_drifted:
         more = "more" if test.is_worse else "fewer"
         _say(f"drift: {options.llm} makes {more} errors than estimated. Remove it and add it again from new outcomes.")
@@ -181,31 +181,28 @@ def remove(options: argparse.Namespace, _: list[str]) -> None:
 def rename(options: argparse.Namespace, _: list[str]) -> None:
     """Give an LLM another name."""
     what = f"rename {options.llm} to {options.new_name}"
-    _change_pool(options, lambda pool: pool.with_name(options.llm, options.new_name), what)
+    _change_pool(options, lambda pool: pool.with_changes(options.llm, name=options.new_name), what)
 
 
 def reprice(options: argparse.Namespace, _: list[str]) -> None:
     """Give an LLM other costs or another latency; those that are not named stay."""
+    what, router = f"reprice {options.llm} to {told_costs(options)}", _load(options)
+    change_router(router, lambda: _change_llm(router, options), what)
 
-    def change(pool: "LLMPool") -> "LLMPool":
-        pool = with_latency(pool, options)
-        if options.cost is not None:
-            pool = pool.with_cost(options.llm, options.cost)
-        if options.price_in is None and options.price_out is None:
-            return pool
-        return pool.with_token_prices(options.llm, by_token(options.price_in), by_token(options.price_out))
 
-    _change_pool(options, change, f"reprice {options.llm} to {told_costs(options)}")
+def _change_llm(router: "Router", options: argparse.Namespace) -> None:
+    llm = changed(router.pool[options.llm], options)
+    router.pool = router.pool.with_changes(options.llm, **vars(llm))
 
 
 def disable(options: argparse.Namespace, _: list[str]) -> None:
     """Choose an LLM no more."""
-    _change_pool(options, lambda pool: pool.with_availability(options.llm, False), f"disable {options.llm}")
+    _change_pool(options, lambda pool: pool.with_changes(options.llm, is_available=False), f"disable {options.llm}")
 
 
 def enable(options: argparse.Namespace, _: list[str]) -> None:
     """Choose an LLM again."""
-    _change_pool(options, lambda pool: pool.with_availability(options.llm, True), f"enable {options.llm}")
+    _change_pool(options, lambda pool: pool.with_changes(options.llm, is_available=True), f"enable {options.llm}")
 
 
 def undo(options: argparse.Namespace, _: list[str]) -> None:

@@ -21,9 +21,9 @@ def describe_pool(router: Router) -> dict[str, Any]:
     pool = router.pool
     errors, counts = overall_error(pool.sums).tolist(), [round(count) for count in pool.sums.weight.sum(-1).tolist()]
     costs, calls = router.prompt_cost(pool).typical.tolist(), pool.cost.tolist()
-    prices = [pool.token_costs.get(name) for name in pool.names]
+    prices = [llm.token_cost for llm in pool.llms]
     price_in, price_out = ([None if one is None else getattr(one, name) for one in prices] for name in _PRICES)
-    known = [pool.latency.get(name) for name in pool.names]
+    known = [llm.latency for llm in pool.llms]
     seconds, of_token = ([None if one is None else getattr(one, name) for one in known] for name in _LATENCY)
     columns = (counts, errors, costs, calls, price_in, price_out, seconds, of_token, pool.available.tolist())
     facts = zip(pool.names, *columns, strict=True)
@@ -56,7 +56,7 @@ def pool_table(router: Router, most: int | None = None) -> Table:
     pool = router.pool
     llms = sorted(describe_pool(router)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
     caption = f"{len(router.calibration.texts)} calibration prompts; cost in {_unit(pool)}"
-    seconds = ("seconds",) if pool.latency else ()
+    seconds = ("seconds",) if any(llm.latency for llm in pool.llms) else ()
     table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost", *seconds), caption)
     for llm in llms[:most]:
         name = llm["llm"] if llm["is_available"] else f"{llm['llm']} (disabled)"
@@ -70,11 +70,11 @@ def pool_table(router: Router, most: int | None = None) -> Table:
 
 def _typical_latency(pool: LLMPool, name: str) -> str:
     """Seconds of a call with an answer of mean length; empty where not known."""
-    if name not in pool.latency:
+    llm = pool[name]
+    if llm.latency is None:
         return ""
-    its, lengths = pool.latency[name], pool.token_costs.get(name)
-    tokens = 0.0 if lengths is None else lengths.mean_output_tokens
-    return f"{its.seconds + its.seconds_per_token * tokens:.3g}"
+    tokens = 0.0 if llm.token_cost is None else llm.token_cost.mean_output_tokens
+    return f"{llm.latency.seconds + llm.latency.seconds_per_token * tokens:.3g}"
 
 
 def profile_tables(profile: LLMProfile, router: Router) -> list[Table]:

@@ -1,13 +1,14 @@
 """One run from a config to a saved, evaluated router, in the order in which a reader would explain it."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
+from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table, load_encoder
 from unirouter_torch.methods.end_to_end import DrawnEndToEnd, EndToEnd, FrozenEndToEnd
@@ -16,11 +17,9 @@ from unirouter_torch.methods.registry import Method, methods_to_compare
 from unirouter_torch.methods.trial import Trial, build_trial
 from unirouter_torch.metrics.deferral import single_llm_quality
 from unirouter_torch.reports.report import EvaluationReport
-from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.calibration import CalibrationPrompts, pool_of_outcomes
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.label_noise import fit_difficulty
-from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.prompt_selection import sum_adjusted
+from unirouter_torch.shapes import PromptSubset
 from unirouter_torch.training.checkpoint import remove_checkpoints
 from unirouter_torch.training.device_group import DeviceGroup
 from unirouter_torch.training.launch import on_all_devices
@@ -152,40 +151,40 @@ def build_router(encoder: PromptEncoder, trial: Trial, report: EvaluationReport)
         report: What the router's file tells about itself.
     """
     end_to_end = trial.fitted(EndToEnd)
-    view, table, adjustment = end_to_end.view(trial), trial.table, end_to_end.adjustment
+    view, table = end_to_end.view(trial), trial.table
     prompts = view.calibration_prompts
-    probability = end_to_end.head(view.embedding[prompts]).detach()
-    error, observed = table.error[prompts], table.observed[prompts]
-    pool = LLMPool(
-        names=tuple(table.llm_names),
-        cost=table.cost.value,
-        sums=sum_adjusted(probability, error, observed, adjustment),
+    known = _with_outcomes(table, prompts)
+    calibration, pool = pool_of_outcomes(
+        CalibrationPrompts(
+            prompt_ids=tuple(table.prompt_ids[row] for row in prompts.tolist()),
+            texts=tuple(table.prompt_texts[row] for row in prompts.tolist()),
+            cluster_probability=end_to_end.head(view.embedding[prompts]).detach(),
+            adjustment=end_to_end.adjustment,
+        ),
+        [table.llm_names[column] for column in known],
+        table.cost.value[known].tolist(),
+        table.error[prompts][:, known],
+        table.observed[prompts][:, known],
         cost_unit=table.cost.unit,
         cost_is_estimate=table.cost.is_estimate,
-        reference_cost=table.cost.value.max().item(),
     )
     return Router(
         encoder=end_to_end.encoder or encoder,
         head=end_to_end.head,
-        pool=_with_outcomes_only(pool, observed.any(0).tolist()),
-        calibration=CalibrationPrompts(
-            prompt_ids=tuple(table.prompt_ids[row] for row in prompts.tolist()),
-            texts=tuple(table.prompt_texts[row] for row in prompts.tolist()),
-            cluster_probability=probability,
-            adjustment=adjustment,
-            difficulty=fit_difficulty(error, observed),
-        ),
+        pool=pool,
+        calibration=calibration,
         about={"table": report.table, "split": report.split, "unseen_llms": report.to_json()["methods"]["end_to_end"]},
     ).eval()
 
 
-def _with_outcomes_only(pool: LLMPool, has_outcome: Sequence[bool]) -> LLMPool:
-    unknown = [name for name, known in zip(pool.names, has_outcome, strict=True) if not known]
-    if not unknown:
-        return pool
-    warnings.warn(
-        f"{len(unknown)} LLMs have no outcome on the calibration prompts and are left out of the saved pool: "
-        f"{', '.join(unknown[:5])}. Add outcomes, or raise data.num_calibration.",
-        stacklevel=2,
-    )
-    return pool.select([name for name in pool.names if name not in unknown])
+def _with_outcomes(table: RoutingTable, prompts: PromptSubset) -> list[int]:
+    """Columns of the LLMs that have an outcome on the calibration prompts; a warning names the others."""
+    has_outcome = table.observed[prompts].any(0).tolist()
+    unknown = [name for name, known in zip(table.llm_names, has_outcome, strict=True) if not known]
+    if unknown:
+        warnings.warn(
+            f"{len(unknown)} LLMs have no outcome on the calibration prompts and are left out of the saved pool: "
+            f"{', '.join(unknown[:5])}. Add outcomes, or raise data.num_calibration.",
+            stacklevel=3,
+        )
+    return [column for column, known in enumerate(has_outcome) if known]

@@ -1,13 +1,15 @@
 """The prompts that represent an LLM, and from its outcomes on them to its sums."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
-from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate
+from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate, fit_difficulty
+from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
 from unirouter_torch.routing.token_cost import TokenCost, sum_tokens
 from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
@@ -52,6 +54,45 @@ class TokenPrices:
     price_in: float
     price_out: float
     output_tokens: Mapping[str, float]
+
+
+def pool_of_outcomes(
+    calibration: CalibrationPrompts,
+    names: Sequence[str],
+    cost: Sequence[float],
+    error: ErrorMatrix,
+    observed: ObservedMatrix,
+    *,
+    cost_unit: str,
+    cost_is_estimate: bool,
+) -> tuple[CalibrationPrompts, LLMPool]:
+    """A pool of LLMs from their outcomes on calibration prompts, and these prompts with their difficulty.
+
+    Args:
+        calibration: The prompts.
+        names: Of the LLMs.
+        cost: Cost of one prompt for each. The highest becomes the reference cost, or 1 where all cost nothing.
+        error: Errors of the LLMs on the prompts, in [0, 1]; ignored where not observed.
+        observed: Which pairs were observed; at least one of each LLM.
+        cost_unit: What costs are measured in, for people.
+        cost_is_estimate: Whether costs were estimated, not billed or listed.
+
+    Raises:
+        PoolError: A name is empty or occurs twice, or a cost is negative or not finite.
+    """
+    sums = sum_adjusted(calibration.cluster_probability, error, observed, calibration.adjustment)
+    rows = zip(*(torch.split(part, 1) for part in sums), strict=True)
+    pool = LLMPool(
+        llms=tuple(
+            PooledLLM(name=name, cost=its_cost, sums=ClusterSums(*row))
+            for name, its_cost, row in zip(names, cost, rows, strict=True)
+        ),
+        num_clusters=calibration.cluster_probability.shape[1],
+        cost_unit=cost_unit,
+        cost_is_estimate=cost_is_estimate,
+        reference_cost=max(cost) or 1.0,
+    )
+    return replace(calibration, difficulty=fit_difficulty(error, observed)), pool
 
 
 def sum_scores(

@@ -49,11 +49,10 @@ def observe(
     bad = [score for score in scores if not 0 <= score <= 1]
     if bad:
         raise PoolError(f"scores of {name!r}: got {bad[0]}, expected scores in [0, 1].")
-    row = pool.find(name)
-    sums = ClusterSums(pool.sums.error[[row]], pool.sums.weight[[row]])
-    test = pool.drift.get(name) or DriftTest.new(sums)
+    llm = pool[name]
+    test = llm.drift or DriftTest.new(llm.sums)
     error = 1 - torch.tensor(scores, dtype=probability.dtype)
     device = head.log_shrinkage.device
     features = head.cluster_error(ClusterSums(*(part.to(device) for part in test.reference))).cpu()
     test = test.after(error, estimate_error(probability, features).squeeze(1))
-    return pool.with_outcomes(name, add_outcomes(sums, probability, error, half_life), test)
+    return pool.with_changes(name, sums=add_outcomes(llm.sums, probability, error, half_life), drift=test)

@@ -20,6 +20,7 @@ from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.target import Target
 from unirouter_torch.routing.token_cost import TokenCost
 from unirouter_torch.storage import create_atomically, digest_of_tensors, sha256_of
@@ -180,34 +181,39 @@ def pool_digest(pool: LLMPool) -> str:
 
 def _tensors_of(pool: LLMPool) -> dict[str, Tensor]:
     tensors = {"cost": pool.cost, "error_sum": pool.sums.error, "weight_sum": pool.sums.weight}
-    if pool.drift:
-        tests = pool.drift.values()
+    if tests := [llm.drift for llm in pool.llms if llm.drift is not None]:
         tensors["drift.wealth"] = torch.stack([test.wealth for test in tests])
         tensors["drift.error_sum"] = torch.cat([test.reference.error for test in tests])
         tensors["drift.weight_sum"] = torch.cat([test.reference.weight for test in tests])
-    if pool.token_costs:
-        rows = list(pool.token_costs.values())
-        tensors["token_sum"] = torch.stack([one.token_sum for one in rows])
-        tensors["token_weight_sum"] = torch.stack([one.weight_sum for one in rows])
+    if costs := [llm.token_cost for llm in pool.llms if llm.token_cost is not None]:
+        tensors["token_sum"] = torch.stack([one.token_sum for one in costs])
+        tensors["token_weight_sum"] = torch.stack([one.weight_sum for one in costs])
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _settings_of(pool: LLMPool) -> dict[str, Any]:
-    of_llm = {name: asdict(one) for name, one in pool.latency.items()}
-    latency = {"latency": of_llm} if of_llm else {}  # so the digest of a pool without any stays what it was
+    # what few pools have is written where there is any, so that the digest of the others stays what it was
+    of_some = {
+        "latency": {llm.name: asdict(llm.latency) for llm in pool.llms if llm.latency is not None},
+    }
     return {
         "names": list(pool.names),
-        "disabled": sorted(pool.disabled),
+        "disabled": sorted(llm.name for llm in pool.llms if not llm.is_available),
         "drift": [
-            {"llm": name, "num_prompts": test.num_prompts, "most_evidence": test.most_evidence}
-            for name, test in pool.drift.items()
+            {"llm": llm.name, "num_prompts": llm.drift.num_prompts, "most_evidence": llm.drift.most_evidence}
+            for llm in pool.llms
+            if llm.drift is not None
         ],
-        "token_prices": {name: [one.price_in, one.price_out] for name, one in pool.token_costs.items()},
+        "token_prices": {
+            llm.name: [llm.token_cost.price_in, llm.token_cost.price_out]
+            for llm in pool.llms
+            if llm.token_cost is not None
+        },
         "target": None if pool.target is None else _settings_of_target(pool.target),
         "cost_unit": pool.cost_unit,
         "cost_is_estimate": pool.cost_is_estimate,
         "reference_cost": pool.reference_cost,
-    } | latency
+    } | {name: content for name, content in of_some.items() if content}
 
 
 def _settings_of_target(target: Target) -> dict[str, Any]:
@@ -219,35 +225,53 @@ def _settings_of_target(target: Target) -> dict[str, Any]:
 
 def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
     """The pool that ``_tensors_of`` and ``_settings_of`` took apart."""
+    error, weight = tensors["error_sum"], tensors["weight_sum"]
+    disabled = set(settings.get("disabled", ()))
+    drift, token_costs = _drift_of(tensors, settings), _token_costs_of(tensors, settings)
+    latency = {name: Latency(**its) for name, its in settings.get("latency", {}).items()}
     return LLMPool(
-        names=tuple(settings["names"]),
-        cost=tensors["cost"],
-        sums=ClusterSums(error=tensors["error_sum"], weight=tensors["weight_sum"]),
+        llms=tuple(
+            PooledLLM(
+                name=name,
+                cost=cost,
+                sums=ClusterSums(error=error[[row]], weight=weight[[row]]),
+                is_available=name not in disabled,
+                drift=drift.get(name),
+                token_cost=token_costs.get(name),
+                latency=latency.get(name),
+            )
+            for row, (name, cost) in enumerate(zip(settings["names"], tensors["cost"].tolist(), strict=True))
+        ),
+        num_clusters=error.shape[1],
         cost_unit=settings["cost_unit"],
         cost_is_estimate=settings["cost_is_estimate"],
         reference_cost=settings["reference_cost"],
-        disabled=frozenset(settings.get("disabled", ())),
-        latency={name: Latency(**its) for name, its in settings.get("latency", {}).items()},
         target=Target(**settings["target"]) if settings.get("target") else None,
-        drift={
-            entry["llm"]: DriftTest(
-                reference=ClusterSums(tensors["drift.error_sum"][[row]], tensors["drift.weight_sum"][[row]]),
-                wealth=tensors["drift.wealth"][row],
-                num_prompts=entry["num_prompts"],
-                most_evidence=entry["most_evidence"],
-            )
-            for row, entry in enumerate(settings.get("drift", []))
-        },
-        token_costs={
-            name: TokenCost(
-                price_in=price_in,
-                price_out=price_out,
-                token_sum=tensors["token_sum"][row],
-                weight_sum=tensors["token_weight_sum"][row],
-            )
-            for row, (name, (price_in, price_out)) in enumerate(settings.get("token_prices", {}).items())
-        },
     )
+
+
+def _drift_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, DriftTest]:
+    return {
+        entry["llm"]: DriftTest(
+            reference=ClusterSums(tensors["drift.error_sum"][[row]], tensors["drift.weight_sum"][[row]]),
+            wealth=tensors["drift.wealth"][row],
+            num_prompts=entry["num_prompts"],
+            most_evidence=entry["most_evidence"],
+        )
+        for row, entry in enumerate(settings.get("drift", []))
+    }
+
+
+def _token_costs_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, TokenCost]:
+    return {
+        name: TokenCost(
+            price_in=price_in,
+            price_out=price_out,
+            token_sum=tensors["token_sum"][row],
+            weight_sum=tensors["token_weight_sum"][row],
+        )
+        for row, (name, (price_in, price_out)) in enumerate(settings.get("token_prices", {}).items())
+    }
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -108,7 +108,7 @@ def profile_llm(
     chooser = Chooser.of(
         router.head,
         calibration,
-        pool.with_availability(name, True),
+        pool.with_changes(name, is_available=True),
         cost_weight=DEFAULT_COST_WEIGHT,
         latency_weight=latency_weight,
         caution=caution,
@@ -136,7 +136,7 @@ def _standings(
 ) -> tuple[ClusterStanding, ...]:
     """How one LLM does in each cluster, the best first."""
     head, calibration = router.head, router.calibration
-    sums = ClusterSums(*(part[row : row + 1].to(head.log_shrinkage.device) for part in router.pool.sums))
+    sums = ClusterSums(*(part.to(head.log_shrinkage.device) for part in router.pool.llms[row].sums))
     low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL))
     nearest = calibration.cluster_probability.topk(min(_NUM_EXAMPLES, len(calibration.texts)), dim=0).indices
     pool_error = features.mean(0)

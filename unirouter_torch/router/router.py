@@ -3,7 +3,6 @@
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from unirouter_torch.router.calibration import (
     CalibrationPrompts,
     TokenPrices,
     errors_of,
+    pool_of_outcomes,
     sum_output_tokens,
     sum_scores,
 )
@@ -31,8 +31,8 @@ from unirouter_torch.router.saved_pool import SavedPool
 from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
-from unirouter_torch.routing.label_noise import fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.token_cost import PromptCost, count_tokens
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
@@ -272,7 +272,7 @@ class Router(nn.Module):
         """
         token_cost = None if tokens is None else sum_output_tokens(self.calibration, tokens)
         sums = sum_scores(self.calibration, name, scores, flip_rate)
-        self.pool = self.pool.with_llm(name, cost, sums, token_cost)
+        self.pool = self.pool.with_llm(PooledLLM(name=name, cost=cost, sums=sums, token_cost=token_cost))
 
     def observe(
         self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
@@ -296,7 +296,9 @@ class Router(nn.Module):
         """
         probability = cluster_prompts(self.head, self.encoder, prompts)
         self.pool = observe(self.head, self.pool, name, probability, scores, half_life)
-        return self.pool.drift[name]
+        test = self.pool[name].drift
+        assert test is not None
+        return test
 
     @torch.inference_mode()
     def calibrate(
@@ -315,7 +317,7 @@ class Router(nn.Module):
         Args:
             prompts: Text of each calibration prompt, by prompt id.
             scores: Quality in [0, 1] of the answers of each LLM, by its name and prompt id; some may be left out.
-            cost: Cost of one prompt for each LLM, by its name. The dearest becomes the reference cost.
+            cost: Cost of one prompt for each LLM, by its name. The highest becomes the reference cost.
             cost_unit: What the costs are measured in, for people.
             cost_is_estimate: Whether the costs were estimated, not billed or listed.
 
@@ -333,14 +335,17 @@ class Router(nn.Module):
         calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
         outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
         error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))
-        calibration = replace(calibration, difficulty=fit_difficulty(error, observed))
-        reference = max(cost[name] for name in scores) or 1.0
-        pool = LLMPool.empty(
-            self.head.num_clusters, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate, reference_cost=reference
+        costs = [cost[name] for name in scores]
+        self.calibration, self.pool = pool_of_outcomes(
+            calibration,
+            list(scores),
+            costs,
+            error,
+            observed,
+            cost_unit=cost_unit,
+            cost_is_estimate=cost_is_estimate,
         )
-        for name, its_scores in scores.items():
-            pool = pool.with_llm(name, cost[name], sum_scores(calibration, name, its_scores))
-        self.pool, self.calibration, self.saved = pool, calibration, None
+        self.saved = None
 
     def save_pretrained(self, folder: str | Path, *, with_encoder: bool = True) -> None:
         """Write the router as one folder: safetensors, JSON, the encoder in Hugging Face layout, and a card.

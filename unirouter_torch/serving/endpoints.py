@@ -194,8 +194,7 @@ class Endpoints:
 
     async def health(self) -> JSONResponse:
         """That the server is there, and with which pool."""
-        pool = self._live.router.pool
-        return JSONResponse({"status": "ok", "llms": len(pool.names) - len(pool.disabled)})
+        return JSONResponse({"status": "ok", "llms": int(self._live.router.pool.available.sum())})
 
     async def metrics(self) -> Response:
         """What was counted, for Prometheus."""

@@ -103,7 +103,8 @@ class LiveRouter:
 
         try:
             router.change_pool(change, f"feedback: {len(outcomes)} outcomes of {', '.join(by_llm)}")
-            return {llm: router.pool.drift[llm] for llm in by_llm}
+            tests = {llm: router.pool[llm].drift for llm in by_llm}
+            return {llm: test for llm, test in tests.items() if test is not None}
         finally:
             router.pool = before
             self.follow()

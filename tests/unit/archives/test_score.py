@@ -12,6 +12,7 @@ from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, finger
 from unirouter_torch.errors import ConfigError, DataError, PoolError
 from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.router import Router
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
 
@@ -71,7 +72,7 @@ def test_disabled_llm_gets_no_prompt_and_prices_by_the_token_count(
     router.add_llm("idle", every, 0.0)
     tokens = TokenPrices(price_in=0.0, price_out=100.0, output_tokens=dict.fromkeys(every, 100.0))
     router.add_llm("dear", every, 0.0, tokens=tokens)
-    router.pool = router.pool.with_availability("idle", False)
+    router.pool = router.pool.with_changes("idle", is_available=False)
     score_archive(router, archive, tmp_path / "out", SETTINGS)
     for shard in (tmp_path / "out").glob("*.parquet"):
         table = pq.read_table(shard)
@@ -86,7 +87,7 @@ def test_latency_counts_where_a_weight_asks_for_it(router: Router, archive: str,
         score_archive(router, archive, tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
     for name, seconds in (("small", 1.0), ("large", 0.0), ("other", 1.0)):
-        router.pool = router.pool.with_latency(name, seconds)
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=seconds))
     score_archive(router, archive, tmp_path / "out", settings)
     assert {llm for table in contents(tmp_path / "out").values() for llm in table["llm"].to_pylist()} == {"large"}
 
@@ -142,7 +143,7 @@ def test_fingerprint_follows_all_that_decides_a_choice(router: Router, tmp_path:
     pool = router.pool
     router.pool = dataclasses.replace(pool, reference_cost=3.0)
     assert fingerprint(router) != first
-    router.pool = dataclasses.replace(pool, names=("a", "b", "c"))
+    router.pool = pool.with_changes("small", name="a")
     assert fingerprint(router) != first
     router.pool = pool
     router.head.difficulty.data += 1

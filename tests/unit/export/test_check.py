@@ -86,11 +86,8 @@ def test_choices_by_mean_costs_are_other_ones_where_costs_depend_on_the_prompt(
 
 
 def test_another_llm_of_the_same_total_is_no_other_choice(router: Router) -> None:
-    router.pool = dataclasses.replace(
-        router.pool.select(["small", "large"]), cost=torch.ones(2, dtype=torch.float64), names=("one", "other")
-    )
-    sums = [part[:1].expand(2, -1).clone() for part in router.pool.sums]
-    router.pool = dataclasses.replace(router.pool, sums=type(router.pool.sums)(*sums))
+    one = router.pool.select(["small"])
+    router.pool = one.with_llm(dataclasses.replace(one["small"], name="twin"))
     graph = RoutingGraph(router.encoder, router.head, router.chooser())
 
     def other(*inputs: torch.Tensor):

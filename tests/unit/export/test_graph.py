@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import tiny_encoder
 import torch
@@ -16,7 +14,6 @@ from tiny_encoder import (
 
 from unirouter_torch.export.graph import RoutingGraph, bytes_of, trace
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import ClusterSums
 
 COST_WEIGHTS = [0.0, 0.1, 1.0]
 
@@ -70,9 +67,8 @@ def test_prompts_of_one_batch_may_have_different_cost_weights(tmp_path) -> None:
 
 def test_equal_totals_go_to_the_cheaper_llm_even_where_float32_cannot_tell_the_costs_apart(tmp_path) -> None:
     router = small_router(tmp_path)
-    same = ClusterSums(*(part[:1].expand(3, -1).clone() for part in router.pool.sums))
-    cost = torch.tensor([1.0 + 1e-12, 1.0 + 2e-12, 1.0], dtype=torch.float64)
-    router.pool = dataclasses.replace(router.pool, sums=same, cost=cost)
+    for name, cost in (("small", 1.0 + 1e-12), ("large", 1.0 + 2e-12), ("other", 1.0)):
+        router.pool = router.pool.with_changes(name, sums=router.pool["small"].sums, cost=cost)
     _, chosen = run(trace(graph_of(router)).module(), router, PROMPTS, 0.0)
     assert set(chosen) == {"other"}
 

@@ -11,6 +11,7 @@ from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx
 from unirouter_torch.export.router_export import PROGRAM_FILE, ExportFormat, export_router
 from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.router import Router
+from unirouter_torch.routing.latency import Latency
 
 MORE = [*PROMPTS.values(), "red", "the harbour clock sings of a red otter and of a kite, again and again, " * 3]
 
@@ -28,8 +29,8 @@ def router(tmp_path: Path, request: pytest.FixtureRequest) -> Router:
         tokens = TokenPrices(price_in=price_in, price_out=price_out, output_tokens=lengths)
         router.add_llm(name, dict.fromkeys(PROMPTS, 0.9), 0.0, tokens=tokens)
     for name, seconds in (("small", 0.2), ("large", 0.1), ("metered", 0.3), ("by answer", 0.1)):
-        router.pool = router.pool.with_latency(name, seconds)
-    router.pool = router.pool.with_availability("other", False)
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=seconds))
+    router.pool = router.pool.with_changes("other", is_available=False)
     return router
 
 

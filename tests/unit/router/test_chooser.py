@@ -12,6 +12,7 @@ from unirouter_torch.router import chooser
 from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.chooser import Chooser, cautious_errors, cluster_errors
 from unirouter_torch.router.route import Route
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
 from unirouter_torch.routing.token_cost import count_tokens
@@ -69,12 +70,12 @@ def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_t
     tokens = TokenPrices(price_in=0.01, price_out=0.002, output_tokens=lengths)
     router.add_llm("new", dict.fromkeys(PROMPTS, 1.0), 0.3, tokens=tokens)
     for name, seconds in (("small", 2.0), ("large", 0.5), ("other", 0.0), ("new", 1.0)):
-        router.pool = router.pool.with_latency(name, seconds)
-    router.pool = router.pool.with_latency("new", seconds_per_token=0.05)
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=seconds))
+    router.pool = router.pool.with_changes("new", latency=Latency(seconds=1.0, seconds_per_token=0.05))
     prompts = [*PROMPTS.values(), "the otter"]
     with torch.inference_mode():
         probability = router.head(router.encoder.embed(prompts)).double()
-    answers = router.pool.token_costs["new"].output_tokens(float(router.head.shrinkage.detach())).double()
+    answers = router.pool["new"].token_cost.output_tokens(float(router.head.shrinkage.detach())).double()
     plain, counted = router.route(prompts, 0.2), router.route(prompts, 0.2, latency_weight=0.4)
     for row, (before, after) in enumerate(zip(plain, counted, strict=True)):
         tokens_of_answer = float(probability[row] @ answers)
@@ -90,10 +91,11 @@ def test_seconds_add_to_the_cost_by_their_weight_and_by_the_expected_length_of_t
 
 def test_latency_that_counts_must_be_known_of_all_that_may_be_chosen(tmp_path: Path) -> None:
     router = small_router(tmp_path)
-    router.pool = router.pool.with_latency("small", 3.0).with_latency("other", 1.0)
+    for name, seconds in (("small", 3.0), ("other", 1.0)):
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=seconds))
     with pytest.raises(PoolError, match=r"latency of 'large': not known.*reprice --latency"):
         router.chooser(latency_weight=0.1)
-    router.pool = router.pool.with_availability("large", False)
+    router.pool = router.pool.with_changes("large", is_available=False)
     assert router.chooser(latency_weight=0.1).cost.typical.tolist() == pytest.approx([0.1 + 0.3, 2.0, 0.5 + 0.1])
 
 
@@ -125,7 +127,7 @@ def test_choice_among_some_llms_keeps_the_cost_weight_of_the_target_for_all(tmp_
 
 def test_choice_among_no_llm_or_unknown_ones_is_refused(tmp_path: Path) -> None:
     router = small_router(tmp_path)
-    router.pool = router.pool.with_availability("small", False)
+    router.pool = router.pool.with_changes("small", is_available=False)
     with pytest.raises(PoolError, match="no LLM named 'smal'; it holds small"):
         router.route(["the otter"], llms=["large", "smal"])
     for llms in ([], ["small"]):

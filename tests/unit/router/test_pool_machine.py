@@ -4,6 +4,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from unirouter_torch.router.pool_history import latest_number, read_revision
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.drift import DriftTest
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 
 NAMES = st.sampled_from(["small", "large", "other", "a", "b"])
@@ -36,6 +38,12 @@ LLM = dict[str, Any]
 
 # a failing run is not made shorter: that takes minutes
 SETTINGS = settings(max_examples=8, stateful_step_count=16, phases=[Phase.generate])
+
+
+def _repriced(pool: LLMPool, name: str, price_out: float) -> LLMPool:
+    if pool[name].token_cost is None:
+        raise PoolError("an LLM without prices")
+    return pool.with_changes(name, token_cost=replace(pool[name].token_cost, price_out=price_out))
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -92,7 +100,7 @@ class PoolMachine(RuleBasedStateMachine):
                 router.observe(name, [PROMPTS[prompt_id]], [score])
             found.append(router.pool)
         torch.testing.assert_close(found[0].sums, found[1].sums)
-        assert found[0].drift[name].num_prompts == found[1].drift[name].num_prompts
+        assert found[0][name].drift.num_prompts == found[1][name].drift.num_prompts
         router.pool = before
 
     @rule(writer=WRITERS, name=NAMES)
@@ -109,14 +117,14 @@ class PoolMachine(RuleBasedStateMachine):
             is_fine = name in _names(llms) and (name == new_name or new_name not in _names(llms))
             return [_with(llm, name, name=new_name) for llm in llms] if is_fine else None
 
-        self._change_pool(writer, lambda pool: pool.with_name(name, new_name), change)
+        self._change_pool(writer, lambda pool: pool.with_changes(name, name=new_name), change)
 
     @rule(writer=WRITERS, name=NAMES, cost=COSTS)
     def reprice(self, writer: int, name: str, cost: float) -> None:
         def change(llms: list[LLM]) -> list[LLM] | None:
             return [_with(llm, name, cost=cost) for llm in llms] if name in _names(llms) else None
 
-        self._change_pool(writer, lambda pool: pool.with_cost(name, cost), change)
+        self._change_pool(writer, lambda pool: pool.with_changes(name, cost=cost), change)
 
     @rule(writer=WRITERS, name=NAMES, price_out=COSTS)
     def reprice_tokens(self, writer: int, name: str, price_out: float) -> None:
@@ -124,14 +132,14 @@ class PoolMachine(RuleBasedStateMachine):
             is_fine = any(llm["name"] == name and llm["prices"] for llm in llms)
             return [_with(llm, name, prices=(0.01, price_out)) for llm in llms] if is_fine else None
 
-        self._change_pool(writer, lambda pool: pool.with_token_prices(name, price_out=price_out), change)
+        self._change_pool(writer, lambda pool: _repriced(pool, name, price_out), change)
 
     @rule(writer=WRITERS, name=NAMES, seconds=COSTS)
     def time(self, writer: int, name: str, seconds: float) -> None:
         def change(llms: list[LLM]) -> list[LLM] | None:
             return [_with(llm, name, seconds=seconds) for llm in llms] if name in _names(llms) else None
 
-        self._change_pool(writer, lambda pool: pool.with_latency(name, seconds), change)
+        self._change_pool(writer, lambda pool: pool.with_changes(name, latency=Latency(seconds=seconds)), change)
 
     @rule(writer=WRITERS, name=NAMES, enabled=st.booleans())
     def set_available(self, writer: int, name: str, enabled: bool) -> None:
@@ -139,7 +147,7 @@ class PoolMachine(RuleBasedStateMachine):
             changed = [_with(llm, name, enabled=enabled) for llm in llms]
             return changed if name in _names(llms) and any(llm["enabled"] for llm in changed) else None
 
-        self._change_pool(writer, lambda pool: pool.with_availability(name, enabled), change)
+        self._change_pool(writer, lambda pool: pool.with_changes(name, is_available=enabled), change)
 
     @rule(writer=WRITERS)
     def undo(self, writer: int) -> None:
@@ -191,20 +199,22 @@ class PoolMachine(RuleBasedStateMachine):
     def _assert_is(self, pool: LLMPool, llms: list[LLM]) -> None:
         assert list(pool.names) == _names(llms)
         assert pool.cost.tolist() == [llm["cost"] for llm in llms]
-        assert pool.disabled == {llm["name"] for llm in llms if not llm["enabled"]}
-        assert set(pool.drift) == {llm["name"] for llm in llms if llm["observed"]}
-        seconds = {name: one.seconds for name, one in pool.latency.items()}
+        assert {llm.name for llm in pool.llms if not llm.is_available} == {
+            llm["name"] for llm in llms if not llm["enabled"]
+        }
+        assert {llm.name for llm in pool.llms if llm.drift} == {llm["name"] for llm in llms if llm["observed"]}
+        seconds = {llm.name: llm.latency.seconds for llm in pool.llms if llm.latency}
         assert seconds == {llm["name"]: llm["seconds"] for llm in llms if llm["seconds"] is not None}
-        prices = {name: (one.price_in, one.price_out) for name, one in pool.token_costs.items()}
+        prices = {llm.name: (llm.token_cost.price_in, llm.token_cost.price_out) for llm in pool.llms if llm.token_cost}
         assert prices == {llm["name"]: llm["prices"] for llm in llms if llm["prices"]}
         for row, llm in enumerate(llms):
             sums = ClusterSums(pool.sums.error[[row]], pool.sums.weight[[row]])
             torch.testing.assert_close(sums, self._sums(llm["outcomes"]), rtol=1e-4, atol=1e-4)
             if llm["prices"]:
                 tokens = 8.0 * self._sums(llm["calibration"]).weight[0]
-                torch.testing.assert_close(pool.token_costs[llm["name"]].token_sum, tokens, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(pool[llm["name"]].token_cost.token_sum, tokens, rtol=1e-4, atol=1e-4)
             if llm["observed"]:
-                self._assert_tested(pool.drift[llm["name"]], llm)
+                self._assert_tested(pool[llm["name"]].drift, llm)
 
     def _assert_tested(self, test: DriftTest, llm: LLM) -> None:
         """The test is that of all outcomes at once, by the sums before the first: batches leave no trace."""

@@ -20,9 +20,9 @@ def router(tmp_path: Path) -> Router:
 @pytest.mark.parametrize("disabled", [None, "small", "other"])
 def test_traffic_is_what_the_router_does_on_the_calibration_prompts(router: Router, name: str, disabled: str) -> None:
     if disabled is not None:
-        router.pool = router.pool.with_availability(disabled, False)
+        router.pool = router.pool.with_changes(disabled, is_available=False)
     profile = profile_llm(router, name)
-    router.pool = router.pool.with_availability(name, True)
+    router.pool = router.pool.with_changes(name, is_available=True)
     for weight, share in profile.traffic.items():
         chosen = [route.llm for route in router.route(list(PROMPTS.values()), cost_weight=weight)]
         assert share == pytest.approx(chosen.count(name) / NUM_PROMPTS)

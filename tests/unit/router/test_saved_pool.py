@@ -35,11 +35,11 @@ def folder(router: Router, tmp_path: Path) -> Path:
 
 def content(pool: LLMPool) -> tuple[object, ...]:
     sums = tuple(part.tolist() for part in pool.sums)
-    return pool.names, pool.cost.tolist(), sums, sorted(pool.disabled), pool.reference_cost, pool.cost_unit
+    return pool.names, pool.cost.tolist(), sums, pool.available.tolist(), pool.reference_cost, pool.cost_unit
 
 
 def reprice(router: Router, cost: float) -> None:
-    router.pool = router.pool.with_cost("small", cost)
+    router.pool = router.pool.with_changes("small", cost=cost)
     router.save_pool(f"reprice small to {cost:g}")
 
 
@@ -58,7 +58,7 @@ def test_saved_change_adds_one_file_and_touches_no_other(router: Router, folder:
 
 def test_loaded_router_has_the_pool_of_the_latest_revision(router: Router, folder: Path) -> None:
     router.add_llm("new", {"p0": 0.25, "p3": 1.0}, 0.7)
-    router.pool = router.pool.with_availability("large", False)
+    router.pool = router.pool.with_changes("large", is_available=False)
     router.save_pool("add new, disable large")
     loaded = Router.from_pretrained(folder)
     assert content(loaded.pool) == content(router.pool)
@@ -249,11 +249,11 @@ def test_disabled_llm_is_not_chosen_until_enabled_again(router: Router) -> None:
     prompts = list(PROMPTS.values())
     chosen = router.route(prompts, cost_weight=100.0)
     assert {route.llm for route in chosen} == {"small"}
-    router.pool = router.pool.with_availability("small", False)
+    router.pool = router.pool.with_changes("small", is_available=False)
     without = router.route(prompts, cost_weight=100.0)
     assert {route.llm for route in without} == {"other"}
     assert [route.estimated_error for route in without] == [route.estimated_error for route in chosen]
-    router.pool = router.pool.with_availability("small", True)
+    router.pool = router.pool.with_changes("small", is_available=True)
     assert router.route(prompts, cost_weight=100.0) == chosen
 
 
@@ -315,9 +315,9 @@ def test_lengths_that_make_no_sense_are_refused(router: Router, lengths: dict[st
 
 def test_latency_is_kept_and_a_pool_without_any_is_saved_as_before_there_was_one(router: Router, folder: Path) -> None:
     assert "latency" not in _settings_of(router.pool)
-    router.pool = router.pool.with_latency("large", 1.5)
+    router.pool = router.pool.with_changes("large", latency=Latency(seconds=1.5))
     router.save_pool("time large")
     loaded = Router.from_pretrained(folder)
-    assert loaded.pool.latency == {"large": Latency(seconds=1.5)}
+    assert [llm.latency for llm in loaded.pool.llms] == [None, Latency(seconds=1.5), None]
     loaded.undo_pool()
-    assert loaded.pool.latency == {}
+    assert not any(llm.latency for llm in loaded.pool.llms)

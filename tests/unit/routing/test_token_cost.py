@@ -7,6 +7,7 @@ from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.decision import CostByLength, choose_llm, choose_llms
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.token_cost import TokenCost, count_tokens, sum_tokens
 
 PROBABILITY = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
@@ -20,8 +21,10 @@ def token_cost(price_in: float = 0.25, price_out: float = 0.5) -> TokenCost:
 
 def pool() -> LLMPool:
     sums = ClusterSums(torch.tensor([[0.1, 0.9], [0.4, 0.4]]), torch.ones(2, 2))
-    flat = LLMPool.empty(2).with_llm("flat", 7.0, ClusterSums(*(part[:1] for part in sums)))
-    return flat.with_llm("metered", 3.0, ClusterSums(*(part[1:] for part in sums)), token_cost())
+    flat = PooledLLM(name="flat", cost=7.0, sums=ClusterSums(*(part[:1] for part in sums)))
+    answers = ClusterSums(*(part[1:] for part in sums))
+    metered = PooledLLM(name="metered", cost=3.0, sums=answers, token_cost=token_cost())
+    return LLMPool.empty(2).with_llm(flat).with_llm(metered)
 
 
 def test_sums_are_those_of_the_counted_answers_and_merge() -> None:
@@ -80,12 +83,9 @@ def test_choice_by_length_is_that_from_the_whole_cost(seed: int, weight: float, 
 
 
 def test_metered_llm_keeps_its_prices_when_others_come_and_go() -> None:
-    changed = pool().with_name("metered", "m").without_llm("flat")
-    assert list(changed.token_costs) == ["m"]
-    assert pool().without_llm("metered").token_costs == {}
-    repriced = pool().with_token_prices("metered", price_out=9.0).token_costs["metered"]
-    assert (repriced.price_in, repriced.price_out) == (0.25, 9.0)
-    assert torch.equal(repriced.token_sum, token_cost().token_sum)
+    changed = pool().with_changes("metered", name="m").without_llm("flat")
+    assert changed.names == ("m",) and changed["m"].token_cost is not None
+    assert torch.equal(changed["m"].token_cost.token_sum, token_cost().token_sum)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,6 @@ def test_metered_llm_keeps_its_prices_when_others_come_and_go() -> None:
             lambda: sum_tokens(PROBABILITY, TOKENS, ~COUNTED & COUNTED, price_in=1.0, price_out=1.0),
             "no calibration prompt",
         ),
-        (lambda: pool().with_token_prices("flat", price_in=1.0), "no price by the token"),
-        (lambda: pool().with_token_prices("nobody", price_in=1.0), "no LLM named"),
     ],
 )
 def test_prices_that_make_no_sense_are_refused(change, message: str) -> None:

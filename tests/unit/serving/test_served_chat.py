@@ -381,14 +381,14 @@ def test_llm_without_upstream_or_out_of_service_gets_no_chat(upstreams: dict[str
 def test_llm_out_of_service_steps_in_for_none(server: Served, upstreams: dict[str, Endpoint]) -> None:
     first, second, third = order(server, 0.0)
     router = server.live.router
-    router.pool = router.pool.with_availability(second, False)
+    router.pool = router.pool.with_changes(second, is_available=False)
     upstreams[first].default = "500"
     assert ask(server).headers["x-unirouter-llm"] == third
-    router.pool = router.pool.with_availability(third, False)
+    router.pool = router.pool.with_changes(third, is_available=False)
     assert ask(server).headers["x-unirouter-llm"] == first
     assert not upstreams[second].requests
     assert ask(server, second).status_code == 200, "who names it gets it"
-    router.pool = router.pool.with_availability(second, True).with_availability(first, False)
+    router.pool = router.pool.with_changes(second, is_available=True).with_changes(first, is_available=False)
     server.live.upstreams = {first: server.live.upstreams[first]}
     response = ask(server)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "no_llm")
@@ -441,6 +441,6 @@ def test_llm_of_any_name_stands_in_the_header(upstreams: dict[str, Endpoint], tm
     folder = saved_router(tmp_path)
     with served(folder, write_upstreams(tmp_path / "u.yaml", {"small": upstreams["small"].url})) as server:
         router = server.live.router
-        router.pool = router.pool.with_name("small", "org/naïve 7B:free")
+        router.pool = router.pool.with_changes("small", name="org/naïve 7B:free")
         server.live.upstreams["org/naïve 7B:free"] = server.live.upstreams["small"]
         assert ask(server).headers["x-unirouter-llm"] == "org/na%C3%AFve%207B:free"
