@@ -4,6 +4,7 @@ import pytest
 import tiny_encoder
 
 from unirouter_torch.cli import main
+from unirouter_torch.encoder.distillation import STATE_FILE
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.static_encoder import StaticEncoder
 
@@ -13,6 +14,8 @@ def test_static_encoder_is_written_and_compared(tmp_path: Path, capsys: pytest.C
     (tmp_path / "more.txt").write_text("the otter sings\nseven red kites\n")
     folder, texts = tmp_path / "static", ["simulated:60x6", str(tmp_path / "more.txt")]
     command = ["distill", "--encoder", str(transformer), "--output", str(folder), "--texts", *texts]
+    folder.mkdir()
+    (folder / STATE_FILE).write_bytes(b"what an interrupted run left, damaged")
     options = ["--dim", "8", "--num-passes", "2", "--trials", "1", "--cache-dir", str(tmp_path / "cache")]
     assert main([*command, *options]) == 0
     printed = capsys.readouterr().out

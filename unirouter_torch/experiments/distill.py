@@ -10,7 +10,7 @@ from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.data.texts import read_texts
-from unirouter_torch.encoder.distillation import DistillationSettings, Distilled, distill
+from unirouter_torch.encoder.distillation import STATE_FILE, DistillationSettings, Distilled, distill
 from unirouter_torch.encoder.embedding_cache import embed_with_cache
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.tensor_cache import cache_folder
@@ -70,7 +70,8 @@ def distill_to_folder(
         ArtifactError: The transformer is not found or static already, or the folder holds something else.
         DataError: A file or table holds no prompts.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
+    own = any((folder / file).exists() for file in ("model.safetensors", STATE_FILE))
+    if folder.exists() and any(folder.iterdir()) and not own:
         raise ArtifactError(f"{folder}: holds something else than an encoder. Choose an empty folder.")
     prompts = [read_texts(path) for path in texts]
     cache, encoder = cache_folder(cache_dir), PromptEncoder.from_pretrained(name, form_weight=0.0)
