@@ -1,4 +1,4 @@
-"""The commands of the README do what it says, cut down to seconds."""
+"""The commands and programs of the README and the tutorials do what they say, cut down to seconds."""
 
 import json
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import yaml
 from miniature import ROOT, miniature
 from served_router import serve_process, write_upstreams
 
@@ -16,13 +15,17 @@ from unirouter_torch.cli import main, train
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.experiments.run import RunResult
 
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+PAGES += [ROOT / "docs" / "how_to" / name for name in ("bundled_router.md", "compare_methods.md")]
+BLOCKS = [
+    block for page in PAGES for block in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
-PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
 def commands(start: str) -> list[list[str]]:
-    return [shlex.split(line)[len(start.split()) :] for line in COMMANDS if line.startswith(start)]
+    lines = dict.fromkeys(line for line in COMMANDS if line.startswith(start))
+    return [shlex.split(line, comments=True)[len(start.split()) :] for line in lines]
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def home(
 ) -> Path:
     """A working copy in miniature: the recipes, and the router of the quickstart."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    shutil.copytree(Path(config.output_dir) / "router", tmp_path / "runs" / "quickstart" / "router")
+    for run in ("quickstart", "own_log"):
+        shutil.copytree(Path(config.output_dir) / "router", tmp_path / "runs" / run / "router")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -45,8 +49,9 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 def test_every_command_is_of_a_known_kind() -> None:
     kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
-    kinds = (*kinds, "unirouter pool ", "unirouter export ", "unirouter serve ")
-    assert all(line.startswith(kinds) for line in COMMANDS)
+    kinds = (*kinds, "unirouter pool ", "unirouter tune ", "unirouter serve ")
+    tried_elsewhere = ("unirouter pretrain ", "curl ", "LARGE_API_KEY=", "  ")
+    assert [line for line in COMMANDS if not line.startswith((*kinds, *tried_elsewhere))] == []
     assert all(commands(kind.strip()) for kind in kinds)
 
 
@@ -60,18 +65,22 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_pool_commands_run(home: Path) -> None:
-    prompts = json.loads((home / "runs/quickstart/router/calibration_prompts.json").read_text())
-    (home / "scores.csv").write_text("\n".join(["prompt_id,score", *(f"{one['prompt_id']},1" for one in prompts)]))
+def test_the_programs_of_the_tutorials_write_what_their_commands_read(home: Path) -> None:
+    (page,) = [page for page in PAGES if page.name == "new_llm.md"]
+    (program,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    exec(program, {})
     for arguments in commands("unirouter pool"):
         assert main(["pool", *arguments]) == 0
-    assert len(list((home / "runs/quickstart/router/pool").iterdir())) == 3
+    assert len(list((home / "runs/quickstart/router/pool").iterdir())) == 3  # as saved, added, undone
+    assert len(list((home / "runs/own_log/router/pool").iterdir())) == 2
 
 
-def test_export_commands_run(home: Path) -> None:
-    for arguments in commands("unirouter export"):
-        assert main(["export", *arguments]) == 0
-    assert any((home / "runs/quickstart/exported").iterdir())
+@pytest.mark.usefixtures("home")
+def test_tuning_commands_for_a_saving_run() -> None:
+    savings = [arguments for arguments in commands("unirouter tune") if "--target-saving" in arguments]
+    assert len(savings) >= 3
+    for arguments in savings:
+        assert main(["tune", *arguments]) == 0
 
 
 def test_serving_commands_run(home: Path, result: RunResult) -> None:
@@ -100,14 +109,11 @@ def log(home: Path) -> None:
 @pytest.mark.usefixtures("log")
 def test_training_commands_run(home: Path, workshop: Path) -> None:
     for arguments in commands("python train.py"):
-        assert train(cut_down(workshop, home, arguments)) == 0
+        if "--head.start_from" not in arguments:  # needs the encoder that the bundled router was trained over
+            assert train(cut_down(workshop, home, arguments)) == 0
 
 
 def test_evaluation_commands_run(home: Path, workshop: Path) -> None:
-    recipe = home / "configs" / "zeroeval.yaml"
-    settings = yaml.safe_load(recipe.read_text())
-    del settings["data"]["same_llm"]
-    recipe.write_text(yaml.safe_dump(settings))
     for number, arguments in enumerate(commands("unirouter evaluate")):
         small = [*cut_down(workshop, home, arguments), "--evaluation.methods", "[zero, end_to_end]"]
         assert main(["evaluate", *small, "--trials", "1", "--output_dir", str(home / str(number))]) == 0
@@ -121,8 +127,17 @@ def test_routing_commands_run() -> None:
         assert main(["route", *arguments]) == 0
 
 
-def test_python_blocks_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names: dict[str, object] = {}
-    for block in PYTHON:
-        exec(block, names)
+@pytest.mark.usefixtures("home")
+def test_program_of_the_readme_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text()
+    (program, output) = re.findall(r"^```python\n(.*?)^```\n+```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0]
+    exec(program, {})
+    assert capsys.readouterr().out == output
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("page", ["index.md", "tutorials/cost_weight.md"])
+def test_program_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for program in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE):
+        exec(program, {})
     assert capsys.readouterr().out
