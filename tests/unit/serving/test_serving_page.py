@@ -1,4 +1,4 @@
-"""docs/how_to/serving.md says what is true."""
+"""The pages of the server say what is true."""
 
 import argparse
 import json
@@ -12,7 +12,8 @@ from unirouter_torch.serving.endpoints import FeedbackRequest, RouteRequest
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import read_upstreams
 
-PAGE = (Path(__file__).parents[3] / "docs" / "how_to" / "serving.md").read_text()
+PAGES = Path(__file__).parents[3] / "docs" / "how_to"
+PAGE = "\n".join((PAGES / name).read_text() for name in ("serving.md", "deploy.md"))
 
 
 def table_after(heading: str) -> list[list[str]]:
