@@ -16,10 +16,11 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.experiments.embedded_table import embed_table
+from unirouter_torch.experiments.fingerprint import settings_of
 from unirouter_torch.experiments.pretrain import pretrain
 from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.experiments.stress import run_stress
-from unirouter_torch.experiments.trial_jobs import settings_of
+from unirouter_torch.methods.end_to_end import EndToEnd
 
 PROMPTS = ["What is 17 plus 25?", "Write a poem about otters.", "kites " * 50]
 METHODS = {"zero", "kmeans", "item_response", "clairvoyant_mlp", "source_oracle", "end_to_end"}
@@ -82,7 +83,7 @@ def test_settings_of_a_kept_trial_know_the_encoder_training_where_there_is_one(c
 
     def settings(**changed: object) -> str:
         training = EncoderTrainingConfig(**changed)
-        return settings_of(replace(config, encoder_training=training), embedded, "end_to_end")
+        return settings_of(replace(config, encoder_training=training), embedded, EndToEnd)
 
     assert settings() == settings(max_steps=7)
     assert len({settings(), settings(mode="full"), settings(mode="full", max_steps=7), settings(mode="lora")}) == 4

@@ -1,8 +1,9 @@
 """Settings of the router itself: what it is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unirouter_torch.config.checks import at_least, positive
+from unirouter_torch.config.fingerprint import Decides
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_COST_WEIGHT = 0.1
@@ -46,7 +47,7 @@ class HeadConfig:
     far_clusters: bool = False
     """Whether each cluster gets a twin for prompts unlike all training prompts: for traffic that will bring other kinds
     of prompts than those at hand. Scoring then has twice the clusters."""
-    start_from: str | None = None
+    start_from: str | None = field(default=None, metadata=Decides.NOTHING.mark)
     """A trained router that training starts from, a folder or ``unirouter-minilm``: its clusters, difficulty and
     shrinkage, and its encoder where it brings one. K-means when not given."""
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from unirouter_torch.config.checks import at_least, fraction, positive
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
+from unirouter_torch.config.fingerprint import Decides
 from unirouter_torch.config.router import EncoderConfig, HeadConfig
 from unirouter_torch.errors import ConfigError
 
@@ -13,9 +14,9 @@ from unirouter_torch.errors import ConfigError
 class DataConfig:
     """The routing table and how it is split."""
 
-    path: str = "simulated"
+    path: str = field(default="simulated", metadata=Decides.NOTHING.mark)
     """The table: a folder of Parquet files, a CSV or JSONL file, ``hub:owner/name``, or ``simulated``."""
-    tables: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list, metadata=Decides.NOTHING.mark)
     """Other tables to train on as well, in the forms of ``path``, all their prompts and LLMs."""
     cost: Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"] = "auto"
     """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs."""
@@ -27,9 +28,9 @@ class DataConfig:
     """Share of the LLMs kept from training, in [0, 1); 0 routes among the training LLMs."""
     num_calibration: int = 400
     """How many prompts represent an LLM, at least 1; all validation prompts where there are fewer."""
-    calibration: Literal["random", "selected"] = "random"
+    calibration: Literal["random", "selected"] = field(default="random", metadata=Decides.BY_NAME.mark)
     """Which: validation prompts at random, or those training and validation prompts that tell most about an LLM."""
-    cache_dir: str | None = None
+    cache_dir: str | None = field(default=None, metadata=Decides.NOTHING.mark)
     """Folder for embeddings; the user's cache folder when not given."""
 
     def __post_init__(self) -> None:
@@ -94,13 +95,13 @@ class TrainerConfig:
     """Training steps (episodes), at least 1."""
     validate_every: int = 25
     """Steps between two looks at the validation loss, at least 1; the weights of the least one are kept."""
-    accelerator: str = "cpu"
+    accelerator: str = field(default="cpu", metadata=Decides.ROUNDING.mark)
     """Lightning's name of the hardware: ``cpu``, ``gpu``, ``auto``."""
-    devices: int = 1
+    devices: int = field(default=1, metadata=Decides.ROUNDING.mark)
     """Number of devices of each node, at least 1; every episode is shared out over all of them."""
-    num_nodes: int = 1
+    num_nodes: int = field(default=1, metadata=Decides.ROUNDING.mark)
     """Number of machines, at least 1; torchrun or SLURM starts the workers of several."""
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = field(default="auto", metadata=Decides.ROUNDING.mark)
     """How several devices share the work: ``ddp`` keeps all weights on each, ``fsdp`` a part of those of an encoder
     that is trained; ``auto`` is ``ddp`` where there are several."""
 

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
+from unirouter_torch.config.fingerprint import digest_of
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table
+from unirouter_torch.experiments.fingerprint import fingerprint_of, settings_of
 from unirouter_torch.experiments.stress_tests import STRESS_TESTS, Bench
-from unirouter_torch.experiments.trial_jobs import digest_of, fingerprint_of, read_kept, settings_of
-from unirouter_torch.methods.end_to_end import EndToEnd
+from unirouter_torch.experiments.trial_jobs import read_kept
 from unirouter_torch.methods.registry import methods_to_compare
 from unirouter_torch.metrics.stress_summary import StressTrial, summarise_stress
 from unirouter_torch.reports.stress_report import StressReport
@@ -58,10 +59,10 @@ def run_stress(
             f"encoder_training.mode: got {config.encoder_training.mode}, expected frozen: unirouter stress disturbs "
             "the embeddings of a frozen encoder."
         )
-    methods_to_compare(config)
+    methods = methods_to_compare(config)
     embedded = embed_table(config)
-    settings = settings_of(config, embedded, EndToEnd)
-    fingerprint = digest_of([fingerprint_of(config, embedded), settings, config.evaluation.methods])
+    settings = {name: settings_of(config, embedded, method) for name, method in methods.items()}
+    fingerprint = digest_of([fingerprint_of(config, embedded), list(settings.items())])
     folder = Path(config.output_dir) / "stress"
     seeds = range(config.seed, config.seed + num_trials)
     places = {(name, seed): folder / name / f"seed_{seed}.json" for name in names for seed in seeds}

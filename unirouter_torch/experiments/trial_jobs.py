@@ -1,18 +1,16 @@
 """One trial of the comparison: what is kept of it, what is still missing, and its computation."""
 
-import hashlib
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from unirouter_torch import __version__
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.experiments.embedded_table import EmbeddedTable
+from unirouter_torch.experiments.fingerprint import settings_of
 from unirouter_torch.experiments.run import prepare_trial
 from unirouter_torch.methods.method_run import run_method
 from unirouter_torch.methods.registry import Method, methods_to_compare
@@ -21,7 +19,6 @@ from unirouter_torch.metrics.deferral import single_llm_quality
 from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
 from unirouter_torch.metrics.judged import Judged
 from unirouter_torch.storage import read_json, write_json
-from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 TrialResult = dict[str, Any]
 
@@ -57,35 +54,6 @@ def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
             f"{path}: a trial of another table, config or version. Choose another --output_dir, or delete this one."
         )
     return result
-
-
-def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
-    """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
-    data, encoder = asdict(config.data), asdict(config.encoder)
-    del data["path"], data["cache_dir"], data["tables"], data["calibration"]
-    facts = [__version__, data, encoder, asdict(config.evaluation.curve), embedded.table.content_hash]
-    start = read_starting_router(config)
-    return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
-
-
-def settings_of(config: TrainConfig, embedded: EmbeddedTable, method: Method) -> str:
-    """Digest of the settings that a method has: for those that train a head, how, from where, and on which tables."""
-    if not method.trains_head:
-        return ""
-    parts: list[Any] = [asdict(part) for part in (config.head, config.episodes, config.optimizer, config.trainer)]
-    del parts[0]["start_from"], parts[3]["num_nodes"]
-    parts += [[other.content_hash for other in embedded.others]]
-    if "data.calibration" in method.settings and config.data.calibration == "selected":
-        parts += ["selected"]
-    if start := digest_of_start(config):
-        parts.append(start)
-    trains_encoder = "encoder_training" in method.settings and config.encoder_training.mode != "frozen"
-    return digest_of([*parts, asdict(config.encoder_training)] if trains_encoder else parts)
-
-
-def digest_of(facts: list[Any]) -> str:
-    """Digest of JSON values."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def missing_methods(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None) -> list[str]:

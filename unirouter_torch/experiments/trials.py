@@ -12,11 +12,11 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.experiments.embedded_table import embed_table, load_encoder
+from unirouter_torch.experiments.fingerprint import fingerprint_of
 from unirouter_torch.experiments.trial_jobs import (
     TrialJob,
     TrialTask,
     compute_and_keep,
-    fingerprint_of,
     missing_methods,
     read_kept,
     with_methods_of,

@@ -1,16 +1,13 @@
 """The routing methods by name: those of this folder, and those of other packages."""
 
 import functools
-import importlib
 import inspect
-import pkgutil
 from typing import Any
 
-import unirouter_torch.methods as folder
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.methods.method import RoutingMethod
-from unirouter_torch.plugins import load_plugin
+from unirouter_torch.plugins import built_in_classes, load_plugin
 
 Method = type[RoutingMethod[Any]]
 
@@ -21,11 +18,8 @@ SETTING = "evaluation.methods"
 @functools.cache
 def built_in_methods() -> dict[str, Method]:
     """Every method of this folder by its name, in the order of tables."""
-    found: set[Method] = set()
-    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-        members = vars(importlib.import_module(module.name)).values()
-        found |= {member for member in members if inspect.isclass(member) and issubclass(member, RoutingMethod)}
-    return {method.name: method for method in sorted(found, key=lambda method: method.place) if method.name}
+    found: dict[str, Method] = built_in_classes("unirouter_torch.methods", RoutingMethod)  # type: ignore[type-abstract]
+    return dict(sorted(found.items(), key=lambda item: item[1].place))
 
 
 @functools.cache

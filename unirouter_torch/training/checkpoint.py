@@ -1,7 +1,5 @@
 """What an interrupted training goes on from, exactly as if it had never stopped."""
 
-import hashlib
-import json
 import os
 import signal
 import threading
@@ -16,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from unirouter_torch import __version__
+from unirouter_torch.config.fingerprint import digest_of
 from unirouter_torch.errors import ArtifactError, ConfigError, TerminatedError
 from unirouter_torch.storage import atomic_file, cannot_be_written, digest_of_tensors
 from unirouter_torch.training.device_group import DeviceGroup
@@ -31,7 +30,7 @@ LOG_EVERY = 10
 def fingerprint_of_training(facts: Sequence[Any], tensors: Sequence[Tensor]) -> str:
     """Digest of all that decides the course of a training: the version, settings as JSON values, and data."""
     data = digest_of_tensors({str(number): tensor for number, tensor in enumerate(tensors)})
-    return hashlib.sha256(json.dumps([__version__, facts, data], sort_keys=True).encode()).hexdigest()
+    return digest_of([__version__, facts, data])
 
 
 def remove_checkpoints(folder: Path) -> None:

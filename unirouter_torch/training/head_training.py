@@ -1,7 +1,6 @@
 """Training of a cluster head on the outcomes of one table or several, by Lightning."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from unirouter_torch.config.fingerprint import deciding_settings
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.outcomes import Outcomes
@@ -19,6 +19,7 @@ from unirouter_torch.training.clustering import centroids_of
 from unirouter_torch.training.episodes import EpisodeDataset, EpisodesOfTables
 from unirouter_torch.training.module import DECIDING_LOSS, RouterModule
 from unirouter_torch.training.objective import EpisodeOutcomes
+from unirouter_torch.training.starting_router import digest_of_start
 from unirouter_torch.training.trainer import fit
 from unirouter_torch.training.validation import ValidationSet
 
@@ -102,11 +103,10 @@ def train_head(
 def _fingerprint(
     tables: Sequence[Outcomes], validation: Sequence[ValidationSet], config: TrainConfig, seed: int
 ) -> str:
-    hardware = {"accelerator", "devices", "num_nodes", "strategy"}
-    settings = {name: value for name, value in asdict(config.trainer).items() if name not in hardware}
     parts = [*tables, *(part.episodes[0].target for part in validation)]
-    facts = [asdict(part) for part in (config.encoder, config.head, config.episodes, config.optimizer)]
-    return fingerprint_of_training([seed, settings, *facts], [tensor for part in parts for tensor in part])
+    settings = deciding_settings(config, ("encoder", "head", "episodes", "optimizer", "trainer"), hardware=False)
+    facts = [seed, settings, digest_of_start(config)]
+    return fingerprint_of_training(facts, [tensor for part in parts for tensor in part])
 
 
 def _episodes(tables: Sequence[Outcomes], config: TrainConfig, seed: int) -> EpisodesOfTables:

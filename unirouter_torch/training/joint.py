@@ -1,7 +1,7 @@
 """Training of the encoder together with the head, after the head was trained over the frozen encoder."""
 
 import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
+from unirouter_torch.config.fingerprint import deciding_settings
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.tensor_cache import cache_folder
@@ -116,10 +117,10 @@ def fit_module(module: JointModule, num_calibration: int, seed: int, log_folder:
 def _fingerprint(module: JointModule, num_calibration: int, seed: int) -> str:
     config = module.config
     # two workers with half the prompts each do the same
-    settings = replace(config.encoder_training, num_prompts=_num_prompts(config))
-    facts = [asdict(part) for part in (config.encoder, config.head, config.episodes, config.optimizer, settings)]
+    config = replace(config, encoder_training=replace(config.encoder_training, num_prompts=_num_prompts(config)))
+    settings = deciding_settings(config, ("encoder", "head", "episodes", "optimizer", "encoder_training"))
     data = [tensor for name, tensor in module.named_buffers() if name.startswith(("banks", "train", "validation"))]
-    return fingerprint_of_training([seed, num_calibration, *facts], data)
+    return fingerprint_of_training([seed, num_calibration, settings], data)
 
 
 def _num_prompts(config: TrainConfig) -> int:
