@@ -53,7 +53,7 @@ def test_learning_curves_hold_the_loss_and_the_areas(config: TrainConfig, result
     assert all(0 < area < 1 for area in areas)
 
 
-def test_learning_curves_have_held_out_llms_where_there_are_enough(workshop: Path, tmp_path: Path) -> None:
+def test_learning_curves_have_held_out_llms_where_they_are_asked_for(workshop: Path, tmp_path: Path) -> None:
     arguments = (
         "--output_dir",
         str(tmp_path),
@@ -61,6 +61,8 @@ def test_learning_curves_have_held_out_llms_where_there_are_enough(workshop: Pat
         "simulated:240x18",
         "--evaluation.methods",
         "[end_to_end]",
+        "--episodes.held_out_fraction",
+        "0.1",
     )
     run(parse_config(miniature(workshop, *arguments)))
     header = (tmp_path / "logs" / "metrics.csv").read_text().splitlines()[0]
