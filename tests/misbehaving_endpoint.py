@@ -121,6 +121,9 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                 case "gzip":
                     body = gzip.compress(json.dumps(completion(endpoint.answer(message), "ok")).encode())
                     self.send(200, body, Content_Encoding="gzip", Set_Cookie="a=b", X_Request_Id="7")
+                case "streamed":
+                    chunk = {"choices": [{"delta": {"content": endpoint.answer(message)}, "finish_reason": "stop"}]}
+                    self.send(200, f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
                 case "stream":
                     for chunk in CHUNKS:
                         self.write_chunk(chunk)
@@ -164,6 +167,16 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
                     self.fail(400, "The prompt was filtered.", code="content_filter")
                 case "empty_account":
                     self.fail(429, "You exceeded your quota.", code="insufficient_quota")
+                case "moderated":
+                    self.fail(403, "Your input was flagged by moderation.")
+                case "no_balance":
+                    self.fail(400, "Your credit balance is too low to use the API.")
+                case "unknown_model":
+                    self.fail(400, "made/m is not a valid model ID")
+                case "402_in_body":
+                    self.send(200, json.dumps({"error": {"code": 402, "message": "Add credits."}}).encode())
+                case "page":
+                    self.send(200, b"<!doctype html><title>Sign in</title>")
                 case "key_in_error":
                     self.fail(400, f"Your header was {self.headers['Authorization']}")
                 case _ if behaviour[:3].isdigit():
@@ -215,9 +228,22 @@ def endpoint_on_loopback() -> Iterator[Endpoint]:
 
 def completion(text: str, behaviour: str) -> dict[str, Any]:
     reason = {"filtered": "content_filter", "cut_off": "length"}.get(behaviour, "stop")
-    usage = {
+    usage: dict[str, float] = {
         "prompt_tokens": PROMPT_TOKENS,
         "completion_tokens": 100_000 if behaviour == "greedy" else ANSWER_TOKENS,
     }
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+    content: Any = text
+    match behaviour:
+        case "parts":
+            content = [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                {"type": "text", "text": text},
+            ]
+        case "surrogate":
+            content = f"{text} \ud83d"
+        case "float_counts":
+            usage = {name: float(count) for name, count in usage.items()}
+        case "hidden_reasoning":
+            usage["total_tokens"] = PROMPT_TOKENS + ANSWER_TOKENS + 3
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": reason}
     return {"choices": [choice]} | ({} if behaviour == "no_usage" else {"usage": usage})

@@ -20,7 +20,7 @@ from unirouter_torch.cli.llm_costs import (
     told_costs,
 )
 from unirouter_torch.cli.output import Commands, plain_console
-from unirouter_torch.errors import ConfigError
+from unirouter_torch.errors import ConfigError, PoolError
 
 if TYPE_CHECKING:
     from unirouter_torch.data.outcomes import Grading
@@ -45,6 +45,8 @@ def add_pool(commands: Commands) -> None:
     action = _declare(actions, "add", add, "add an LLM by its scores on calibration prompts", of_llm=True)
     _declare_outcomes(action)
     declare_costs(action)
+    more = "add the scores to those of an LLM that the pool holds already; they must be of other prompts than before"
+    action.add_argument("--more", action="store_true", help=more)
     action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
     action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
     outcomes = "file with the text of prompts and the score of its answers, the oldest first"
@@ -105,8 +107,11 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     """Add an LLM from its outcomes."""
     from unirouter_torch.data.outcomes.read import read_outcomes
 
-    require_cost(options)
     router = _load(options)
+    if options.more:
+        _check_addition(options, router)
+    else:
+        require_cost(options)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
         options.scores,
@@ -118,6 +123,10 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
     )
     for line in found.report.lines():
         _say(line)
+    if options.more:
+        what = f"add {len(found.scores)} outcomes to those of {options.llm}"
+        change_router(router, lambda: router.add_outcomes(options.llm, found.scores), what, options.scores)
+        return
     by_length = goes_by_token(options)
     tokens = token_prices(options.price_in, options.price_out, found.output_tokens) if by_length else None
     what = f"add {options.llm} at {told_costs(options)} by {len(found.scores)} outcomes"
@@ -128,6 +137,29 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
         _change_llm(router, options)
 
     change_router(router, add_to_pool, what, options.scores)
+
+
+def _check_addition(options: argparse.Namespace, router: "Router") -> None:
+    """Refuse to add what changes nothing but outcomes, or what was added before.
+
+    Raises:
+        ConfigError: A cost is given.
+        PoolError: The pool has no such LLM, or its history has a change from the same files.
+    """
+    from unirouter_torch.router.pool_history import data_sha256
+
+    costs = ("cost", "price_in", "price_out", "latency", "latency_per_token")
+    if any(getattr(options, name) is not None for name in costs):
+        raise ConfigError("--more: got a cost or a latency, which stay as they are. Use unirouter pool reprice.")
+    router.pool.find(options.llm)
+    digest = data_sha256(options.scores)
+    for revision in router.pool_history():
+        change = revision.change
+        if change.data_sha256 == digest and f" {options.llm}" in change.what:
+            raise PoolError(
+                f"--scores: revision {revision.number} ({change.what}) was made from the same data. Each "
+                "outcome may count only once."
+            )
 
 
 def _grading(options: argparse.Namespace) -> "Grading | None":

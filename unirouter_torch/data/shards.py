@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.errors import ConfigError, DataError
+from unirouter_torch.messages import prompt_text
 from unirouter_torch.shapes import ErrorMatrix
 
 ADDED_COLUMNS = ("llm", "estimated_error", "estimated_errors")
@@ -103,7 +104,7 @@ def answer_shard(
         answer: From the prompts of a batch to their answers.
 
     Raises:
-        DataError: A prompt is missing or is no text.
+        DataError: A prompt is missing, or is neither text nor a conversation.
     """
     partial = target.with_name(f".{target.name}.part")
     try:
@@ -124,13 +125,24 @@ def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int) -> lis
     values = rows[column]
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        raise DataError(f"{shard}: column {column!r} holds {values.type}, expected text. Name another one by --column.")
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if not is_text and not _holds_conversations(values.type):
+        expected = "text, or lists of messages with role and content"
+        raise DataError(f"{shard}: column {column!r} holds {values.type}, expected {expected}. Name one by --column.")
     if values.null_count:
         row = first_row + 1 + pc.index(pc.is_null(values), pa.scalar(True)).as_py()
         raise DataError(f"{shard}: row {row} of column {column!r} is null. Fill or remove such rows.")
-    prompts: list[str] = values.to_pylist()
-    return prompts
+    prompts = [prompt_text(value) for value in values.to_pylist()]
+    for row, prompt in enumerate(prompts, start=first_row + 1):
+        if prompt is None:
+            raise DataError(f"{shard}: row {row} of column {column!r} holds no message. Fill or remove such rows.")
+    return [prompt for prompt in prompts if prompt is not None]
+
+
+def _holds_conversations(kind: pa.DataType) -> bool:
+    """Whether a column is of lists of messages."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(is_list and pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("role") >= 0)
 
 
 def _with_answers(rows: pa.Table, answers: Answers) -> pa.Table:

@@ -70,6 +70,34 @@ def split_table(
     return Split(train, validation, test, seen, unseen)
 
 
+def require_outcomes(table: RoutingTable, split: Split, *, num_calibration: int, seed: int) -> None:
+    """Refuse a split of which a part has no outcome, which is known before anything is embedded.
+
+    Args:
+        table: The table that was split.
+        split: The split.
+        num_calibration: How many validation prompts represent an unseen LLM.
+        seed: Seed of their draw, and for the message.
+
+    Raises:
+        DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
+            calibration or test prompts.
+    """
+    calibration = draw_calibration(split, num_prompts=num_calibration, seed=seed)
+    parts = (
+        ("seen", "training", split.seen_llms, split.train_prompts),
+        ("seen", "validation", split.seen_llms, split.validation_prompts),
+        ("unseen", "calibration", split.unseen_llms, calibration),
+        ("unseen", "test", split.unseen_llms, split.test_prompts),
+    )
+    for llms, prompts, columns, rows in parts:
+        if not table.observed[rows][:, columns].any():
+            raise DataError(
+                f"{table.name}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add "
+                "outcomes, change data.unseen_fraction, or try another seed."
+            )
+
+
 def warn_of_pool_of_one(table: RoutingTable, split: Split) -> None:
     """Warn where the evaluation has a single LLM, so that every method chooses the same."""
     if len(split.unseen_llms) == 1:

@@ -266,7 +266,10 @@ def _scatter(
 
 def _cost_facts(pair: Int[Tensor, " outcome"], prompts: pa.Table, models: pa.Table, outcomes: pa.Table) -> CostFacts:
     estimated_tokens = pc.divide(outcomes["output_chars"], float(CHARS_PER_TOKEN))
+    observed = torch.zeros(prompts.num_rows, models.num_rows, dtype=torch.bool)
+    observed.view(-1)[pair] = True
     return CostFacts(
+        observed=observed,
         pair_cost=_scatter(pair, outcomes["cost_usd"], prompts, models),
         output_tokens=_scatter(pair, pc.coalesce(outcomes["output_tokens"], estimated_tokens), prompts, models),
         prompt_tokens=_numbers(pc.utf8_length(prompts["prompt"])) / CHARS_PER_TOKEN,

@@ -6,18 +6,25 @@ import torch
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.encoder.embedding_cache import embed_with_cache
+from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.errors import DataError, first_few
 from unirouter_torch.router.router import Router
 
 
-def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, seed: int = 0) -> None:
+def adopt_table(
+    router: Router, table: RoutingTable, *, num_calibration: int, seed: int = 0, cache_dir: str | None = None
+) -> None:
     """Give a trained router the LLMs of a table, represented by their outcomes there; nothing is trained.
+
+    The prompts are embedded with a bar of progress, and come from the cache where they were embedded before.
 
     Args:
         router: Changed in place: its pool and calibration prompts become those of the table.
         table: Outcomes, at least one for each LLM that is to join.
         num_calibration: How many prompts to keep as calibration prompts, at least 1; all where there are fewer.
         seed: Seed of their draw.
+        cache_dir: Folder of the cache of embeddings; that of the user when not given.
 
     Raises:
         ConfigError: ``num_calibration`` is less than 1.
@@ -39,10 +46,13 @@ def adopt_table(router: Router, table: RoutingTable, *, num_calibration: int, se
             f"prompts and are left out: {first_few(unknown)}. Add outcomes, or keep more prompts.",
             stacklevel=1,
         )
+    prompts = {table.prompt_ids[row]: table.prompt_texts[row] for row in rows}
+    embedding = embed_with_cache(router.encoder, list(prompts.values()), cache_dir=cache_folder(cache_dir))
     router.calibrate(
-        {table.prompt_ids[row]: table.prompt_texts[row] for row in rows},
+        prompts,
         scores,
         dict(zip(table.llm_names, table.cost.value.tolist(), strict=True)),
         cost_unit=table.cost.unit,
         cost_is_estimate=table.cost.is_estimate,
+        embedding=embedding,
     )

@@ -8,6 +8,7 @@ import torch
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.other_tables import OtherTable
+from unirouter_torch.data.splits import require_outcomes, split_table, warn_of_pool_of_one
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.encoder.embedding_cache import embed_with_cache
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
@@ -49,15 +50,31 @@ def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> Em
         encoder: That of the config; loaded here when not given.
 
     Raises:
-        DataError: A table is malformed, or nothing is left of ``data.tables`` beside ``data.path``.
+        DataError: A table is malformed or cannot be split as the config asks, or nothing is left of ``data.tables``
+            beside ``data.path``.
     """
     data, encoder = config.data, encoder or load_encoder(config)
     table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
+    _check_split(config, table)
     embedding = embed_texts(config, encoder, table.prompt_texts)
     others = embed_other_tables(config, encoder, besides=table.prompt_texts)
     if data.tables and not others:
         raise DataError("data.tables: nothing is left beside the prompts of data.path. Name other tables.")
     return EmbeddedTable(table=table, embedding=embedding, others=others, form_dim=encoder.form_dim)
+
+
+def _check_split(config: TrainConfig, table: RoutingTable) -> None:
+    """Say now what would be refused after all prompts were embedded.
+
+    Raises:
+        DataError: There are too few prompts or LLMs, or a part of the split has no outcomes.
+    """
+    split = split_table(table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
+    require_outcomes(table, split, num_calibration=config.data.num_calibration, seed=config.seed)
+    if len(split.train_prompts) < FEWEST_PROMPTS:
+        num_prompts = len(split.train_prompts)
+        raise DataError(f"training prompts: got {num_prompts}, expected at least {FEWEST_PROMPTS}. Add outcomes.")
+    warn_of_pool_of_one(table, split)
 
 
 def embed_other_tables(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
+from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.experiments.embedded_table import EmbeddedTable, embed_table, load_encoder
@@ -80,7 +80,6 @@ def _run(config: TrainConfig) -> RunResult | None:
             if method.trains_head:
                 trial.fitted(method)
         return None
-    warn_of_pool_of_one(embedded.table, split)
     report = build_report(trial, methods)
     report.write(folder)
     router = build_router(encoder, trial, report)

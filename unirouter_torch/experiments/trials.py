@@ -9,7 +9,7 @@ from typing import Any
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.data.splits import Split, split_table, warn_of_pool_of_one
+from unirouter_torch.data.splits import Split, split_table
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.experiments.embedded_table import embed_table, load_encoder
 from unirouter_torch.experiments.fingerprint import fingerprint_of
@@ -69,7 +69,6 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     seeds = range(config.seed, config.seed + num_trials)
     sweep_seeds = seeds[: config.evaluation.sweeps.num_trials]
     split = split_table(embedded.table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
-    warn_of_pool_of_one(embedded.table, split)
     sweeps = _sweep_values(config, split)
     jobs = [TrialJob(seed) for seed in seeds]
     for name, values in sweeps.items():

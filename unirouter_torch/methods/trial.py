@@ -11,9 +11,8 @@ from torch import Tensor
 
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.other_tables import OtherTable
-from unirouter_torch.data.splits import Split, draw_calibration
+from unirouter_torch.data.splits import Split, draw_calibration, require_outcomes
 from unirouter_torch.data.table import RoutingTable
-from unirouter_torch.errors import DataError
 from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.metrics.judged import Truth
 from unirouter_torch.routing.outcomes import Outcomes
@@ -180,6 +179,7 @@ def build_trial(
     outcomes = Outcomes(embedding, table.error, table.observed)
     seen, unseen = outcomes.of_llms(split.seen_llms), outcomes.of_llms(split.unseen_llms)
     seen_cost = table.cost.value[split.seen_llms]
+    require_outcomes(table, split, num_calibration=config.data.num_calibration, seed=seed)
     calibration_prompts = draw_calibration(split, num_prompts=config.data.num_calibration, seed=seed)
 
     def area(estimated_error: ErrorMatrix, truth: Outcomes) -> float:
@@ -187,7 +187,7 @@ def build_trial(
         return area_under_deferral_curve(curve, seen_cost, config.evaluation.curve)
 
     train = seen.of_prompts(split.train_prompts)
-    trial = Trial(
+    return Trial(
         config=config,
         table=table,
         embedding=embedding,
@@ -212,15 +212,3 @@ def build_trial(
         clairvoyant=unseen.of_prompts(split.train_prompts),
         log_folder=log_folder,
     )
-    _require_outcomes(table.name, seed, "seen", {"training": trial.train, "validation": trial.tuning.validation})
-    _require_outcomes(table.name, seed, "unseen", {"calibration": trial.calibration, "test": trial.test})
-    return trial
-
-
-def _require_outcomes(table: str, seed: int, llms: str, parts: dict[str, Outcomes]) -> None:
-    for prompts, outcomes in parts.items():
-        if not outcomes.observed.any():
-            raise DataError(
-                f"{table}: with seed {seed} the {llms} LLMs have no outcome on the {prompts} prompts. Add outcomes, "
-                "change data.unseen_fraction, or try another seed."
-            )

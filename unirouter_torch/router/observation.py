@@ -11,13 +11,19 @@ from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.feedback import add_outcomes
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.shapes import ClusterProbability
+from unirouter_torch.shapes import ClusterProbability, Embedding
 
 
 @torch.inference_mode()
 def cluster_prompts(head: ClusterHead, encoder: PromptEncoder, prompts: Sequence[str]) -> ClusterProbability:
     """Cluster probabilities of prompts, on the CPU."""
-    probability: ClusterProbability = head(encoder.embed(prompts).to(head.log_shrinkage.device)).cpu()
+    return cluster_embedding(head, encoder.embed(prompts))
+
+
+@torch.inference_mode()
+def cluster_embedding(head: ClusterHead, embedding: Embedding) -> ClusterProbability:
+    """Cluster probabilities of embedded prompts, on the CPU."""
+    probability: ClusterProbability = head(embedding.to(head.log_shrinkage.device)).cpu()
     return probability
 
 

@@ -23,12 +23,12 @@ from unirouter_torch.router.calibration import (
 )
 from unirouter_torch.router.chooser import Chooser, cluster_errors, cost_of_prompts
 from unirouter_torch.router.hub import push_folder
-from unirouter_torch.router.observation import cluster_prompts, observe
+from unirouter_torch.router.observation import cluster_embedding, cluster_prompts, observe
 from unirouter_torch.router.pool_history import PoolChange, PoolRevision
 from unirouter_torch.router.route import Route
 from unirouter_torch.router.router_files import RouterParts, read_router, write_router
 from unirouter_torch.router.saved_pool import SavedPool
-from unirouter_torch.routing.cluster_error import estimate_error
+from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
@@ -274,6 +274,26 @@ class Router(nn.Module):
         sums = sum_scores(self.calibration, name, scores, flip_rate)
         self.pool = self.pool.with_llm(PooledLLM(name=name, cost=cost, sums=sums, token_cost=token_cost))
 
+    def add_outcomes(self, name: str, scores: Mapping[str, float]) -> None:
+        """Add outcomes on further calibration prompts to those by which an LLM of the pool is known.
+
+        Unlike :meth:`observe` this is calibration: it is no evidence of drift. A prompt that was among its outcomes
+        before would count twice.
+
+        Args:
+            name: The LLM.
+            scores: Quality in [0, 1] of its answers, by prompt id.
+
+        Raises:
+            PoolError: The pool has no such LLM, there are no scores, a prompt id is not one of
+                ``calibration.prompt_ids``, or a score is outside [0, 1].
+        """
+        row, more = self.pool.find(name), sum_scores(self.calibration, name, scores)
+        sums = ClusterSums(self.pool.sums.error.clone(), self.pool.sums.weight.clone())
+        sums.error[row] += more.error[0]
+        sums.weight[row] += more.weight[0]
+        self.pool = replace(self.pool, sums=sums)
+
     def observe(
         self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
     ) -> DriftTest:
@@ -309,6 +329,7 @@ class Router(nn.Module):
         *,
         cost_unit: str = "US dollars per prompt",
         cost_is_estimate: bool = False,
+        embedding: Embedding | None = None,
     ) -> None:
         """Take other calibration prompts and another pool, from outcomes alone; nothing is trained.
 
@@ -320,6 +341,7 @@ class Router(nn.Module):
             cost: Cost of one prompt for each LLM, by its name. The highest becomes the reference cost.
             cost_unit: What the costs are measured in, for people.
             cost_is_estimate: Whether the costs were estimated, not billed or listed.
+            embedding: Embeddings of the prompts by this router's encoder, where they are known.
 
         Raises:
             PoolError: There are no prompts or LLMs, an LLM has no cost or no score, a prompt id is not one of
@@ -331,7 +353,8 @@ class Router(nn.Module):
         if missing:
             raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
         texts = tuple(prompts.values())
-        probability = cluster_prompts(self.head, self.encoder, texts)
+        embedding = self.encoder.embed(texts) if embedding is None else embedding
+        probability = cluster_embedding(self.head, embedding)
         calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
         outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
         error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))

@@ -22,11 +22,13 @@ def facts(
     price_out: Any = NAN,
     params_b: Any = NAN,
     num_llms: int = 2,
+    observed: Any = None,
 ) -> CostFacts:
     def filled(value: Any, *shape: int) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float64).expand(shape)
 
     return CostFacts(
+        observed=torch.ones(2, num_llms, dtype=torch.bool) if observed is None else torch.tensor(observed),
         pair_cost=filled(pair_cost, 2, num_llms),
         output_tokens=filled(output_tokens, 2, num_llms),
         prompt_tokens=filled(prompt_tokens, 2),
@@ -158,3 +160,24 @@ def test_lengths_are_characters_over_four_where_tokens_were_not_counted() -> Non
     )
     expected = torch.tensor(BY_HAND["estimated"][0], dtype=torch.float64)
     torch.testing.assert_close(table.cost.value, expected, rtol=1e-12, atol=0.0)
+
+
+def test_auto_passes_over_estimates_that_rest_on_few_answers_and_says_so() -> None:
+    lengths = torch.full((8, 2), NAN, dtype=torch.float64)
+    lengths[0] = 50.0
+    known = CostFacts(
+        observed=torch.ones(8, 2, dtype=torch.bool),
+        pair_cost=torch.full((8, 2), NAN, dtype=torch.float64),
+        output_tokens=lengths,
+        prompt_tokens=torch.full((8,), 10.0, dtype=torch.float64),
+        price_in=torch.tensor([1.0, 2.0], dtype=torch.float64),
+        price_out=torch.tensor([3.0, 4.0], dtype=torch.float64),
+        params_b=torch.full((2,), NAN, dtype=torch.float64),
+    )
+    with pytest.warns(UserWarning, match=r"'auto': lengths are known of 12% of the answers, too few .* 'list_price'"):
+        cost, _ = cost_of("auto", known)
+    assert (cost.rule, cost.value.tolist()) == ("list_price", [2.0, 3.0])
+    with pytest.warns(UserWarning, match=r"'estimated': lengths are known of 12% of the answers; costs are means"):
+        assert cost_of("estimated", known)[0].is_estimate
+    lengths[:4] = 50.0
+    assert cost_of("auto", known)[0].rule == "estimated"

@@ -202,3 +202,97 @@ def test_budget_is_never_exceeded(
             )
         billed = server.billed.total() * prices.dollars(PROMPT_TOKENS, ANSWER_TOKENS)
     assert billed <= budget * (1 + 1e-9)
+
+
+MODERATED = {"b": ["moderated"], "d": ["403"], "f": ["400"]}
+
+
+def test_refusals_of_single_prompts_leave_these_out_and_are_counted(server: Endpoint, run: Run) -> None:
+    server.plan = {prompt: list(behaviours) for prompt, behaviours in MODERATED.items()}
+    found = run(questions(*"abcdefg"), concurrency=1)
+    assert found.scores.keys() == {"id a", "id c", "id e", "id g"}
+    assert found.left_out == {
+        "id b": "content filter",
+        "id d": "refused: status 403",
+        "id f": "refused: status 400",
+    }
+    assert server.asked["b"] == server.asked["d"] == server.asked["f"] == 1
+
+
+def test_a_refusal_of_the_first_prompt_does_not_end_the_run(server: Endpoint, run: Run) -> None:
+    server.plan = {"a": ["403"]}
+    assert len(run(questions(*"abc"), concurrency=1).scores) == 2
+
+
+@pytest.mark.parametrize("behaviour", ["403", "400", "page"])
+def test_refusals_of_all_prompts_end_the_run_after_ten_and_cost_nothing(
+    server: Endpoint, run: Run, plan: CalibrationPlan, behaviour: str
+) -> None:
+    server.default = behaviour
+    with pytest.raises(EndpointError, match="10 prompts in a row were refused"):
+        run(questions(*(f"q{number}" for number in range(40))), concurrency=1)
+    assert len(server.requests) == 10
+    assert all(line["dollars"] == 0 for line in lines(plan) if "failed" in line)
+
+
+@pytest.mark.parametrize("behaviour", ["402", "401", "unknown_model", "no_balance", "402_in_body"])
+def test_account_that_fails_half_way_ends_the_run_and_keeps_what_was_answered(
+    server: Endpoint, run: Run, behaviour: str
+) -> None:
+    server.plan = {"d": [behaviour]}
+    with pytest.raises(EndpointError, match=r"Check .* the account, then give the same command again"):
+        run(questions(*"abcdefgh"), concurrency=1)
+    assert len(server.requests) == 4
+    assert len(run(questions(*"abcdefgh"), concurrency=1).scores) == 8
+    assert max(server.billed.values()) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["parts", "surrogate", "streamed", "float_counts"])
+def test_answers_come_in_many_shapes(server: Endpoint, run: Run, plan: CalibrationPlan, behaviour: str) -> None:
+    server.default = behaviour
+    found = run(questions("a"), grader="regex")
+    assert found.scores == {"id a": 1.0}
+    assert run(questions("a"), grader="regex").answers == found.answers, "the journal holds the same"
+    assert len(server.requests) == 1
+    if behaviour != "streamed":
+        assert found.mean_dollars == DOLLARS
+
+
+def test_reasoning_that_is_billed_in_the_total_alone_counts(server: Endpoint, run: Run) -> None:
+    server.default = "hidden_reasoning"
+    (answer,) = run(questions("a")).answers.values()
+    assert answer.answer_tokens == ANSWER_TOKENS + 3
+
+
+def test_reasoning_is_taken_off_before_grading_and_what_was_cut_off_is_counted(server: Endpoint, run: Run) -> None:
+    server.answer = lambda message: (
+        f"<think>echo: {message}" + ("" if message == "b" else f"?</think>\necho: {message}")
+    )
+    found = run(questions("a", "b"))
+    assert found.scores == {"id a": 1.0, "id b": 0.0}
+    assert found.unfinished == {"id b"}
+
+
+@pytest.mark.parametrize("key", ["  sk-x\r\n", "sk-x\n"])
+def test_white_space_around_the_key_is_no_part_of_it(
+    server: Endpoint, run: Run, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    run(questions("a"))
+    assert server.keys == ["Bearer sk-x"]
+
+
+@pytest.mark.parametrize("key", ["sk-\u200bx", "sk-é", "sk x", "sk\nx", " \n"])
+def test_key_that_cannot_be_sent_is_named_before_a_call(
+    server: Endpoint, run: Run, plan: CalibrationPlan, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with pytest.raises(EndpointError, match=KEY_VARIABLE):
+        run(questions("a"))
+    assert not server.requests and not plan.journal.read_text()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "localhost/v1", "http:///v1", "ftp://a/v1", "http://a b/v1", ""])
+def test_address_to_which_nothing_can_be_sent_is_refused(plan: CalibrationPlan, url: str) -> None:
+    with pytest.raises(ConfigError, match="--base-url: got"):
+        replace(plan.endpoint, base_url=url)

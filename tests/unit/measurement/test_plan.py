@@ -114,3 +114,22 @@ def test_worst_case_is_the_sum_over_the_prompts(plan: CalibrationPlan) -> None:
 def test_plan_that_cannot_be_carried_out_is_refused(plan: CalibrationPlan, run: Run, change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         run(questions("a"), **change)
+
+
+@pytest.mark.parametrize("verdict", ["Fine.", "<think>It agrees", '{"grade": 1}', ""])
+def test_judge_that_never_gives_a_score_ends_the_run_after_ten_replies(
+    server: Endpoint, run: Run, plan: CalibrationPlan, verdict: str
+) -> None:
+    server.answer = lambda message: f"echo: {message}" if len(message) < 5 else verdict
+    judge = Judge(endpoint=replace(plan.endpoint, model="judge"))
+    with pytest.raises(EndpointError, match="the judge gave 10 replies in a row without a score"):
+        run(questions(*(f"q{number}" for number in range(40))), grader="judge", judge=judge, concurrency=1)
+    assert len(server.requests) == 20
+
+
+def test_judge_that_thinks_and_explains_is_understood(server: Endpoint, run: Run, plan: CalibrationPlan) -> None:
+    verdict = '<think>Is {"score": 0} fair?</think>Both agree.\n```json\n{"score": 0.5, "reason": "same"}\n```'
+    server.answer = lambda message: f"<think>x</think>echo: {message}" if len(message) < 5 else verdict
+    judge = Judge(endpoint=replace(plan.endpoint, model="judge"))
+    assert run(questions("a"), grader="judge", judge=judge).scores == {"id a": 0.5}
+    assert "<think>" not in server.requests[-1]["messages"][0]["content"]

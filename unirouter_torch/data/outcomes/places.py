@@ -70,6 +70,8 @@ def reader_of(path: Path, form: str = "auto") -> OutcomesReader:
         return find_reader(form)
     sample = Sample.of(path)
     fitting = [reader for reader in all_readers().values() if reader.recognizes(sample)]
+    own = [reader for reader in fitting if reader.name == "log"]
+    fitting = own or fitting  # whatever else is in its rows: prompts and scores are those of a log
     if len(fitting) > 1:
         names = " and ".join(reader.name for reader in fitting)
         raise DataError(f"{path}: may be {names}. Name its form with --format.")
@@ -126,7 +128,8 @@ def _reader_or_none(path: Path, form: str) -> OutcomesReader | None:
     except DataError:
         return None
     readers = all_readers().values() if form == "auto" else [find_reader(form)]
-    return next((reader for reader in readers if reader.recognizes(sample)), None)
+    fitting = [reader for reader in readers if reader.recognizes(sample)]
+    return next((reader for reader in fitting if reader.name == "log"), fitting[0] if fitting else None)
 
 
 def _place(path: Path, reader: OutcomesReader) -> Place:

@@ -29,7 +29,8 @@ class Sample:
         path: The file.
         kind: What it consists of.
         columns: Names of the columns of a table, or of the members of the first JSON object.
-        paths: Names in the first JSON object down to its depths, such as ``response.body`` or ``results[].score``.
+        paths: Names in the first JSON object down to its depths, such as ``response.body`` or ``results[].score``; of a
+            list ``data``, as services answer, those of its items as well.
         files: Names of the files in a ZIP archive.
     """
 
@@ -158,7 +159,7 @@ def _json_paths(head: bytes) -> frozenset[str]:
     found = set()
     try:
         for path in JSONStream(io.BytesIO(head)).paths():
-            found.add(path.removeprefix("[]."))
+            found |= {path.removeprefix("[]."), path.removeprefix("data[].")}
     except (ValueError, RecursionError):
         pass  # the head ends within the document
     return frozenset(found)

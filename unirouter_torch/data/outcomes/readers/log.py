@@ -26,8 +26,12 @@ class LogReader(OutcomesReader):
         """A table with a column of ours for prompts or scores, and none that another form has in its place."""
         if sample.kind not in ("csv", "json", "lines", "parquet"):
             return False
-        prompts = sample.columns & {"prompt", "prompt_id"} and not any(p.startswith("prompt.") for p in sample.paths)
-        return bool(prompts or "score" in sample.columns) and not sample.columns & {"custom_id", "doc_id", "spend"}
+        if "prompt.raw" in sample.paths:
+            return False
+        has_prompts, has_scores = bool(sample.columns & {"prompt", "prompt_id"}), "score" in sample.columns
+        if has_prompts and has_scores:
+            return True
+        return (has_prompts or has_scores) and not sample.columns & {"custom_id", "doc_id", "spend", "input"}
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One outcome a row."""
