@@ -28,6 +28,12 @@ def folder(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "router"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture
 def router(folder: Path) -> Router:
     return Router.from_pretrained(folder)
@@ -103,6 +109,15 @@ def test_another_encoder_of_that_name_is_refused(folder: Path, workshop: Path, t
             Router.from_pretrained(copy)
     finally:
         weights.write_bytes(content)
+
+
+def test_adopt_embeds_once_with_a_bar(
+    folder: Path, log: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, is_new in (("first", True), ("second", False)):
+        assert main(["adopt", str(log), "--router", str(folder), "--output", str(tmp_path / name)]) == 0
+        assert ("Embedding 3 prompts" in capsys.readouterr().err) == is_new
+    assert len(list(cache.rglob("*.safetensors"))) == 1
 
 
 def test_adopt_makes_a_router_of_a_log(folder: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

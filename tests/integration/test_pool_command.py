@@ -6,6 +6,7 @@ from typing import Any
 
 import outcome_files
 import pytest
+import torch
 from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch import Router
@@ -80,6 +81,27 @@ def test_every_change_shows_in_the_list_and_can_be_undone(
         assert listed(folder, capsys) == state
     run("undo", "--to", "5", "--router", folder)
     assert listed(folder, capsys) == states[5]
+
+
+def test_further_outcomes_join_as_if_they_had_been_there_from_the_start(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.jsonl"
+    first.write_text("prompt_id,score\np0,1\np1,0.5\n")
+    second.write_text('{"prompt_id": "p4", "score": true}\n')
+    where = ("--router", folder)
+    run("add", "new", *where, "--scores", first, "--cost", "0.3")
+    run("add", "new", *where, "--scores", second, "--more")
+    run("add", "whole", *where, "--scores", first, second, "--cost", "0.3")
+    pool = Router.from_pretrained(folder).pool
+    torch.testing.assert_close(pool["new"].sums, pool["whole"].sums)
+    assert pool["new"].drift is None
+    capsys.readouterr()
+    assert main(["pool", "add", "new", "--router", str(folder), "--scores", str(second), "--more"]) == 2
+    assert "was made from the same data" in capsys.readouterr().err
+    assert main(["pool", "add", "new", "--router", str(folder), "--scores", str(first), "--more", "--cost", "1"]) == 2
+    assert "--more: got a cost" in capsys.readouterr().err
+    assert Router.from_pretrained(folder).pool_history()[-1].change.data == "first.csv, second.jsonl"
 
 
 def test_history_names_the_change_and_its_file(folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,18 @@ def test_own_log_is_one_command_away(workshop: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "results.json").read_text())["table"]["cost_rule"] == "billed"
 
 
+def test_too_few_llms_are_refused_before_anything_is_embedded(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"What is {number}?,{llm},1,{cost}" for number in range(40) for llm, cost in (("small", 1), ("large", 2))]
+    (tmp_path / "two.csv").write_text("\n".join(["prompt,llm,score,cost", *rows]))
+    arguments = ("--output_dir", str(tmp_path / "run"), "--data.cache_dir", str(tmp_path / "cache"))
+    assert train(miniature(workshop, *arguments, recipe="own_log", table=str(tmp_path / "two.csv"))) == 2
+    error = capsys.readouterr().err
+    assert "2 LLMs in 2 groups split into 1 seen and 1 unseen LLMs, expected at least 2 and 1" in error
+    assert "Embedding" not in error and not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize("recipe", ["mmlu_pro", "zeroeval"])
 def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path, recipe: str) -> None:
     if not (SHARED / recipe).is_dir():

@@ -32,6 +32,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(place / "*.parquet")
 
 
+def test_logged_conversations_are_routed_by_their_last_question(folder: Path, tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "Add 1 and 2."}, {"role": "assistant", "content": "3"}]
+    pq.write_table(pa.table({"text": [[{"role": "system", "content": "Hm."}, *chat]]}), tmp_path / "chats.parquet")
+    pq.write_table(pa.table({"text": ["Add 1 and 2."]}), tmp_path / "texts.parquet")
+    for name in ("chats", "texts"):
+        assert main(arguments(folder, str(tmp_path / f"{name}.parquet"), tmp_path / name)) == 0
+    chats, texts = (pq.read_table(tmp_path / name / f"{name}.parquet") for name in ("chats", "texts"))
+    assert chats.drop_columns("text").equals(texts.drop_columns("text"))
+
+
 def arguments(folder: Path, archive: str, output: Path) -> list[str]:
     places = ["--router", str(folder), "--input", archive, "--output", str(output)]
     return ["score", *places, "--column", "text", "--cost-weight", "0.2"]

@@ -288,11 +288,9 @@ class Router(nn.Module):
             PoolError: The pool has no such LLM, there are no scores, a prompt id is not one of
                 ``calibration.prompt_ids``, or a score is outside [0, 1].
         """
-        row, more = self.pool.find(name), sum_scores(self.calibration, name, scores)
-        sums = ClusterSums(self.pool.sums.error.clone(), self.pool.sums.weight.clone())
-        sums.error[row] += more.error[0]
-        sums.weight[row] += more.weight[0]
-        self.pool = replace(self.pool, sums=sums)
+        before, more = self.pool[name].sums, sum_scores(self.calibration, name, scores)
+        sums = ClusterSums(before.error + more.error, before.weight + more.weight)
+        self.pool = self.pool.with_changes(name, sums=sums)
 
     def observe(
         self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf

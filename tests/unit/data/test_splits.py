@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unirouter_torch.data.splits import Split, draw_calibration, split_table, warn_of_pool_of_one
+from unirouter_torch.data.load import load_table
+from unirouter_torch.data.splits import Split, draw_calibration, require_outcomes, split_table, warn_of_pool_of_one
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import ConfigError, DataError
 
@@ -184,3 +186,13 @@ def test_calibration_draws_differ_between_seeds_and_repeat_at_one() -> None:
 def test_calibration_of_no_prompt_is_refused() -> None:
     with pytest.raises(ConfigError, match="num_prompts"):
         draw_calibration(split_table(TABLE, seed=5, unseen_fraction=0.5), num_prompts=0, seed=0)
+
+
+def test_part_of_a_split_without_outcomes_is_refused_by_the_table_alone() -> None:
+    table = load_table("simulated:60x6")
+    split = split_table(table, seed=0, unseen_fraction=0.34)
+    require_outcomes(table, split, num_calibration=4, seed=0)
+    observed = table.observed.clone()
+    observed[split.validation_prompts[:, None], split.unseen_llms] = False
+    with pytest.raises(DataError, match="the unseen LLMs have no outcome on the calibration prompts"):
+        require_outcomes(replace(table, observed=observed), split, num_calibration=4, seed=0)
