@@ -1,8 +1,8 @@
-"""Train, evaluate and save a router: ``python train.py --config configs/quickstart.yaml [--dotted.key value]``."""
+"""``python train.py`` is ``unirouter train``."""
 
 import sys
 
-from unirouter_torch.cli import train
+from unirouter_torch.cli import main
 
 if __name__ == "__main__":
-    sys.exit(train(sys.argv[1:]))
+    sys.exit(main(["train", *sys.argv[1:]]))

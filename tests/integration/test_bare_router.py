@@ -87,7 +87,7 @@ def test_command_that_needs_more_says_what(folder: Path, tmp_path: Path) -> None
 from unirouter_torch.cli import main
 
 sys.stderr = sys.stdout
-print(main(["score", "--router", sys.argv[1], "--input", "*.parquet", "--output", sys.argv[2]]))
+print(main(["route-archive", "--router", sys.argv[1], "--input", "*.parquet", "--output", sys.argv[2]]))
 """
     message, code = run(program, str(folder), str(tmp_path / "out"))
     assert "needs the package pyarrow" in message and "pip install 'unirouter_torch[train,eval]'" in message

@@ -13,7 +13,7 @@ import torch
 from miniature import ROOT, miniature
 
 from unirouter_torch import Router
-from unirouter_torch.cli import main, train
+from unirouter_torch.cli import main
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
@@ -80,7 +80,7 @@ def test_ended_workers_leave_a_message_and_a_whole_checkpoint(
     arguments = miniature(workshop, "--output_dir", str(tmp_path), *LONG)
     checkpoint = tmp_path / "logs" / CHECKPOINT_NAME
     end_two_workers([*arguments, *TWO], checkpoint, number, code, message)
-    assert train(arguments) == 0
+    assert main(["train", *arguments]) == 0
     assert not checkpoint.exists()
     Router.from_pretrained(tmp_path / "router")
     assert json.loads((tmp_path / "results.json").read_text())["methods"]["end_to_end"]["area"] > 0
@@ -98,7 +98,7 @@ def test_encoder_that_workers_share_out_survives_the_kill_of_one(workshop: Path,
     checkpoint = tmp_path / "killed" / "logs" / "encoder" / CHECKPOINT_NAME
     end_two_workers(arguments("killed"), checkpoint, signal.SIGKILL, 2, "worker 1 of 2 was ended by SIGKILL")
     for name in ("killed", "whole"):
-        assert train(arguments(name)) == 0
+        assert main(["train", *arguments(name)]) == 0
     prompts = ["seven kites", "What is 17 + 25?"]
     killed, whole = (Router.from_pretrained(tmp_path / name / "router") for name in ("killed", "whole"))
     assert torch.equal(killed.encoder.embed(prompts), whole.encoder.embed(prompts))
@@ -137,7 +137,7 @@ def end_two_workers(arguments: list[str], checkpoint: Path, number: signal.Signa
 def test_hardware_that_cannot_work_gives_one_message(
     arguments: list[str], message: str, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(miniature(workshop, "--output_dir", str(tmp_path), *arguments)) == 2
+    assert main(["train", *miniature(workshop, "--output_dir", str(tmp_path), *arguments)]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +146,7 @@ def test_mistake_that_the_workers_find_gives_one_message(
     workshop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--output_dir", str(tmp_path), "--encoder.name", "no/such encoder", *TWO)
-    assert train(miniature(workshop, *arguments)) == 2
+    assert main(["train", *miniature(workshop, *arguments)]) == 2
     said = capfd.readouterr().err
     assert "no/such encoder" in said
     assert "Traceback" not in said

@@ -11,7 +11,7 @@ import pytest
 from miniature import ROOT, miniature
 from served_router import serve_process, write_upstreams
 
-from unirouter_torch.cli import main, train
+from unirouter_torch.cli import main
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.experiments.run import RunResult
 
@@ -110,7 +110,7 @@ def log(home: Path) -> None:
 def test_training_commands_run(home: Path, workshop: Path) -> None:
     for arguments in commands("python train.py"):
         if "--head.start_from" not in arguments:  # needs the encoder that the bundled router was trained over
-            assert train(cut_down(workshop, home, arguments)) == 0
+            assert main(["train", *cut_down(workshop, home, arguments)]) == 0
 
 
 def test_evaluation_commands_run(home: Path, workshop: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from miniature import ROOT, miniature
 
-from unirouter_torch.cli import train
+from unirouter_torch.cli import main
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
@@ -100,7 +100,7 @@ def test_onboarding_an_unseen_llm_by_hand_gives_the_estimates_of_the_evaluation(
 
 
 def test_train_command_prints_the_table_and_the_places(workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(miniature(workshop)) == 0
+    assert main(["train", *miniature(workshop)]) == 0
     output = capsys.readouterr().out
     assert "End-to-end" in output
     assert "router" in output
@@ -122,7 +122,7 @@ def test_users_mistake_gives_one_message_and_code_2(
 ) -> None:
     if arguments[-1] == "gpu" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    assert train(miniature(workshop, "--output_dir", str(tmp_path), *arguments)) == 2
+    assert main(["train", *miniature(workshop, "--output_dir", str(tmp_path), *arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
@@ -149,7 +149,7 @@ def test_own_log_is_one_command_away(workshop: Path, tmp_path: Path) -> None:
     arguments = miniature(
         workshop, "--output_dir", str(tmp_path / "run"), recipe="own_log", table=str(tmp_path / "log.csv")
     )
-    assert train(arguments) == 0
+    assert main(["train", *arguments]) == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["table"]["cost_rule"] == "billed"
 
 

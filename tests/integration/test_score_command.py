@@ -44,7 +44,7 @@ def test_logged_conversations_are_routed_by_their_last_question(folder: Path, tm
 
 def arguments(folder: Path, archive: str, output: Path) -> list[str]:
     places = ["--router", str(folder), "--input", archive, "--output", str(output)]
-    return ["score", *places, "--column", "text", "--cost-weight", "0.2"]
+    return ["route-archive", *places, "--column", "text", "--cost-weight", "0.2"]
 
 
 def test_killed_run_goes_on_where_it_was_and_ends_the_same(
@@ -91,6 +91,6 @@ def test_without_ray_the_command_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "unirouter_torch.archives.ray_cluster", raising=False)
-    assert main(["score", "--ray", "--router", "r", "--input", "i", "--output", str(tmp_path / "out")]) == 2
+    assert main(["route-archive", "--ray", "--router", "r", "--input", "i", "--output", str(tmp_path / "out")]) == 2
     assert "Ray is not installed. Run `pip install 'unirouter_torch[ray]'`." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

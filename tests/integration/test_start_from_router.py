@@ -7,7 +7,7 @@ import pytest
 from miniature import miniature
 
 from unirouter_torch import Router
-from unirouter_torch.cli import main, train
+from unirouter_torch.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def start_from(router: str) -> tuple[str, ...]:
 def test_run_goes_on_from_the_router(workshop: Path, pretrained: str, tmp_path: Path) -> None:
     # so gentle a rate that the head stays where it started
     gentle = ("--optimizer.learning_rate", "1e-7")
-    assert train(miniature(workshop, "--output_dir", str(tmp_path), *start_from(pretrained), *gentle)) == 0
+    assert main(["train", *miniature(workshop, "--output_dir", str(tmp_path), *start_from(pretrained), *gentle)]) == 0
     before, after = Router.from_pretrained(pretrained).head, Router.from_pretrained(tmp_path / "router").head
     for name, value in after.state_dict().items():
         assert value.numpy() == pytest.approx(before.state_dict()[name].numpy(), abs=1e-4), name
@@ -59,5 +59,5 @@ def test_router_that_does_not_fit_is_one_line(
     workshop: Path, pretrained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clusters = ("--head.num_clusters", "7")
-    assert train(miniature(workshop, "--output_dir", str(tmp_path), *start_from(pretrained), *clusters)) == 2
+    assert main(["train", *miniature(workshop, "--output_dir", str(tmp_path), *start_from(pretrained), *clusters)]) == 2
     assert "head.num_clusters: got 7, but the router of head.start_from" in capsys.readouterr().err

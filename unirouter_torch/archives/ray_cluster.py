@@ -7,7 +7,8 @@ from pathlib import Path
 import ray
 import torch
 
-from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, answer_by, fingerprint, open_work
+from unirouter_torch.archives.score import Scored, Worker, answer_by, fingerprint, open_work
+from unirouter_torch.archives.settings import ScoreSettings
 from unirouter_torch.data.shards import Answers, answer_shard
 from unirouter_torch.errors import ConfigError, UniRouterError
 from unirouter_torch.progress import ProgressBar
@@ -82,5 +83,5 @@ def _answer_of(router: str, expected: str, settings: ScoreSettings) -> Callable[
     """Loaded once in each process."""
     loaded = Router.from_pretrained(router)
     if fingerprint(loaded) != expected:
-        raise ConfigError(f"--router: a machine of the Ray cluster finds another router at {router}. Share one folder.")
+        raise ConfigError(f"router: a machine of the Ray cluster finds another router at {router}. Share one folder.")
     return answer_by(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings)

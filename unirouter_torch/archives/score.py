@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unirouter_torch.config.checks import at_least
+from unirouter_torch.archives.settings import ScoreSettings
 from unirouter_torch.data.shards import (
     ADDED_COLUMNS,
     Answers,
@@ -26,29 +26,6 @@ from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 
 SETTINGS_FILE = "_score.json"
 """Named so that readers of a folder of Parquet files pass over it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """How an archive is scored.
-
-    Attributes:
-        column: The prompts' column.
-        cost_weight: Error accepted to save one reference cost [1]; that of the router's target, or 0.1, when not given.
-        latency_weight: As in ``Router.route``.
-        caution: As there.
-        llms: As there.
-        all_estimates: Whether the estimated errors of all LLMs are written, too.
-        batch_size: Prompts at a time, at least 1; decides nothing but memory and speed.
-    """
-
-    column: str = "prompt"
-    cost_weight: float | None = None
-    latency_weight: float | None = None
-    caution: float | None = None
-    llms: tuple[str, ...] | None = None
-    all_estimates: bool = False
-    batch_size: int = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +115,6 @@ def open_work(router: Router, pattern: str, folder: Path, settings: ScoreSetting
 
     Arguments and errors are those of :func:`score_archive`.
     """
-    at_least("--batch-size", settings.batch_size, 1)
     answer_by(router, settings)
     shards = find_shards(pattern)
     refuse_same_place(shards, folder)
@@ -202,11 +178,11 @@ def _claim(folder: Path, router: Router, settings: ScoreSettings) -> None:
         other = [key for key, value in facts.items() if not isinstance(found, dict) or found.get(key) != value]
         if other:
             raise ConfigError(
-                f"--output: the shards in {folder} were made with another {' and '.join(other)} ({SETTINGS_FILE}). "
+                f"output: the shards in {folder} were made with another {' and '.join(other)} ({SETTINGS_FILE}). "
                 "Choose another folder, or remove this one."
             )
     elif others:
-        raise ConfigError(f"--output: {folder} holds files, but no {SETTINGS_FILE}. Choose an empty folder.")
+        raise ConfigError(f"output: {folder} holds files, but no {SETTINGS_FILE}. Choose an empty folder.")
     write_json(path, facts)
 
 

@@ -1,37 +1,31 @@
 """``unirouter adopt``: a trained router for your outcomes, without training."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from unirouter_torch.cli.output import Commands, plain_console, print_places
+from unirouter_torch.cli.options import Folder, SavedRouter, Shown
+from unirouter_torch.cli.output import plain_console, print_places
 
 MOST_LLMS_SHOWN = 20
 
 
-def add_adopt(commands: Commands) -> None:
-    """Declare ``unirouter adopt``."""
-    parser = commands.add_parser(
-        "adopt", help="give a trained router your LLMs, from their outcomes; nothing is trained"
-    )
-    parser.add_argument(
-        "data", metavar="DATA", help="your outcomes: a .csv or .jsonl log, or a folder of Parquet files"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write the router to")
-    parser.add_argument(
-        "--router", default="unirouter-minilm", metavar="ROUTER", help="trained router (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--num-calibration",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="prompts to keep as calibration prompts, all where there are fewer (default: %(default)s)",
-    )
-    parser.set_defaults(run=adopt)
+@dataclass(frozen=True, kw_only=True)
+class AdoptOptions:
+    """Options of ``unirouter adopt``."""
+
+    data: Annotated[str, Shown(metavar="DATA", positional=True)]
+    """Your outcomes: a .csv or .jsonl log, or a folder of Parquet files."""
+    output: Folder
+    """Folder to write the router to."""
+    router: SavedRouter = "unirouter-minilm"
+    """Trained router: a folder, or a name."""
+    num_calibration: int = 1000
+    """Prompts to keep as calibration prompts, at least 1; all where there are fewer."""
 
 
-def adopt(options: argparse.Namespace, _: list[str]) -> None:
-    """Calibrate a router on a table, save it and show its pool."""
+def adopt(options: AdoptOptions) -> None:
+    """Give a trained router your LLMs, from their outcomes; nothing is trained."""
     from unirouter_torch.cli.pool_tables import pool_table
     from unirouter_torch.data.load import load_table
     from unirouter_torch.experiments.adopt import adopt_table

@@ -1,38 +1,37 @@
 """``unirouter data``: public routing tables."""
 
-import argparse
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-from unirouter_torch.cli.output import Commands, plain_console, print_places
-
-
-def add_data(commands: Commands) -> None:
-    """Declare ``unirouter data``."""
-    parser = commands.add_parser("data", help="prepare public routing tables")
-    actions = parser.add_subparsers(dest="action", required=True)
-    action = actions.add_parser("prepare", help="download a public table and write it as a folder of Parquet files")
-    names = "embedllm, routerbench, sprout, mixinstruct, headlines or llmrouterbench"
-    action.add_argument("name", metavar="NAME", help=names)
-    action.add_argument("--output", required=True, metavar="DIR", help="folder to write, for data.path")
-    action.add_argument("--from-files", metavar="DIR", help="folder with the published files; no network is used")
-    action.add_argument("--revision", metavar="R", help="commit, tag or branch to download instead of the pinned one")
-    action.add_argument(
-        "--unsafe-pickle",
-        action="store_true",
-        help="accept files in a format that can carry code; only plain values and pandas tables are loaded from them",
-    )
-    action.set_defaults(run=prepare)
+from unirouter_torch.cli.options import Folder, Shown
+from unirouter_torch.cli.output import plain_console, print_places
 
 
-def prepare(options: argparse.Namespace, _: list[str]) -> None:
-    """Write a public table and say what it holds."""
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Options of ``unirouter data prepare``."""
+
+    name: Annotated[str, Shown(metavar="NAME", positional=True)]
+    """The table: embedllm, routerbench, sprout, mixinstruct, headlines or llmrouterbench."""
+    output: Folder
+    """Folder to write, for ``data.path``."""
+    from_files: Folder | None = None
+    """Folder with the published files; no network is used."""
+    revision: Annotated[str | None, Shown(metavar="R")] = None
+    """Commit, tag or branch to download instead of the pinned one."""
+    unsafe_pickle: bool = False
+    """Accept files in a format that can carry code; only plain values and pandas tables are loaded from them."""
+
+
+def prepare(options: PrepareOptions) -> None:
+    """Download a public table and write it as a folder of Parquet files."""
     from unirouter_torch.data.public.prepare import PROVENANCE_NAME, prepare_table
 
-    output = Path(options.output)
+    output = options.output
     size = prepare_table(
         options.name,
         output,
-        from_files=None if options.from_files is None else Path(options.from_files),
+        from_files=options.from_files,
         revision=options.revision,
         unsafe_pickle=options.unsafe_pickle,
     )

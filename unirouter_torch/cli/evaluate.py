@@ -1,31 +1,31 @@
-"""``train.py`` and ``unirouter evaluate``: one run, and many trials."""
+"""``unirouter train`` and ``unirouter evaluate``: one run, and many trials."""
 
-import argparse
-from collections.abc import Sequence
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markdown import Markdown
 
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, plain_console, print_places
+from unirouter_torch.cli.output import plain_console, print_places
 
 
-def add_evaluate(commands: Commands) -> None:
-    """Declare ``unirouter evaluate``."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="compare all methods over several trials with redrawn prompts and LLMs",
-        epilog=SETTINGS_EPILOG,
-    )
-    add_trial_arguments(parser)
-    parser.set_defaults(run=evaluate, takes_settings=True)
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """How many trials are run, and beside one another."""
+
+    trials: int = 10
+    """Number of trials, at least 1."""
+    workers: int = os.cpu_count() or 1
+    """Processes that compute trials, at least 1; the cores of this machine when not given. The numbers do not depend on
+    it."""
 
 
-def train(arguments: Sequence[str]) -> None:
-    """Train, evaluate and save one router."""
+def train(settings: list[str]) -> None:
+    """Train a router, evaluate it beside other methods, and save it."""
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.run import run
 
-    config = parse_config(arguments, program="train.py")
+    config = parse_config(settings, program="unirouter train")
     result = run(config)
     if result is None:
         return  # the first worker reports
@@ -44,12 +44,12 @@ def train(arguments: Sequence[str]) -> None:
     )
 
 
-def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
-    """Compare all methods over several trials."""
+def evaluate(options: TrialOptions, settings: list[str]) -> None:
+    """Compare all methods over several trials with redrawn prompts and LLMs."""
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.trials import run_trials
 
-    config = parse_config(rest, program="unirouter evaluate")
+    config = parse_config(settings, program="unirouter evaluate")
     report = run_trials(config, num_trials=options.trials, num_workers=options.workers)
     console = plain_console()
     console.print(Markdown(report.to_summary()))

@@ -1,36 +1,36 @@
 """``unirouter export``: a saved router in a format that runs without this package."""
 
-import argparse
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
-from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands, plain_console, print_places
-
-
-def add_export(commands: Commands) -> None:
-    """Declare ``unirouter export``."""
-    parser = commands.add_parser("export", help="write a saved router as ONNX, torch.export or sentence-transformers")
-    parser.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
-    parser.add_argument(
-        "--format",
-        required=True,
-        choices=("onnx", "torch", "sentence-transformers"),
-        help="onnx and torch: the whole router; sentence-transformers: its encoder alone",
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--int8", action="store_true", help="round the encoder's weights to 8 bits (onnx)")
-    declare_latency_weight(parser)
-    parser.set_defaults(run=export)
+from unirouter_torch.cli.options import Folder, SavedRouter
+from unirouter_torch.cli.output import plain_console, print_places
+from unirouter_torch.config.choice import LatencyOptions
 
 
-def export(options: argparse.Namespace, _: list[str]) -> None:
-    """Export a router and say how it compares with the original."""
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(LatencyOptions):
+    """Options of ``unirouter export``."""
+
+    router: SavedRouter
+    """Folder of a saved router."""
+    format: Literal["onnx", "torch", "sentence-transformers"]
+    """What to write; onnx and torch hold the whole router, sentence-transformers its encoder alone."""
+    output: Folder
+    """Folder to write."""
+    int8: bool = False
+    """Round the encoder's weights to 8 bits (onnx)."""
+
+
+def export(options: ExportOptions) -> None:
+    """Write a saved router as ONNX, torch.export or sentence-transformers."""
     from unirouter_torch.export.router_export import export_router
     from unirouter_torch.router.router import Router
 
-    folder = Path(options.output)
     router = Router.from_pretrained(options.router)
-    written = export_router(router, options.format, folder, int8=options.int8, latency_weight=options.latency_weight)
+    written = export_router(
+        router, options.format, options.output, int8=options.int8, latency_weight=options.latency_weight
+    )
     found = written.comparison
     console = plain_console()
     console.print(
@@ -40,4 +40,4 @@ def export(options: argparse.Namespace, _: list[str]) -> None:
     )
     if written.left_out:
         console.print(f"without disabled LLMs: {', '.join(written.left_out)}", soft_wrap=True)
-    print_places(console, {"export": folder})
+    print_places(console, {"export": options.output})

@@ -1,32 +1,23 @@
 """What the commands share: how they are declared, what they print, how a user's mistake ends."""
 
-import argparse
 import contextlib
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from unirouter_torch.cli.options import with_flags
 from unirouter_torch.errors import TerminatedError, UniRouterError
 
 EXIT_USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
 SETTINGS_EPILOG = "All other arguments are those of train.py: --config FILE, --dotted.key VALUE."
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare how many trials to run, in how many processes."""
-    parser.add_argument("--trials", type=int, default=10, metavar="N", help="number of trials (default: %(default)s)")
-    help_text = "processes that compute trials, the cores of this machine by default; the numbers do not depend on it"
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help=help_text)
 
 
 def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
@@ -39,14 +30,22 @@ def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
 
 
-def guarded(command: Callable[[], None]) -> int:
-    """Run a command; a user's mistake becomes one message on standard error."""
+def guarded(command: Callable[[], None], *, settings: Collection[str] = ()) -> int:
+    """Run a command; a user's mistake becomes one message on standard error.
+
+    Args:
+        command: What to run.
+        settings: Names of the settings that are options of the command; a message says their flags.
+
+    Returns:
+        The exit code.
+    """
     console, mistake = plain_console(stderr=True, soft_wrap=True), Text("error:", style="bold red")
     try:
         with _plain_warnings(console), _heeding_sigterm():
             command()
     except UniRouterError as error:
-        console.print(mistake, f"{type(error).__name__}: {error}")
+        console.print(mistake, f"{type(error).__name__}: {with_flags(str(error), settings)}")
         return EXIT_USER_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -1,25 +1,18 @@
 """``unirouter pool``: look at the LLMs of a saved router, and change them."""
 
-import argparse
 import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import RenderableType
 
-from unirouter_torch.cli.llm_costs import (
-    changed,
-    declare_costs,
-    goes_by_token,
-    require_cost,
-    token_prices,
-    told_costs,
-)
-from unirouter_torch.cli.output import Commands, plain_console
+from unirouter_torch.cli.llm_costs import LLMCosts, token_prices
+from unirouter_torch.cli.options import File, Name, SavedRouter, Shown
+from unirouter_torch.cli.output import plain_console
 from unirouter_torch.errors import ConfigError, PoolError
 
 if TYPE_CHECKING:
@@ -27,98 +20,128 @@ if TYPE_CHECKING:
     from unirouter_torch.router.router import Router
     from unirouter_torch.routing.pool import LLMPool
 
-FLIP_HELP = "share of the scores that are wrong, in [0, 0.5), or estimate (default: %(default)s)"
-HALF_LIFE_HELP = "after how many further outcomes one counts half (default: nothing is forgotten)"
+Files = Annotated[list[Path], Shown(metavar="FILE")]
+PositionalLLM = Annotated[str, Shown(metavar="LLM", positional=True)]
 
 
-def add_pool(commands: Commands) -> None:
-    """Declare ``unirouter pool``."""
-    parser = commands.add_parser("pool", help="look at the LLMs of a saved router, add, remove and change them")
-    actions: Commands = parser.add_subparsers(dest="action", required=True)
-    looks = [
-        _declare(actions, "list", show_list, "all LLMs with their errors and costs"),
-        _declare(actions, "show", show_llm, "what the router knows of one LLM", of_llm=True),
-        _declare(actions, "history", show_history, "all changes: who, when, what, from which file"),
-    ]
-    for action in looks:
-        action.add_argument("--json", action="store_true", help="print JSON")
-    action = _declare(actions, "add", add, "add an LLM by its scores on calibration prompts", of_llm=True)
-    _declare_outcomes(action)
-    declare_costs(action)
-    more = "add the scores to those of an LLM that the pool holds already; they must be of other prompts than before"
-    action.add_argument("--more", action="store_true", help=more)
-    action.add_argument("--flip-rate", type=_flip_rate, default=0.0, metavar="F", help=FLIP_HELP)
-    action = _declare(actions, "observe", observe, "add outcomes of prompts that an LLM answered in use", of_llm=True)
-    outcomes = "file with the text of prompts and the score of its answers, the oldest first"
-    action.add_argument("--outcomes", required=True, nargs="+", type=Path, metavar="FILE", help=outcomes)
-    _declare_form(action)
-    action.add_argument("--half-life", type=float, default=math.inf, metavar="N", help=HALF_LIFE_HELP)
-    _declare(actions, "remove", remove, "remove an LLM", of_llm=True)
-    action = _declare(actions, "rename", rename, "give an LLM another name", of_llm=True)
-    action.add_argument("new_name", metavar="NEW_NAME", help="a name that the pool does not hold yet")
-    action = _declare(actions, "reprice", reprice, "give an LLM another cost or latency", of_llm=True)
-    declare_costs(action)
-    _declare(actions, "disable", disable, "choose an LLM no more, but keep what is known of it", of_llm=True)
-    _declare(actions, "enable", enable, "choose a disabled LLM again", of_llm=True)
-    action = _declare(actions, "undo", undo, "undo the latest change that was not undone")
-    action.add_argument("--to", type=int, metavar="N", help="bring back revision N of the history instead")
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """A router whose pool is changed."""
+
+    router: SavedRouter
+    """Folder of a saved router."""
 
 
-def _declare(
-    actions: Commands,
-    verb: str,
-    run: Callable[[argparse.Namespace, list[str]], None],
-    purpose: str,
-    *,
-    of_llm: bool = False,
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(verb, help=purpose)
-    if of_llm:
-        action.add_argument("llm", metavar="LLM", help="name of the LLM")
-    action.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
-    action.set_defaults(run=run)
-    return action
+@dataclass(frozen=True, kw_only=True)
+class LookOptions(PoolOptions):
+    """A router whose pool is shown."""
+
+    json: bool = False
+    """Print JSON."""
 
 
-def _flip_rate(text: str) -> float | None:
+@dataclass(frozen=True, kw_only=True)
+class LLMOptions(PoolOptions):
+    """One LLM of a pool."""
+
+    llm: PositionalLLM
+    """Name of the LLM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(LLMOptions, LookOptions):
+    """Options of ``unirouter pool show``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeOptions:
+    """How a file of outcomes is read."""
+
+    format: Annotated[str, Shown(metavar="F")] = "auto"
+    """Form of the files: by their content, or the name of a reader."""
+    llm_in_file: Name | None = None
+    """Its name in a file that tells of several LLMs."""
+    metric: Annotated[list[str], Shown(metavar="M")] = field(default_factory=list)
+    """Which metric is the score where there are several; once for each task that has its own, or TASK=METRIC."""
+
+
+def read_flip_rate(text: str) -> float | None:
+    """A share of flipped scores, or none for ``estimate``."""
     return None if text == "estimate" else float(text)
 
 
-def _declare_outcomes(action: argparse.ArgumentParser) -> None:
-    scores = "its outcomes on calibration prompts: files, or folders with files however deep"
-    action.add_argument("--scores", required=True, nargs="+", type=Path, metavar="FILE", help=scores)
-    _declare_form(action)
-    graders = "exact, number, choice, regex, json, or module:Class"
-    action.add_argument("--grader", metavar="NAME", help=f"grades answers without scores: {graders}")
-    action.add_argument("--references", type=Path, metavar="FILE", help="prompt_id and reference, for the grader")
+@dataclass(frozen=True, kw_only=True)
+class AddOptions(LLMOptions):
+    """Options of ``unirouter pool add``."""
+
+    scores: Files
+    """Its outcomes on calibration prompts: files, or folders with files however deep."""
+    outcomes: OutcomeOptions
+    """How the file is read."""
+    grader: Name | None = None
+    """Grades answers without scores: exact, number, choice, regex, json, or module:Class."""
+    references: File | None = None
+    """Table of prompt_id and reference, for the grader."""
+    costs: LLMCosts
+    """What a call takes."""
+    more: bool = False
+    """Add the scores to those of an LLM that the pool holds already; they must be of other prompts than before."""
+    flip_rate: Annotated[float | None, Shown(metavar="F", parse=read_flip_rate)] = 0.0
+    """Share of the scores that are wrong, in [0, 0.5), or ``estimate``."""
 
 
-def _declare_form(action: argparse.ArgumentParser) -> None:
-    form = "form of the files: by their content, or the name of a reader (docs/reference/data_formats.md)"
-    action.add_argument("--format", default="auto", metavar="F", help=f"{form} (default: %(default)s)")
-    action.add_argument(
-        "--llm", dest="llm_in_file", metavar="NAME", help="its name in a file that tells of several LLMs"
-    )
-    metric = "which metric is the score where there are several; once for each task that has its own, or TASK=METRIC"
-    action.add_argument("--metric", action="append", default=[], metavar="M", help=metric)
+@dataclass(frozen=True, kw_only=True)
+class ObserveOptions(LLMOptions):
+    """Options of ``unirouter pool observe``."""
+
+    outcomes: Files
+    """Files with the text of prompts and the score of its answers, the oldest first."""
+    reading: OutcomeOptions
+    """How the file is read."""
+    half_life: Annotated[float, Shown(metavar="N")] = math.inf
+    """After how many further outcomes one counts half; nothing is forgotten when not given."""
 
 
-def add(options: argparse.Namespace, _: list[str]) -> None:
-    """Add an LLM from its outcomes."""
+@dataclass(frozen=True, kw_only=True)
+class RenameOptions(LLMOptions):
+    """Options of ``unirouter pool rename``."""
+
+    new_name: Annotated[str, Shown(metavar="NEW_NAME", positional=True)]
+    """A name that the pool does not hold yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepriceOptions(LLMOptions):
+    """Options of ``unirouter pool reprice``."""
+
+    costs: LLMCosts
+    """What a call takes from now on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoOptions(PoolOptions):
+    """Options of ``unirouter pool undo``."""
+
+    to: int | None = None
+    """Bring back this revision of the history instead."""
+
+
+def add(options: AddOptions) -> None:
+    """Add an LLM by its scores on calibration prompts."""
     from unirouter_torch.data.outcomes.read import read_outcomes
 
     router = _load(options)
     if options.more:
         _check_addition(options, router)
     else:
-        require_cost(options)
+        options.costs.require_cost(options.llm)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
         options.scores,
         calibration=prompts,
-        format=options.format,
-        llm=options.llm_in_file,
-        metric=options.metric,
+        format=options.outcomes.format,
+        llm=options.outcomes.llm_in_file,
+        metric=options.outcomes.metric,
         grading=_grading(options),
     )
     for line in found.report.lines():
@@ -127,19 +150,18 @@ def add(options: argparse.Namespace, _: list[str]) -> None:
         what = f"add {len(found.scores)} outcomes to those of {options.llm}"
         change_router(router, lambda: router.add_outcomes(options.llm, found.scores), what, options.scores)
         return
-    by_length = goes_by_token(options)
-    tokens = token_prices(options.price_in, options.price_out, found.output_tokens) if by_length else None
-    what = f"add {options.llm} at {told_costs(options)} by {len(found.scores)} outcomes"
+    costs = options.costs
+    tokens = token_prices(costs.price_in, costs.price_out, found.output_tokens) if costs.goes_by_token else None
+    what = f"add {options.llm} at {costs.told(options.llm)} by {len(found.scores)} outcomes"
 
     def add_to_pool() -> None:
-        cost = options.cost or 0.0
-        router.add_llm(options.llm, found.scores, cost, tokens=tokens, flip_rate=options.flip_rate)
+        router.add_llm(options.llm, found.scores, costs.cost or 0.0, tokens=tokens, flip_rate=options.flip_rate)
         _change_llm(router, options)
 
     change_router(router, add_to_pool, what, options.scores)
 
 
-def _check_addition(options: argparse.Namespace, router: "Router") -> None:
+def _check_addition(options: AddOptions, router: "Router") -> None:
     """Refuse to add what changes nothing but outcomes, or what was added before.
 
     Raises:
@@ -148,21 +170,20 @@ def _check_addition(options: argparse.Namespace, router: "Router") -> None:
     """
     from unirouter_torch.router.pool_history import data_sha256
 
-    costs = ("cost", "price_in", "price_out", "latency", "latency_per_token")
-    if any(getattr(options, name) is not None for name in costs):
-        raise ConfigError("--more: got a cost or a latency, which stay as they are. Use unirouter pool reprice.")
+    if options.costs != LLMCosts():
+        raise ConfigError("more: got a cost or a latency, which stay as they are. Use unirouter pool reprice.")
     router.pool.find(options.llm)
     digest = data_sha256(options.scores)
     for revision in router.pool_history():
         change = revision.change
         if change.data_sha256 == digest and f" {options.llm}" in change.what:
             raise PoolError(
-                f"--scores: revision {revision.number} ({change.what}) was made from the same data. Each "
+                f"scores: revision {revision.number} ({change.what}) was made from the same data. Each "
                 "outcome may count only once."
             )
 
 
-def _grading(options: argparse.Namespace) -> "Grading | None":
+def _grading(options: AddOptions) -> "Grading | None":
     if options.grader is None and options.references is None:
         return None
     from unirouter_torch.data.outcomes import Grading
@@ -170,7 +191,7 @@ def _grading(options: argparse.Namespace) -> "Grading | None":
     from unirouter_torch.measurement.references import read_references
 
     if options.grader is None or options.references is None:
-        raise ConfigError("--grader and --references: got one of them, expected both. Give them.")
+        raise ConfigError("grader, references: got one of them, expected both. Give them.")
     grader = find_grader(options.grader)
 
     def grade(answer: str, reference: str) -> float | None:
@@ -182,13 +203,13 @@ def _grading(options: argparse.Namespace) -> "Grading | None":
     return Grading(grader=grade, references=read_references(options.references))
 
 
-def observe(options: argparse.Namespace, _: list[str]) -> None:
-    """Add outcomes of prompts in use, and say whether the LLM drifts."""
+def observe(options: ObserveOptions) -> None:
+    """Add outcomes of prompts that an LLM answered in use, and say whether it drifts."""
     from unirouter_torch.data.outcomes.read import read_feedback
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
-    router = _load(options)
-    feedback = read_feedback(options.outcomes, format=options.format, llm=options.llm_in_file, metric=options.metric)
+    reading, router = options.reading, _load(options)
+    feedback = read_feedback(options.outcomes, format=reading.format, llm=reading.llm_in_file, metric=reading.metric)
     what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
 
     def add_feedback() -> None:
@@ -205,55 +226,55 @@ def observe(options: argparse.Namespace, _: list[str]) -> None:
         _say(f"no drift after {test.num_prompts} outcomes ({alarm})")
 
 
-def remove(options: argparse.Namespace, _: list[str]) -> None:
+def remove(options: LLMOptions) -> None:
     """Remove an LLM."""
     _change_pool(options, lambda pool: pool.without_llm(options.llm), f"remove {options.llm}")
 
 
-def rename(options: argparse.Namespace, _: list[str]) -> None:
+def rename(options: RenameOptions) -> None:
     """Give an LLM another name."""
     what = f"rename {options.llm} to {options.new_name}"
     _change_pool(options, lambda pool: pool.with_changes(options.llm, name=options.new_name), what)
 
 
-def reprice(options: argparse.Namespace, _: list[str]) -> None:
-    """Give an LLM other costs or another latency; those that are not named stay."""
-    what, router = f"reprice {options.llm} to {told_costs(options)}", _load(options)
+def reprice(options: RepriceOptions) -> None:
+    """Give an LLM another cost or latency; what is not given stays."""
+    what, router = f"reprice {options.llm} to {options.costs.told(options.llm)}", _load(options)
     change_router(router, lambda: _change_llm(router, options), what)
 
 
-def _change_llm(router: "Router", options: argparse.Namespace) -> None:
-    llm = changed(router.pool[options.llm], options)
+def _change_llm(router: "Router", options: AddOptions | RepriceOptions) -> None:
+    llm = options.costs.changed(router.pool[options.llm])
     router.pool = router.pool.with_changes(options.llm, **vars(llm))
 
 
-def disable(options: argparse.Namespace, _: list[str]) -> None:
-    """Choose an LLM no more."""
+def disable(options: LLMOptions) -> None:
+    """Choose an LLM no more, but keep what is known of it."""
     _change_pool(options, lambda pool: pool.with_changes(options.llm, is_available=False), f"disable {options.llm}")
 
 
-def enable(options: argparse.Namespace, _: list[str]) -> None:
-    """Choose an LLM again."""
+def enable(options: LLMOptions) -> None:
+    """Choose a disabled LLM again."""
     _change_pool(options, lambda pool: pool.with_changes(options.llm, is_available=True), f"enable {options.llm}")
 
 
-def undo(options: argparse.Namespace, _: list[str]) -> None:
-    """Bring an earlier pool back."""
+def undo(options: UndoOptions) -> None:
+    """Undo the latest change that was not undone."""
     router = _load(options)
     router.undo_pool(options.to)
     _say_what_changed(router)
 
 
-def show_list(options: argparse.Namespace, _: list[str]) -> None:
-    """Print all LLMs."""
+def show_list(options: LookOptions) -> None:
+    """Show all LLMs with their errors and costs."""
     from unirouter_torch.cli.pool_tables import describe_pool, pool_table
 
     router = _load(options)
     _print(options, describe_pool(router), pool_table(router))
 
 
-def show_llm(options: argparse.Namespace, _: list[str]) -> None:
-    """Print what the router knows of one LLM."""
+def show_llm(options: ShowOptions) -> None:
+    """Show what the router knows of one LLM."""
     from unirouter_torch.cli.pool_tables import profile_tables
     from unirouter_torch.router.profile import profile_llm
 
@@ -262,21 +283,21 @@ def show_llm(options: argparse.Namespace, _: list[str]) -> None:
     _print(options, asdict(profile), *profile_tables(profile, router))
 
 
-def show_history(options: argparse.Namespace, _: list[str]) -> None:
-    """Print all changes."""
+def show_history(options: LookOptions) -> None:
+    """Show all changes: who, when, what, from which file."""
     from unirouter_torch.cli.pool_tables import history_table
 
     revisions = _load(options).pool_history()
     _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
 
 
-def _load(options: argparse.Namespace) -> "Router":
+def _load(options: PoolOptions) -> "Router":
     from unirouter_torch.router.router import Router
 
     return Router.from_pretrained(options.router)
 
 
-def _change_pool(options: argparse.Namespace, change: Callable[["LLMPool"], "LLMPool"], what: str) -> None:
+def _change_pool(options: LLMOptions, change: Callable[["LLMPool"], "LLMPool"], what: str) -> None:
     router = _load(options)
 
     def change_pool() -> None:
@@ -301,7 +322,7 @@ def _say(line: str) -> None:
     plain_console(soft_wrap=True).print(line)
 
 
-def _print(options: argparse.Namespace, facts: Any, *tables: RenderableType) -> None:
+def _print(options: LookOptions, facts: Any, *tables: RenderableType) -> None:
     if options.json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
         return

@@ -1,18 +1,18 @@
 """``unirouter route``: choose an LLM for each prompt."""
 
-import argparse
 import io
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from unirouter_torch.cli.llm_costs import declare_latency_weight
-from unirouter_torch.cli.output import Commands, plain_console
+from unirouter_torch.cli.options import SavedRouter, Shown
+from unirouter_torch.cli.output import plain_console
 from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.choice import ChoiceOptions
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,42 +20,37 @@ if TYPE_CHECKING:
     from unirouter_torch.router.route import Route
 
 
-def add_route(commands: Commands) -> None:
-    """Declare ``unirouter route``."""
-    parser = commands.add_parser("route", help="choose an LLM for each prompt with a saved router")
-    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="prompts; standard input when there are none")
-    parser.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
-    parser.add_argument(
-        "--cost-weight",
-        type=float,
-        metavar="W",
-        help="error accepted to save the reference cost of the router; 0 asks for quality alone (default: that of the "
-        "target that unirouter tune --save keeps, else 0.1)",
-    )
-    parser.add_argument(
-        "--caution",
-        type=float,
-        metavar="P",
-        help="count each cluster error as the bound that it is below with this probability, in [0.5, 1): LLMs of which "
-        "little is known are taken for worse ones",
-    )
-    declare_latency_weight(parser)
-    parser.add_argument("--input", metavar="FILE", help="file with one prompt a line, - for standard input")
-    parser.add_argument("--top", type=int, metavar="N", help="show the best N LLMs of each table; all by default")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.set_defaults(run=route)
+@dataclass(frozen=True, kw_only=True)
+class RouteOptions(ChoiceOptions):
+    """Options of ``unirouter route``."""
+
+    prompts: Annotated[list[str], Shown(metavar="PROMPT", positional=True)] = field(default_factory=list)
+    """Prompts; standard input when there are none."""
+    router: SavedRouter
+    """Folder of a saved router."""
+    input: Annotated[str | None, Shown(metavar="FILE")] = None
+    """File with one prompt a line, - for standard input."""
+    top: int | None = None
+    """Show the best LLMs of each table, so many of them, at least 1; all when not given."""
+    json: bool = False
+    """Print one JSON object a line."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.top is not None:
+            at_least("top", self.top, 1)
 
 
-def route(options: argparse.Namespace, _: list[str]) -> None:
-    """Route prompts with a saved router and print the choices."""
+def route(options: RouteOptions) -> None:
+    """Choose an LLM for each prompt with a saved router."""
     from unirouter_torch.router.router import Router
     from unirouter_torch.routing.token_cost import count_tokens
 
-    if options.top is not None:
-        at_least("--top", options.top, 1)
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
-    chooser = router.chooser(options.cost_weight, latency_weight=options.latency_weight, caution=options.caution)
+    chooser = router.chooser(
+        options.cost_weight, latency_weight=options.latency_weight, caution=options.caution, llms=options.llms
+    )
     routes = chooser.routes(router.cluster(prompts), count_tokens(prompts))
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
@@ -65,7 +60,7 @@ def route(options: argparse.Namespace, _: list[str]) -> None:
         plain_console().print(_route_table(prompt, route, chooser, options))
 
 
-def _read_prompts(options: argparse.Namespace) -> list[str]:
+def _read_prompts(options: RouteOptions) -> list[str]:
     if options.prompts and options.input:
         raise DataError("prompts: got both PROMPT arguments and --input. Give one of them.")
     if options.prompts:
@@ -84,7 +79,7 @@ def _read_prompts(options: argparse.Namespace) -> list[str]:
     return prompts
 
 
-def _route_table(prompt: str, route: "Route", chooser: "Chooser", options: argparse.Namespace) -> Table:
+def _route_table(prompt: str, route: "Route", chooser: "Chooser", options: RouteOptions) -> Table:
     pool = chooser.pool
     estimated = " (estimated)" if pool.cost_is_estimate else ""
     title = prompt if len(prompt) <= 100 else prompt[:97] + "..."

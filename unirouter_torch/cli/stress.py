@@ -1,36 +1,30 @@
 """``unirouter stress``: what disturbs the methods, and how much."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from rich.markdown import Markdown
 
-from unirouter_torch.cli.output import SETTINGS_EPILOG, Commands, add_trial_arguments, plain_console, print_places
+from unirouter_torch.cli.evaluate import TrialOptions
+from unirouter_torch.cli.options import Shown
+from unirouter_torch.cli.output import plain_console, print_places
 
 
-def add_stress(commands: Commands) -> None:
-    """Declare ``unirouter stress``."""
-    parser = commands.add_parser(
-        "stress",
-        help="disturb training, calibration and test data, and measure what each method loses",
-        epilog=SETTINGS_EPILOG,
-    )
-    add_trial_arguments(parser)
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NAME",
-        help="stresses to run, as docs/evidence/stress.md names them (default: all)",
-    )
-    parser.set_defaults(run=stress, takes_settings=True)
+@dataclass(frozen=True, kw_only=True)
+class StressOptions(TrialOptions):
+    """Options of ``unirouter stress``."""
+
+    only: Annotated[list[str] | None, Shown(metavar="NAME")] = None
+    """Stresses to run, by the names of the documentation; all when not given."""
 
 
-def stress(options: argparse.Namespace, rest: list[str]) -> None:
-    """Run every method under every stress."""
+def stress(options: StressOptions, settings: list[str]) -> None:
+    """Disturb training, calibration and test data, and measure what each method loses."""
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.stress import run_stress
 
-    config = parse_config(rest, program="unirouter stress")
+    config = parse_config(settings, program="unirouter stress")
     report = run_stress(config, num_trials=options.trials, num_workers=options.workers, only=options.only)
     console = plain_console()
     console.print(Markdown(report.overview()))

@@ -1,43 +1,66 @@
 """``unirouter tune``: from a target to the cost weight that meets it."""
 
-import argparse
 import json
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
-from unirouter_torch.cli.output import Commands, plain_console
-from unirouter_torch.errors import PoolError
+from unirouter_torch.cli.options import SavedRouter, Shown
+from unirouter_torch.cli.output import plain_console
+from unirouter_torch.errors import ConfigError, PoolError
 
 if TYPE_CHECKING:
     from unirouter_torch.routing.target import Target, TargetKind
 
 
-def add_tune(commands: Commands) -> None:
-    """Declare ``unirouter tune``."""
-    parser = commands.add_parser("tune", help="find the cost weight for a cost, a quality or a saving")
-    parser.add_argument("--router", required=True, metavar="DIR", help="folder of a saved router")
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--target-cost", type=float, metavar="C", help="mean cost of a prompt, in the pool's unit")
-    target.add_argument("--target-quality", type=float, metavar="Q", help="mean quality, in [0, 1]")
-    saving = "share of the cost of the best single LLM that is saved, in [0, 1)"
-    target.add_argument("--target-saving", type=float, metavar="F", help=saving)
-    outcomes = "outcomes on other prompts, as unirouter adopt reads them: what the cost weight gives there"
-    parser.add_argument("--outcomes", metavar="DATA", help=outcomes)
-    weight = "what a second costs, in the unit of the pool: costs then contain the latency (default: 0)"
-    parser.add_argument("--latency-weight", type=float, default=0.0, metavar="W", help=weight)
-    save = "keep the target in the router: it is met where no cost weight is asked for, also when LLMs come and go"
-    parser.add_argument("--save", action="store_true", help=save)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=tune)
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Options of ``unirouter tune``; one of the three targets is given."""
+
+    router: SavedRouter
+    """Folder of a saved router."""
+    target_cost: float | None = None
+    """Target: mean cost of a prompt, in the pool's unit."""
+    target_quality: float | None = None
+    """Target: mean quality, in [0, 1]."""
+    target_saving: float | None = None
+    """Target: share of the cost of the best single LLM that is saved, in [0, 1)."""
+    outcomes: Annotated[str | None, Shown(metavar="DATA")] = None
+    """Outcomes on other prompts, in the forms of a table: what the cost weight gives there."""
+    latency_weight: float = 0.0
+    """What a second costs, in the unit of the pool: costs then contain the latency."""
+    save: bool = False
+    """Keep the target in the router: it is met where no cost weight is asked for, also when LLMs come and go."""
+    json: bool = False
+    """Print JSON."""
+
+    def __post_init__(self) -> None:
+        """Check that there is one target."""
+        if sum(value is not None for value in self._targets.values()) != 1:
+            raise ConfigError("target_cost, target_quality, target_saving: expected one of them. Give one.")
+
+    @property
+    def target(self) -> "Target":
+        """The target that was given."""
+        from unirouter_torch.routing.target import Target
+
+        return next(
+            Target(kind=kind, value=value, latency_weight=self.latency_weight)
+            for kind, value in self._targets.items()
+            if value is not None
+        )
+
+    @property
+    def _targets(self) -> "dict[TargetKind, float | None]":
+        return {"cost": self.target_cost, "quality": self.target_quality, "saving": self.target_saving}
 
 
-def tune(options: argparse.Namespace, _: list[str]) -> None:
-    """Find a cost weight, say what it gives, and keep the target if asked to."""
+def tune(options: TuneOptions) -> None:
+    """Find the cost weight for a cost, a quality or a saving."""
     from unirouter_torch.router.chooser import Chooser
     from unirouter_torch.router.router import Router
 
-    target, router = _target(options), Router.from_pretrained(options.router)
+    target, router = options.target, Router.from_pretrained(options.router)
     chooser = Chooser.of(
         router.head, router.calibration, router.pool, cost_weight=0.0, latency_weight=target.latency_weight
     )
@@ -71,22 +94,7 @@ def tune(options: argparse.Namespace, _: list[str]) -> None:
     _print(options, facts, router.pool.cost_unit)
 
 
-def _target(options: argparse.Namespace) -> "Target":
-    from unirouter_torch.routing.target import Target
-
-    given: dict[TargetKind, float | None] = {
-        "cost": options.target_cost,
-        "quality": options.target_quality,
-        "saving": options.target_saving,
-    }
-    return next(
-        Target(kind=kind, value=value, latency_weight=options.latency_weight)
-        for kind, value in given.items()
-        if value is not None
-    )
-
-
-def _print(options: argparse.Namespace, facts: dict[str, Any], cost_unit: str) -> None:
+def _print(options: TuneOptions, facts: dict[str, Any], cost_unit: str) -> None:
     if options.json:
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return

@@ -34,10 +34,21 @@ def parse_config(arguments: Sequence[str] | None = None, *, program: str | None 
         SystemExit: With code 2 after one message when a key is unknown or a value is of the wrong type.
         ConfigError: A value is out of range.
     """
+    return _parse(None if arguments is None else list(arguments), program)
+
+
+def settings_help() -> str:
+    """Every setting of a training with its docstring, as ``--help`` shows them."""
+    parser = jsonargparse.capture_parser(lambda: _parse([], None))
+    return parser.format_help().partition("\n\noptions:\n")[2].partition("and exit.\n")[2]
+
+
+def _parse(arguments: list[str] | None, program: str | None) -> TrainConfig:
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config: TrainConfig = jsonargparse.auto_cli(
         TrainConfig,
         as_positional=False,
-        args=None if arguments is None else list(arguments),
+        args=arguments,
         prog=program,
         usage="%(prog)s [--config FILE] [--dotted.key VALUE ...]",
     )

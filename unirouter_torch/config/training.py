@@ -213,7 +213,7 @@ class TrainConfig:
         if self.head.start_from is not None and self.evaluation.sweeps.num_clusters:
             raise ConfigError(
                 f"evaluation.sweeps.num_clusters: got {self.evaluation.sweeps.num_clusters}, expected none with "
-                "head.start_from, whose router has its clusters. Add --evaluation.sweeps.num_clusters '[]'."
+                "head.start_from, whose router has its clusters. Set evaluation.sweeps.num_clusters to []."
             )
 
     def _check_sharding(self) -> None:

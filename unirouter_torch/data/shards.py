@@ -50,10 +50,10 @@ def find_shards(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern
     shards = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not shards:
-        raise DataError(f"--input: no file matches {pattern!r}. Quote the pattern, and check it with ls.")
+        raise DataError(f"input: no file matches {pattern!r}. Quote the pattern, and check it with ls.")
     ((name, count),) = Counter(shard.name for shard in shards).most_common(1)
     if count > 1:
-        raise DataError(f"--input: {name} stands in {count} folders. Rename the shards, or score each folder alone.")
+        raise DataError(f"input: {name} is in {count} folders. Rename the shards, or route each folder alone.")
     return shards
 
 
@@ -65,7 +65,7 @@ def refuse_same_place(shards: list[Path], folder: Path) -> None:
     """
     for shard in shards:
         if shard.resolve().parent == folder.resolve():
-            raise ConfigError(f"--output: {folder} holds the shard {shard.name} itself. Choose another folder.")
+            raise ConfigError(f"output: {folder} holds the shard {shard.name} itself. Choose another folder.")
 
 
 def count_prompts(shard: Path, column: str, added: Sequence[str] = ()) -> int:
@@ -82,7 +82,7 @@ def count_prompts(shard: Path, column: str, added: Sequence[str] = ()) -> int:
     with _open(shard) as file:
         names, rows = file.schema_arrow.names, int(file.metadata.num_rows)
     if column not in names:
-        raise DataError(f"{shard}: no column {column!r}; it has {', '.join(names)}. Name the prompts' one by --column.")
+        raise DataError(f"{shard}: no column {column!r}; it has {', '.join(names)}. Name the column of the prompts.")
     taken = [name for name in added if name in names]
     if taken:
         raise DataError(f"{shard}: has a column {taken[0]!r} already, which is to be added. Rename it.")
@@ -128,7 +128,7 @@ def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int) -> lis
     is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if not is_text and not _holds_conversations(values.type):
         expected = "text, or lists of messages with role and content"
-        raise DataError(f"{shard}: column {column!r} holds {values.type}, expected {expected}. Name one by --column.")
+        raise DataError(f"{shard}: column {column!r} holds {values.type}, expected {expected}. Name another column.")
     if values.null_count:
         row = first_row + 1 + pc.index(pc.is_null(values), pa.scalar(True)).as_py()
         raise DataError(f"{shard}: row {row} of column {column!r} is null. Fill or remove such rows.")

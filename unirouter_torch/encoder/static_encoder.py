@@ -1,7 +1,6 @@
 """An encoder without a network: each token has a vector, and a prompt is the mean of its tokens'."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -10,13 +9,13 @@ from tokenizers.processors import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, normalize
 
+from unirouter_torch.config.distillation import TableDtype
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
 
-TableDtype = Literal["float32", "float16", "int8"]
 """How a token table is kept in files; in memory it is float32."""
 
 _TOKENS_PER_BATCH = 2**18

@@ -9,9 +9,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.distillation import TableDtype
 from unirouter_torch.encoder.files import EncoderRecipe, first_line, read_prefix, unsupported, write_form, write_prefix
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.static_encoder import StaticEncoder, TableDtype, pack_table, unpack_table
+from unirouter_torch.encoder.static_encoder import StaticEncoder, pack_table, unpack_table
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.storage import read_json, read_tensors, write_json, write_tensors
 

@@ -30,7 +30,7 @@ def adopt_table(
         ConfigError: ``num_calibration`` is less than 1.
         DataError: No LLM has an outcome on the drawn prompts.
     """
-    at_least("--num-calibration", num_calibration, 1)
+    at_least("num_calibration", num_calibration, 1)
     order = torch.randperm(table.num_prompts, generator=torch.Generator().manual_seed(seed))
     rows = order[:num_calibration].sort().values.tolist()
     scores = {}

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from unirouter_torch.config.distillation import DistillationSettings
 from unirouter_torch.config.training import DataConfig, TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.data.texts import read_texts
-from unirouter_torch.encoder.distillation import STATE_FILE, DistillationSettings, Distilled, distill
+from unirouter_torch.encoder.distillation import STATE_FILE, Distilled, distill
 from unirouter_torch.encoder.embedding_cache import embed_with_cache
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.tensor_cache import cache_folder

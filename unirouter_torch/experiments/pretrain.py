@@ -42,7 +42,7 @@ def pretrain(config: TrainConfig) -> Router | None:
         TerminatedError: The process was asked to end.
     """
     if not config.data.tables:
-        raise ConfigError("data.tables: got none, expected at least one table. Add --data.tables '[FOLDER, ...]'.")
+        raise ConfigError("data.tables: got none, expected at least one table. Set data.tables to a list of tables.")
     if config.trainer.num_workers == 1:
         return _pretrain(config)
     if not on_all_devices(_pretrain_and_save, config):

@@ -50,9 +50,9 @@ def run_stress(
         UniRouterError: The config, the data or the encoder cannot be used, ``only`` names no stress, or ``output_dir``
             holds trials of another config or table.
     """
-    at_least("--trials", num_trials, 1)
-    at_least("--workers", num_workers, 1)
-    require_one_device(config, "trials run beside one another, as --workers says")
+    at_least("trials", num_trials, 1)
+    at_least("workers", num_workers, 1)
+    require_one_device(config, "trials run beside one another, as `workers` says")
     names = _chosen(only)
     if config.encoder_training.mode != "frozen":
         raise ConfigError(
@@ -92,7 +92,7 @@ def run_stress(
 def _chosen(only: Sequence[str] | None) -> list[str]:
     for name in only or ():
         if name not in STRESS_TESTS:
-            raise ConfigError(f"--only: got {name!r}, expected one of {', '.join(STRESS_TESTS)}.")
+            raise ConfigError(f"only: got {name!r}, expected one of {', '.join(STRESS_TESTS)}.")
     return [name for name in STRESS_TESTS if not only or name in only]
 
 

@@ -51,7 +51,7 @@ def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
     result: TrialResult = read_json(path)
     if result.get("fingerprint") != fingerprint:
         raise ConfigError(
-            f"{path}: a trial of another table, config or version. Choose another --output_dir, or delete this one."
+            f"{path}: a trial of another table, config or version. Choose another output_dir, or delete this one."
         )
     return result
 

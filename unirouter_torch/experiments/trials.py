@@ -58,9 +58,9 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
         UniRouterError: The config, the data or the encoder cannot be used, or ``output_dir`` holds trials of another
             config or table.
     """
-    at_least("--trials", num_trials, 1)
-    at_least("--workers", num_workers, 1)
-    require_one_device(config, "trials run beside one another, as --workers says")
+    at_least("trials", num_trials, 1)
+    at_least("workers", num_workers, 1)
+    require_one_device(config, "trials run beside one another, as `workers` says")
     methods_to_compare(config)
     encoder = load_encoder(config)
     embedded = embed_table(config, encoder)

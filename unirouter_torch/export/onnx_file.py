@@ -29,7 +29,7 @@ def require_onnx() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"--format: got onnx, which needs {', '.join(missing)}. Run `pip install 'unirouter_torch[onnx]'`."
+            f"format: got onnx, which needs {', '.join(missing)}. Run `pip install 'unirouter_torch[onnx]'`."
         )
 
 

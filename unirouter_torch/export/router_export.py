@@ -101,9 +101,9 @@ def _names(chooser: Chooser) -> list[str]:
 
 def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> None:
     if export_format not in get_args(ExportFormat):
-        raise ConfigError(f"--format: got {export_format!r}, expected one of {', '.join(get_args(ExportFormat))}.")
+        raise ConfigError(f"format: got {export_format!r}, expected one of {', '.join(get_args(ExportFormat))}.")
     if int8 and export_format != "onnx":
-        raise ConfigError(f"--int8: only onnx has 8-bit weights, got the format {export_format}. Leave --int8 out.")
+        raise ConfigError(f"int8: only onnx has 8-bit weights, got the format {export_format}. Leave int8 out.")
     if export_format == "onnx":
         require_onnx()
     if not router.pool.names:

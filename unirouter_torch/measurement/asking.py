@@ -100,7 +100,7 @@ class Asker:
         if self._given_up >= FRUITLESS_PROMPTS and not self._has_answer:
             raise EndpointError(
                 f"{self._endpoint.base_url}: none of the first {self._given_up} prompts was answered ({reason}). Check "
-                "--base-url and whether the endpoint is up, then give the same command again."
+                "base_url and whether the endpoint is up, then give the same command again."
             )
 
     def _count_refusal(self, error: CallError) -> None:
@@ -113,7 +113,7 @@ class Asker:
         if self._refused_in_a_row >= FRUITLESS_PROMPTS:
             raise EndpointError(
                 f"{self._endpoint.base_url}: {self._refused_in_a_row} prompts in a row were refused, the last one as "
-                f"{error.reason!r}. Check the account, --model and --extra, then give the same command again: what was "
+                f"{error.reason!r}. Check the account, the model and its extra fields, then go on: what was "
                 "answered is kept."
             )
 
@@ -149,7 +149,7 @@ class Asker:
             raise EndpointError(
                 f"{self._endpoint.base_url}: a call took {reply.prompt_tokens} tokens for the prompt and "
                 f"{reply.answer_tokens} for the answer, more than its worst case; the endpoint does not keep to "
-                f"--max-tokens {self._endpoint.max_tokens}, so no budget can be kept. The answer is in the journal."
+                f"max_tokens {self._endpoint.max_tokens}, so no budget can be kept. The answer is in the journal."
             )
         return answer
 

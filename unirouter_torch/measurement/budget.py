@@ -20,8 +20,8 @@ class Prices:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least("--price-in", self.price_in, 0)
-        at_least("--price-out", self.price_out, 0)
+        at_least("price_in", self.price_in, 0)
+        at_least("price_out", self.price_out, 0)
 
     def dollars(self, prompt_tokens: int, answer_tokens: int) -> float:
         """``(prompt_tokens * price_in + answer_tokens * price_out) / 1e6`` [US dollars]."""
@@ -48,7 +48,7 @@ class Budget:
     """
 
     def __init__(self, limit: float, spent: float = 0.0) -> None:
-        at_least("--budget", limit, 0)
+        at_least("budget", limit, 0)
         self.limit = limit
         self.spent = spent
         self.reserved = 0.0

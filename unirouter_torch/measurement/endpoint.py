@@ -61,11 +61,11 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least("--max-tokens", self.max_tokens, 1)
+        at_least("max_tokens", self.max_tokens, 1)
         _check_address(self.base_url)
         taken = [name for name in self.extra if name in OURS]
         if taken:
-            raise ConfigError(f"--extra: got the field {taken[0]!r}, which decides what a call can cost. Leave it out.")
+            raise ConfigError(f"extra: got the field {taken[0]!r}, which decides what a call can cost. Leave it out.")
 
     @property
     def settings(self) -> str:
@@ -91,7 +91,7 @@ def _check_address(base_url: str) -> None:
     except ValueError:
         is_address = False
     if not is_address or any(sign.isspace() for sign in base_url):
-        raise ConfigError(f"--base-url: got {base_url!r}, expected an address such as http://127.0.0.1:8000/v1.")
+        raise ConfigError(f"base_url: got {base_url!r}, expected an address such as http://127.0.0.1:8000/v1.")
 
 
 def usable_key(variable: str, key: str | None) -> str:
@@ -204,6 +204,6 @@ class Client:
             return error
         place = f"{self._endpoint.base_url}, {self._endpoint.model}"
         return EndpointError(
-            f"{place}: {error.reason}. Check --base-url, --model, the key in {KEY_VARIABLE} and the account, then give "
+            f"{place}: {error.reason}. Check base_url, the model, the key in {KEY_VARIABLE} and the account, then give "
             "the same command again: what was answered is kept."
         )

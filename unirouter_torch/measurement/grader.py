@@ -27,7 +27,7 @@ class Grader(ABC):
     """Grades one answer. What it is given is the answer alone: reasoning has been taken off."""
 
     name: ClassVar[str]
-    """What ``--grader`` calls it."""
+    """What ``grader`` calls it."""
     needs_reference: ClassVar[bool] = True
     """Whether an answer cannot be graded without a reference."""
 
@@ -82,12 +82,12 @@ def find_grader(name: str, **options: float) -> Grader:
     """
     if name in built_in_graders():
         return built_in_graders()[name](**options)
-    found = load_plugin(name, group=GROUP, setting="--grader", built_in=[*built_in_graders(), "judge"])
+    found = load_plugin(name, group=GROUP, setting="grader", built_in=[*built_in_graders(), "judge"])
     if isinstance(found, type) and issubclass(found, Grader):
         return found(**options)
     if isinstance(found, type) or not callable(found):
         raise ConfigError(
-            f"--grader: {name!r} is no grader. Name a class that derives from Grader, or a function that takes prompt, "
+            f"grader: {name!r} is no grader. Name a class that derives from Grader, or a function that takes prompt, "
             "answer and reference."
         )
     return FunctionGrader(found)

@@ -86,7 +86,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise JournalError(
-                f"{self.path}: another process has this journal open. Wait for it, or choose another --journal."
+                f"{self.path}: another process has this journal open. Wait for it, or choose another journal."
             ) from None
 
     def _read(self) -> None:
@@ -101,5 +101,5 @@ class Journal:
             except (ValueError, KeyError, TypeError):
                 raise JournalError(
                     f"{self.path}, line {number}: expected an entry of a calibration journal, got {line[:40]!r}. "
-                    "Choose another --journal, or remove the line."
+                    "Choose another journal, or remove the line."
                 ) from None

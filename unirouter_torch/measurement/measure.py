@@ -167,7 +167,7 @@ def grading_by_judge(judge: Asker, rubric: str) -> Grading:
                 raise
             raise EndpointError(
                 f"the judge gave {num_unusable} replies in a row without a score, the last one as {error}: "
-                f"{shortened(reply.text) or 'an empty reply'!r}. Let it say more by --judge-max-tokens, correct the "
+                f"{shortened(reply.text) or 'an empty reply'!r}. Let it say more by judge_max_tokens, correct the "
                 "rubric, or choose another judge; what was answered is kept."
             ) from None
         num_unusable = 0

@@ -32,12 +32,12 @@ class Pace:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least("--concurrency", self.concurrency, 1)
-        positive("--timeout", self.timeout_seconds)
-        at_least("--retries", self.retries, 0)
-        positive("--backoff", self.backoff_seconds)
-        at_least("--requests-per-minute", self.requests_per_minute, 1)
-        at_least("--tokens-per-minute", self.tokens_per_minute, 1)
+        at_least("concurrency", self.concurrency, 1)
+        positive("timeout_seconds", self.timeout_seconds)
+        at_least("retries", self.retries, 0)
+        positive("backoff_seconds", self.backoff_seconds)
+        at_least("requests_per_minute", self.requests_per_minute, 1)
+        at_least("tokens_per_minute", self.tokens_per_minute, 1)
 
 
 def wait_before_retry(attempt: int, backoff_seconds: float, retry_after: float) -> float:

@@ -63,11 +63,11 @@ class CalibrationPlan:
         Raises:
             ConfigError: It is unknown, or there is a judge without need or need without a judge.
         """
-        at_least("--tolerance", self.tolerance, 0)
+        at_least("tolerance", self.tolerance, 0)
         if self.until_half_width is not None and not 0 < self.until_half_width < 0.5:
-            raise ConfigError(f"--until-interval: got {self.until_half_width}, expected more than 0 and less than 0.5.")
+            raise ConfigError(f"until_half_width: got {self.until_half_width}, expected more than 0 and less than 0.5.")
         if (self.grader == "judge") != (self.judge is not None):
-            raise ConfigError("--grader judge and --judge-model go together. Give both or neither.")
+            raise ConfigError("grader, judge: the grader `judge` and a judge go together. Give both or neither.")
         if self.grader != "judge":
             find_grader(self.grader)
 

@@ -23,7 +23,7 @@ def read_references(path: Path) -> dict[str, str]:
         DataError: The file is missing, no UTF-8, of another kind or malformed, or a prompt id is there twice.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected prompt_id and reference. Correct --references.")
+        raise DataError(f"{path}: no such file; expected prompt_id and reference. Correct its path.")
     columns, names, num_rows = read_columns(path, _COLUMNS)
     if not num_rows:
         raise DataError(f"{path}: holds no row; expected {' and '.join(_COLUMNS)}. Write it again.")

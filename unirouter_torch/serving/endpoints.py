@@ -155,7 +155,7 @@ class Endpoints:
     async def chat(self, request: Request) -> Response:
         """Send a chat to the LLM that the router chooses, or to the one that the request names."""
         if not self._live.upstreams:
-            raise RefusedError(404, "This server only routes: it was started without --upstreams. Use POST /v1/route.")
+            raise RefusedError(404, "This server only routes: it was started without upstreams. Use POST /v1/route.")
         if not request.headers.get("content-type", "").startswith("application/json"):
             # a page in a browser cannot send this to another site unasked, so none can spend the owner's money
             raise RefusedError(415, "Send the body as Content-Type: application/json.")

@@ -1,22 +1,20 @@
 """One server process: from a saved router to its end by a signal."""
 
-import re
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from unirouter_torch.config.checks import at_least
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.connections import bounded_protocol
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.settings import ServerSettings
+from unirouter_torch.serving.upstreams import key_in
 
 MOST_CONNECTIONS = 1000
 """Connections of clients at one time, where the system allows as many files."""
@@ -28,46 +26,6 @@ _OTHER_FILES = 100
 
 GRACE_SECONDS = 30
 """How long requests that are running may take to end after a signal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerSettings:
-    """How a router is served.
-
-    Attributes:
-        host: Address to listen on.
-        port: Port, in [0, 65535]; 0 for any that is free.
-        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
-        latency_weight: What a second costs [cost unit / second]; as in ``Router.route`` when not given.
-        upstream_file: Where LLMs are asked; none for a server that only routes.
-        fallbacks: How many further LLMs are asked when one fails, at least 0.
-        api_key: What clients have to send; nothing when empty.
-        accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
-        cors_origins: Origins whose pages may ask from a browser, such as ``https://app.example``; ``*`` for all.
-
-    Raises:
-        ConfigError: A number is out of range.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    cost_weight: float | None = None
-    latency_weight: float | None = None
-    upstream_file: Path | None = None
-    fallbacks: int = 2
-    api_key: str = ""
-    accept_feedback: bool = False
-    cors_origins: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 2**16:
-            raise ConfigError(f"--port: got {self.port}, expected a port from 0 to 65535.")
-        at_least("--fallbacks", self.fallbacks, 0)
-        if self.cost_weight is not None and not 0 <= self.cost_weight < float("inf"):
-            raise ConfigError(f"--cost-weight: got {self.cost_weight}, expected a finite number of at least 0.")
-        for origin in self.cors_origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
-                raise ConfigError(f"--cors-origin: got {origin!r}, expected an origin as https://app.example, or *.")
 
 
 def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None]) -> None:
@@ -84,17 +42,17 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
             accepted for a router that lies in no folder.
     """
     if settings.accept_feedback and router.saved is None:
-        raise PoolError("--accept-feedback: the router lies in no folder of its own, where its pool could be kept.")
+        raise PoolError("accept_feedback: the router lies in no folder of its own, where its pool could be kept.")
     metrics = Metrics()
-    live = LiveRouter(router, metrics, latency_weight=settings.latency_weight, upstream_file=settings.upstream_file)
+    live = LiveRouter(router, metrics, latency_weight=settings.latency_weight, upstream_file=settings.upstreams)
     app = make_app(
         live,
         metrics,
         cost_weight=settings.cost_weight,
         fallbacks=settings.fallbacks,
-        api_key=settings.api_key,
+        api_key=key_in(settings.api_key_env, "api_key_env") if settings.api_key_env else "",
         accept_feedback=settings.accept_feedback,
-        cors_origins=settings.cors_origins,
+        cors_origins=tuple(settings.cors_origin),
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
     with listen(settings.host, settings.port) as listener:
@@ -151,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
-        raise ConfigError(f"--host, --port: cannot listen on {host}:{port} ({reason}).") from None
+        raise ConfigError(f"host, port: cannot listen on {host}:{port} ({reason}).") from None
     # asyncio does not do this for sockets that it gets; without it an answer in two parts waits 40 ms for the first ACK
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -81,7 +81,7 @@ class CheckpointFile(CheckpointIO):
         if fingerprint != self.fingerprint:
             raise ConfigError(
                 f"{path}: the checkpoint of a training with another table, config or version. Run the command that "
-                f"wrote it, choose another --output_dir, or go on without it: {next_step}"
+                f"wrote it, choose another output_dir, or go on without it: {next_step}"
             )
         return checkpoint
 

@@ -44,7 +44,7 @@ def read_starting_router(config: TrainConfig) -> StartingRouter | None:
     if head.num_clusters != config.head.num_clusters:
         raise ConfigError(
             f"head.num_clusters: got {config.head.num_clusters}, but the router of head.start_from, {name}, has "
-            f"{head.num_clusters}. Add --head.num_clusters {head.num_clusters}."
+            f"{head.num_clusters}. Set head.num_clusters to {head.num_clusters}."
         )
     reference = read_json(folder / "router.json").get("encoder", {})
     return StartingRouter(head, None if reference else folder / "encoder", reference)

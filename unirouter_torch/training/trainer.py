@@ -109,7 +109,7 @@ def build_trainer(config: TrainConfig, **settings: Any) -> Trainer:
         raise ConfigError(
             f"trainer: {error} Got trainer.accelerator={hardware.accelerator}, trainer.devices={hardware.devices}, "
             f"trainer.num_nodes={hardware.num_nodes}, trainer.strategy={hardware.strategy}. A CPU always works: "
-            "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto."
+            "accelerator cpu, devices 1, num_nodes 1, strategy auto."
         ) from None
 
 

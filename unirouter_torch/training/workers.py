@@ -39,7 +39,7 @@ def run_in_workers(
         ConfigError: ``num_workers`` is less than 1.
         UniRouterError: What a job raised, or a worker was killed.
     """
-    at_least("--workers", num_workers, 1)
+    at_least("workers", num_workers, 1)
     num_workers = max(1, min(num_workers, len(jobs)))
     parallel = Parallel(n_jobs=num_workers, return_as="generator_unordered", pre_dispatch=num_workers)
     tasks = (delayed(_run_alone)(function, number, job) for number, job in enumerate(jobs))
@@ -50,7 +50,7 @@ def run_in_workers(
     except TerminatedWorkerError:
         raise UniRouterError(
             f"{description}: a worker process was killed, perhaps for want of memory; {len(results)} of {len(jobs)} "
-            "were finished and are kept. Run the same command again, with fewer --workers."
+            "were finished and are kept. Run the same command again, with fewer workers."
         ) from None
     return [results[number] for number in range(len(jobs))]
 

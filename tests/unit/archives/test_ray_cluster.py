@@ -10,7 +10,8 @@ import pytest
 from small_router import small_router
 from tiny_encoder import PROMPTS
 
-from unirouter_torch.archives.score import Scored, ScoreSettings, score_archive
+from unirouter_torch.archives.score import Scored, score_archive
+from unirouter_torch.archives.settings import ScoreSettings
 from unirouter_torch.cli import main
 from unirouter_torch.errors import ConfigError, DataError
 from unirouter_torch.router.router import Router
@@ -76,7 +77,7 @@ def test_ray_writes_the_same_files_and_keeps_those_that_are_there(
     (tmp_path / "out" / "2.parquet").unlink()
     kept = (tmp_path / "out" / "3.parquet").stat().st_mtime_ns
     places = ["--router", str(router), "--input", archive, "--output", str(tmp_path / "out")]
-    assert main(["score", "--ray", *places, "--cost-weight", "0.3", "--batch-size", "2"]) == 0
+    assert main(["route-archive", "--ray", *places, "--cost-weight", "0.3", "--batch-size", "2"]) == 0
     assert "3 prompts in 1 shards; 3 shards were there already" in capsys.readouterr().out
     assert (tmp_path / "out" / "3.parquet").stat().st_mtime_ns == kept
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")

@@ -8,7 +8,8 @@ import pytest
 from small_router import SCORES, small_router
 from tiny_encoder import PROMPTS, save_bert, save_static_with_form
 
-from unirouter_torch.archives.score import Scored, ScoreSettings, Worker, fingerprint, score_archive
+from unirouter_torch.archives.score import Scored, Worker, fingerprint, score_archive
+from unirouter_torch.archives.settings import ScoreSettings
 from unirouter_torch.errors import ConfigError, DataError, PoolError
 from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.router import Router
@@ -171,7 +172,6 @@ def test_folder_of_something_else_is_left_alone(router: Router, archive: str, tm
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        (dataclasses.replace(SETTINGS, batch_size=0), ConfigError, "--batch-size"),
         (dataclasses.replace(SETTINGS, cost_weight=-1.0), PoolError, "cost_weight"),
         (dataclasses.replace(SETTINGS, column="text"), DataError, "no column 'text'"),
     ],
@@ -182,6 +182,11 @@ def test_mistakes_show_before_anything_is_written(
     with pytest.raises(error, match=message):
         score_archive(router, archive, tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_batches_hold_a_prompt_at_least() -> None:
+    with pytest.raises(ConfigError, match="batch_size: got 0"):
+        ScoreSettings(batch_size=0)
 
 
 def test_router_without_llms_is_refused(router: Router, archive: str, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_batch_needs_grading_and_reports_failures(tmp_path: Path) -> None:
     failed = made.batch_line("sum", "42", response={"status_code": 500, "body": {}})
     expired = made.batch_line("ode", "", response=None, error={"code": "batch_expired"})
     path = made.write_lines(tmp_path / "batch.jsonl", [made.batch_line("river", "Rhine"), failed, expired])
-    assert "--grader and --references" in refusal(path)
+    assert "Give a grader and references" in refusal(path)
     found = read_outcomes(path, calibration=made.CALIBRATION, grading=GRADING)
     assert found.scores == {"river": 1.0}
     assert found.report.num_ungraded == 2

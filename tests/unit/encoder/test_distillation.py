@@ -5,7 +5,8 @@ import tiny_encoder
 import torch
 from tiny_encoder import PROMPTS
 
-from unirouter_torch.encoder.distillation import STATE_FILE, DistillationSettings, Distilled, Mimicry, distill
+from unirouter_torch.config.distillation import DistillationSettings
+from unirouter_torch.encoder.distillation import STATE_FILE, Distilled, Mimicry, distill
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
 

@@ -95,7 +95,7 @@ def test_filtered_prompts_are_left_out_and_not_asked_again(server: Endpoint, run
 @pytest.mark.parametrize("behaviour", ["401", "402", "404", "empty_account"])
 def test_what_no_call_can_get_past_ends_the_run(server: Endpoint, run: Run, behaviour: str) -> None:
     server.default = behaviour
-    with pytest.raises(EndpointError, match="Check --base-url"):
+    with pytest.raises(EndpointError, match="Check base_url"):
         run(questions(*"abcdefgh"), concurrency=1)
     assert len(server.requests) == 1
 

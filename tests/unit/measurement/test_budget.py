@@ -12,7 +12,7 @@ CALLS = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1), st.integers(0, 5))
 
 def test_dollars_of_a_call() -> None:
     assert Prices(price_in=2.0, price_out=10.0).dollars(1000, 500) == (1000 * 2 + 500 * 10) / 1e6
-    with pytest.raises(ConfigError, match="--price-out"):
+    with pytest.raises(ConfigError, match="price_out"):
         Prices(price_in=1.0, price_out=-1.0)
 
 

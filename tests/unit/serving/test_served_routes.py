@@ -20,7 +20,8 @@ from unirouter_torch.serving import app
 from unirouter_torch.serving.batching import BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
-from unirouter_torch.serving.server import ServerSettings, listen, serve
+from unirouter_torch.serving.server import listen, serve
+from unirouter_torch.serving.settings import ServerSettings
 
 PROMPTS = ["the otter sings", "a red kite over the harbour", "the clock"]
 

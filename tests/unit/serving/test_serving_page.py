@@ -1,13 +1,13 @@
 """The pages of the server say what is true."""
 
-import argparse
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from unirouter_torch.cli.serve import add_serve
+from unirouter_torch.cli.options import options_of
+from unirouter_torch.cli.serve import ServeOptions
 from unirouter_torch.serving.endpoints import FeedbackRequest, RouteRequest
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.upstreams import read_upstreams
@@ -25,17 +25,14 @@ def table_after(heading: str) -> list[list[str]]:
 
 
 def test_every_option_stands_in_the_table_with_its_default() -> None:
-    parser = argparse.ArgumentParser()
-    add_serve(parser.add_subparsers())
-    options = parser.parse_args(["serve", "--router", "DIR"])
-    declared = {name for name in vars(options) if name != "run"}
+    declared = {option.name: option.default for option in options_of(ServeOptions)}
     documented = {}
     for names, _, default in table_after("# Run the server"):
         flags = re.findall(r"--([a-z-]+)", names)
         documented |= dict(zip(flags, default.split(", "), strict=len(flags) > 1))
-    assert {name.replace("-", "_") for name in documented} == declared
+    assert {name.replace("-", "_") for name in documented} == set(declared)
     for name in ("host", "port", "fallbacks"):
-        assert float_or_text(documented[name]) == float_or_text(vars(options)[name.replace("-", "_")])
+        assert float_or_text(documented[name]) == float_or_text(declared[name])
 
 
 def float_or_text(value: object) -> object:

@@ -91,8 +91,8 @@ def choose_metric(found: Iterable[str], pick: Pick, place: str, task: str = "") 
         raise DataError(f"{place}: no metric with numbers was found. Check the format of the file.")
     asked = f"{' and '.join(map(repr, wanted))} was chosen" if wanted else "none was chosen"
     raise DataError(
-        f"{place}: got the metrics {'; '.join(names)}, but {asked}. Choose one of them with --metric"
-        f"{f', or for this task alone with --metric {task}=METRIC' if task else ''}."
+        f"{place}: got the metrics {'; '.join(names)}, but {asked}. Choose one of them as metric"
+        f"{f', or for this task alone as {task}=METRIC' if task else ''}."
     )
 
 

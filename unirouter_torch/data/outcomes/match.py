@@ -218,7 +218,7 @@ def _nothing_graded(found: _Assignment, grading: Grading | None, place: str) -> 
     if not any(row.answer is not None for row in matched):
         return f"{place}: {count}. Grade the answers."
     if grading is None:
-        return f"{place}: answers without scores; {count}. Grade them with --grader and --references."
+        return f"{place}: answers without scores; {count}. Give a grader and references."
     if not found.of_prompt.keys() & grading.references.keys():
         return f"{place}: {count}: none of their prompt ids has a reference. Check the references."
     return f"{place}: {count} that the grader could give. Check the grader and the references."

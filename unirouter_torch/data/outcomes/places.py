@@ -74,7 +74,7 @@ def reader_of(path: Path, form: str = "auto") -> OutcomesReader:
     fitting = own or fitting  # whatever else is in its rows: prompts and scores are those of a log
     if len(fitting) > 1:
         names = " and ".join(reader.name for reader in fitting)
-        raise DataError(f"{path}: may be {names}. Name its form with --format.")
+        raise DataError(f"{path}: may be {names}. Name its format.")
     if not fitting:
         if sample.kind in ("json", "lines") and not sample.columns:
             next(read_records(path), None)  # says what is wrong with it
@@ -93,7 +93,7 @@ def _beginning(sample: Sample) -> str:
 
 def _known_forms() -> str:
     forms = "; ".join(f"{name}: {reader.form}" for name, reader in all_readers().items())
-    return f"Known are {forms}. Convert the file to one of them, or name its form with --format."
+    return f"Known are {forms}. Convert the file to one of them, or name its format."
 
 
 def _in_folder(folder: Path, form: str) -> tuple[list[Place], list[str]]:

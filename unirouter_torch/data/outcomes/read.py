@@ -110,4 +110,4 @@ def _of_llm(rows: list[OutcomeRow], wanted: str | None, place: str) -> list[Outc
         return rows
     if wanted in found:
         return [row for row in rows if row.llm in (None, wanted)]
-    raise DataError(f"{place}: got {first_few(found)}, expected the one to read. Choose one of them with --llm.")
+    raise DataError(f"{place}: got {first_few(found)}, expected the one to read. Choose one of them as llm_in_file.")

@@ -78,7 +78,7 @@ class OutcomesReader(ABC):
     """Reads the outcomes in files of one form."""
 
     name: ClassVar[str]
-    """What ``format`` and ``--format`` call the form."""
+    """What ``format`` calls the form."""
     form: ClassVar[str]
     """What it is, in a few words, for the list of known forms."""
     without_outcomes: ClassVar[str] = ""

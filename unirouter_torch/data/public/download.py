@@ -56,7 +56,7 @@ def _download_from_hub(table: PublicTable, origin: HubFiles, revision: str) -> P
     except (OSError, ValueError) as error:
         raise DataError(
             f"{origin.repository}@{revision}: cannot be downloaded ({error}). Check the network and the revision, or "
-            f"fetch {', '.join(table.files)} elsewhere and give their folder with --from-files."
+            f"fetch {', '.join(table.files)} elsewhere and give their folder as from_files."
         ) from error
 
 
@@ -82,7 +82,7 @@ def _fetch(address: str, file: Path) -> None:
     except (urllib.error.URLError, OSError) as error:
         raise DataError(
             f"{address}: cannot be downloaded ({error}). Check the network, or fetch it elsewhere and give its folder "
-            "with --from-files."
+            "as from_files."
         ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)

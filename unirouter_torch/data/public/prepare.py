@@ -87,11 +87,11 @@ def _check_request(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output}: exists already; expected a new folder. Choose another one, or remove it.")
     if revision is not None and (from_files is not None or not isinstance(table.origin, HubFiles)):
-        raise DataError("--revision: only files of the Hugging Face hub that are downloaded have one. Leave it out.")
+        raise DataError("revision: only files of the Hugging Face hub that are downloaded have one. Leave it out.")
     if table.holds_pickle and not unsafe_pickle:
         raise DataError(
             f"{table.name}: {table.files[0]} is published as a pickle, a format that can carry code. Only plain values "
-            "and pandas tables would be loaded from it. Repeat the command with --unsafe-pickle if you accept that."
+            "and pandas tables would be loaded from it. Set unsafe_pickle if you accept that."
         )
 
 

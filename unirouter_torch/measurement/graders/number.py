@@ -80,7 +80,7 @@ class NumberGrader(Grader):
     name = "number"
 
     def __init__(self, *, tolerance: float = 1e-6) -> None:
-        at_least("--tolerance", tolerance, 0)
+        at_least("tolerance", tolerance, 0)
         self._tolerance = tolerance
 
     def grade(self, prompt: str, answer: str, reference: str) -> float:

@@ -51,7 +51,7 @@ def command(folder: Path, server: Endpoint, tmp_path: Path) -> list[str]:
     with (tmp_path / "references.csv").open("w", newline="") as file:
         rows = [(prompt_id, "0" if number < 3 else str(number)) for number, prompt_id in enumerate(PROMPTS)]
         csv.writer(file).writerows([("prompt_id", "reference"), *rows, ("another prompt", "1")])
-    command = ["calibrate", "--router", str(folder), "--llm", "new/one", "--base-url", server.url]
+    command = ["measure", "--router", str(folder), "--llm", "new/one", "--base-url", server.url]
     command += ["--references", str(tmp_path / "references.csv"), "--grader", "number", "--backoff", "0.001"]
     return [*command, "--price-in", "1000", "--price-out", "2000", "--max-tokens", "50", "--budget", "10"]
 
@@ -116,7 +116,6 @@ def test_too_few_answers_end_with_a_message_and_the_same_command_goes_on(
         (["--router", "unirouter-minilm"], "lies in no folder"),
         (["--cost", "-1"], "cost of 'new/one': got -1.0"),
         (["--grader", "wrong"], "--grader: got 'wrong', expected one of choice, exact"),
-        (["--extra", "[]"], "--extra: got '[]'"),
         (["--grader", "judge", "--judge-model", "j"], "--judge-price-in"),
         (["--references", "gone.csv"], "gone.csv: no such file"),
         (["--concurrency", "0"], "--concurrency: got 0"),
@@ -128,6 +127,13 @@ def test_mistake_costs_nothing(
     assert main([*command, *change]) == 2
     assert message in capsys.readouterr().err
     assert not server.requests
+
+
+def test_extra_fields_are_an_object(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("[]", "{"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*command, "--extra", wrong])
+        assert f"--extra: got '{wrong}', expected a JSON object" in capsys.readouterr().err
 
 
 def test_references_of_other_prompts_and_other_units_are_refused(

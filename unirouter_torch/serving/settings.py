@@ -1,0 +1,40 @@
+"""Settings of a server."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unirouter_torch.config.checks import at_least
+from unirouter_torch.config.choice import WeightOptions
+from unirouter_torch.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings(WeightOptions):
+    """How a router is served; a request may say otherwise how an LLM is chosen."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8080
+    """Port to listen on, from 0 to 65535; 0 for any that is free."""
+    upstreams: Path | None = None
+    """YAML file with the ``base_url`` of each LLM; without it the server only routes."""
+    fallbacks: int = 2
+    """How many of the next best LLMs are asked when one fails, at least 0."""
+    api_key_env: str | None = None
+    """Environment variable with the key that clients have to send; they need none when not given."""
+    accept_feedback: bool = False
+    """Let clients add outcomes to the pool in the router's folder (``POST /v1/feedback``)."""
+    cors_origin: list[str] = field(default_factory=list)
+    """Let pages of these origins ask from a browser, such as https://app.example, or * for all."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.port < 2**16:
+            raise ConfigError(f"port: got {self.port}, expected a port from 0 to 65535.")
+        at_least("fallbacks", self.fallbacks, 0)
+        if self.cost_weight is not None and not 0 <= self.cost_weight < float("inf"):
+            raise ConfigError(f"cost_weight: got {self.cost_weight}, expected a finite number of at least 0.")
+        for origin in self.cors_origin:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
+                raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")
