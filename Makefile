@@ -1,9 +1,9 @@
 # Works with make, python3.11 and pip alone; everything is installed into .venv.
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check docs constraints clean
+.PHONY: help quickstart test check docs wheel constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -27,10 +27,15 @@ check: .venv/ready-dev  ## lint, format, types, layers
 docs: .venv/ready-docs  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-.venv/bin/python:
+wheel: .venv/ready-wheel  ## build wheel and sdist into dist/, and check their metadata
+	rm -rf build dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+
+$(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-.venv/ready: .venv/bin/python pyproject.toml constraints.txt
+.venv/ready: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval]"
 	@touch $@
 
@@ -42,8 +47,12 @@ docs: .venv/ready-docs  ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,serve,docs]"
 	@touch $@
 
+.venv/ready-wheel: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "build>=1.3" "twine>=6.2"
+	@touch $@
+
 constraints: .venv/ready-dev  ## write the installed versions to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
 clean:  ## remove the virtual environment and the runs
-	rm -rf .venv runs site
+	rm -rf .venv build dist runs site
