@@ -66,6 +66,8 @@ def judge_on_table(
     probability, tokens = cluster_prompts(router.head, router.encoder, texts), count_tokens(texts)
     observed = torch.zeros(len(texts), len(names), dtype=torch.bool)
     observed[:, [names.index(name) for name in column_of]] = table.observed[prompts][:, columns]
+    routed = (observed & chooser.totals(probability, tokens).isfinite()).any(-1)
+    prompts, probability, tokens, observed = (part[routed] for part in (prompts, probability, tokens, observed))
     chosen = chooser.choose(probability, tokens, observed)[:, None]
     column = torch.tensor([column_of.get(name, 0) for name in names])[chosen]
 

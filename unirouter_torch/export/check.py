@@ -1,5 +1,6 @@
 """Whether an export does what its router does."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -120,5 +121,6 @@ def compare(router: Router, chooser: Chooser, tokenize: Tokenize, run: Run) -> C
 
 
 def _above_least(total: Float[Tensor, "prompt llm"], choice: LLMIndex) -> Float[Tensor, " prompt"]:
-    """Estimated error plus weighted cost of the given choices above that of the router's own."""
-    return (total.gather(1, choice[:, None]).squeeze(1) - total.amin(1)).float()
+    """Estimated error plus weighted cost of the given choices above that of the router's own; 0 where it has none."""
+    chosen = total.gather(1, choice.clamp(min=0)[:, None]).squeeze(1).masked_fill(choice < 0, math.inf)
+    return (chosen - total.amin(1)).nan_to_num(nan=0.0, posinf=math.inf).float()

@@ -18,7 +18,8 @@ from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMInd
 
 INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters", "byte_count")
 """What a graph takes; the last only where the encoder looks at the form of prompts."""
-OUTPUTS = ("estimated_error", "choice")
+OUTPUTS = {"estimated_error": "float32 [prompt llm], in [0, 1]", "choice": "int64 [prompt]"}
+"""What it gives, and in which form."""
 
 _WHERE_TRACED = ("stack_trace", "source_fn_stack", "from_node")
 

@@ -11,7 +11,7 @@ import torch
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
-from unirouter_torch.export.graph import RoutingGraph, trace
+from unirouter_torch.export.graph import OUTPUTS, RoutingGraph, trace
 from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
 from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
 from unirouter_torch.router.chooser import Chooser
@@ -162,10 +162,7 @@ def _settings(
             "costs with LLMs that are paid by the token",
         }
         | ({} if router.encoder.form is None else {"byte_count": _BYTE_COUNT}),
-        "outputs": {
-            "estimated_error": "float32 [prompt llm], in [0, 1]",
-            "choice": "int64 [prompt]",
-        },
+        "outputs": OUTPUTS,
         "default_cost_weight": chooser.cost_weight,
         "prefix": recipe.prefix,
         "lower_case": recipe.lower_case,
