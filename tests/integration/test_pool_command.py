@@ -70,6 +70,7 @@ def test_every_change_shows_in_the_list_and_can_be_undone(
         "price_out": None,
         "latency": None,
         "latency_per_token": None,
+        "context_tokens": None,
         "is_available": True,
     }
     assert states[2]["new"]["cost"] == 0.4
@@ -141,6 +142,29 @@ def test_router_of_the_package_has_no_history(capsys: pytest.CaptureFixture[str]
     assert main(["pool", "history", "--router", "unirouter-minilm"]) == 2
     error = capsys.readouterr().err
     assert "lies in no folder" in error and len(error.strip().splitlines()) == 1
+
+
+def test_prompt_is_not_sent_to_an_llm_whose_context_is_too_short(
+    folder: Path, scores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("reprice", "small", "--router", folder, "--context-tokens", "5")
+    assert "reprice small to context tokens 5" in capsys.readouterr().out
+    run("add", "new", "--router", folder, "--scores", scores, "--cost", "0", "--context-tokens", "3")
+    assert {name: llm["context_tokens"] for name, llm in listed(folder, capsys).items()} == {
+        "small": 5,
+        "large": None,
+        "other": None,
+        "new": 3,
+    }
+    run("list", "--router", folder)
+    assert "context" in capsys.readouterr().out
+    chosen = {}
+    for length in (12, 20, 24):
+        assert main(["route", "--router", str(folder), "--cost-weight", "1000000", "--json", "a" * length]) == 0
+        chosen[length] = json.loads(capsys.readouterr().out)["llm"]
+    assert chosen == {12: "new", 20: "small", 24: "other"}
+    assert main(["pool", "reprice", "small", "--router", str(folder), "--context-tokens", "0"]) == 2
+    assert "context_tokens of 'small': got 0" in capsys.readouterr().err
 
 
 def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,8 @@ class LLMCosts:
     """Seconds that a call takes."""
     latency_per_token: Seconds = None
     """Seconds that each token of the answer adds."""
+    context_tokens: Annotated[int | None, Shown(metavar="N")] = None
+    """Longest prompt that it takes, in tokens; longer ones go to other LLMs. Any when not given."""
 
     @property
     def goes_by_token(self) -> bool:
@@ -48,18 +50,19 @@ class LLMCosts:
             raise PoolError(f"cost of {llm!r}: got none. Give --cost, or --price-in and --price-out.")
 
     def told(self, llm: str) -> str:
-        """The costs and latencies that were given, for the history.
+        """What was given of costs, latency and context, for the history.
 
         Raises:
             PoolError: None was.
         """
         told = [f"{name.replace('_', ' ')} {value:g}" for name, value in asdict(self).items() if value is not None]
         if not told:
-            raise PoolError(f"cost of {llm!r}: got none. Give --cost, --price-in, --price-out or --latency.")
+            options = "--cost, --price-in, --price-out, --latency or --context-tokens"
+            raise PoolError(f"cost of {llm!r}: got none. Give {options}.")
         return ", ".join(told)
 
     def changed(self, llm: "PooledLLM") -> "PooledLLM":
-        """An LLM with what was given of its costs; what was not given stays.
+        """An LLM with what was given of its costs, latency and context; what was not given stays.
 
         Raises:
             PoolError: A number is out of range, or a price by the token was given and the length of its answers is
@@ -78,6 +81,7 @@ class LLMCosts:
             cost=llm.cost if self.cost is None else self.cost,
             latency=replace(latency, **seconds) if seconds else llm.latency,
             token_cost=tokens and replace(tokens, **prices),
+            context_tokens=llm.context_tokens if self.context_tokens is None else self.context_tokens,
         )
 
 

@@ -25,7 +25,8 @@ def describe_pool(router: Router) -> dict[str, Any]:
     price_in, price_out = ([None if one is None else getattr(one, name) for one in prices] for name in _PRICES)
     known = [llm.latency for llm in pool.llms]
     seconds, of_token = ([None if one is None else getattr(one, name) for one in known] for name in _LATENCY)
-    columns = (counts, errors, costs, calls, price_in, price_out, seconds, of_token, pool.available.tolist())
+    context = [llm.context_tokens for llm in pool.llms]
+    columns = (counts, errors, costs, calls, price_in, price_out, seconds, of_token, context, pool.available.tolist())
     facts = zip(pool.names, *columns, strict=True)
     keys = (
         "llm",
@@ -36,6 +37,7 @@ def describe_pool(router: Router) -> dict[str, Any]:
         *_PRICES,
         "latency",
         "latency_per_token",
+        "context_tokens",
         "is_available",
     )
     return {
@@ -57,12 +59,15 @@ def pool_table(router: Router, most: int | None = None) -> Table:
     llms = sorted(describe_pool(router)["llms"], key=lambda llm: (llm["error"], llm["llm"]))
     caption = f"{len(router.calibration.texts)} calibration prompts; cost in {_unit(pool)}"
     seconds = ("seconds",) if any(llm.latency for llm in pool.llms) else ()
-    table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost", *seconds), caption)
+    context = ("context",) if any(llm.context_tokens for llm in pool.llms) else ()
+    table = _table(f"{len(llms)} LLMs", ("LLM", "outcomes", "error", "cost", *seconds, *context), caption)
     for llm in llms[:most]:
         name = llm["llm"] if llm["is_available"] else f"{llm['llm']} (disabled)"
         style = None if llm["is_available"] else "dim"
         facts = f"{llm['outcomes']:.0f}", f"{llm['error']:.3f}", f"{llm['cost']:.4g}"
-        table.add_row(name, *facts, *(_typical_latency(pool, llm["llm"]) for _ in seconds), style=style)
+        beside = [_typical_latency(pool, llm["llm"]) for _ in seconds]
+        beside += ["any" if llm["context_tokens"] is None else f"{llm['context_tokens']:,}" for _ in context]
+        table.add_row(name, *facts, *beside, style=style)
     if most is not None and len(llms) > most:
         table.add_row(f"and {len(llms) - most} more")
     return table

@@ -1,5 +1,6 @@
 """The whole way from tokens to a choice as one graph of tensors."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,10 @@ from unirouter_torch.shapes import ClusterError, CostVector, ErrorMatrix, LLMInd
 
 INPUTS = ("input_ids", "attention_mask", "cost_weight", "num_characters", "byte_count")
 """What a graph takes; the last only where the encoder looks at the form of prompts."""
-OUTPUTS = {"estimated_error": "float32 [prompt llm], in [0, 1]", "choice": "int64 [prompt]"}
+OUTPUTS = {
+    "estimated_error": "float32 [prompt llm], in [0, 1]",
+    "choice": "int64 [prompt], -1 where a prompt fits no LLM",
+}
 """What it gives, and in which form."""
 
 _WHERE_TRACED = ("stack_trace", "source_fn_stack", "from_node")
@@ -39,6 +43,7 @@ class RoutingGraph(nn.Module):
     cost_typical: CostVector
     cost_by_cluster: ClusterError
     cost_by_token: CostVector
+    context: CostVector
     by_cost: LLMSubset
 
     def __init__(self, encoder: PromptEncoder, head: ClusterHead, chooser: Chooser) -> None:
@@ -53,6 +58,8 @@ class RoutingGraph(nn.Module):
         self.register_buffer("cost_typical", cost.typical.clone())
         self.register_buffer("cost_by_cluster", cost.by_cluster.float().clone())
         self.register_buffer("cost_by_token", cost.by_token.float().clone())
+        context = [math.inf if llm.context_tokens is None else llm.context_tokens for llm in chooser.pool.llms]
+        self.register_buffer("context", torch.tensor(context, dtype=torch.float32)[llms])
         self.register_buffer("by_cost", order_by_cost(self.cost_typical))
 
     def forward(
@@ -64,6 +71,8 @@ class RoutingGraph(nn.Module):
         byte_count: Float[Tensor, "prompt 256"] | None = None,
     ) -> tuple[ErrorMatrix, LLMIndex]:
         """Estimated error of every LLM in [0, 1], and the column of the chosen one; equal totals as in the router.
+
+        The column is -1 where a prompt fits no LLM.
 
         Args:
             input_ids: Tokens.
@@ -77,10 +86,12 @@ class RoutingGraph(nn.Module):
             embedding = torch.cat([embedding, self.encoder.form(byte_count)], dim=1)
         probability, weight = self.head(embedding), cost_weight.unsqueeze(-1)
         estimated = estimate_error(probability, self.cluster_error)
-        beyond = num_characters.unsqueeze(-1) / CHARS_PER_TOKEN - self.typical_tokens
-        of_prompt = probability @ self.cost_by_cluster.T + beyond * self.cost_by_token
+        tokens = num_characters.unsqueeze(-1) / CHARS_PER_TOKEN
+        of_prompt = probability @ self.cost_by_cluster.T + (tokens - self.typical_tokens) * self.cost_by_token
         typical = (weight * beyond_cheapest(self.cost_typical)).float()
-        return estimated, least_total(estimated + weight * of_prompt + typical, self.by_cost)
+        fits = tokens <= self.context
+        total = (estimated + weight * of_prompt + typical).masked_fill(~fits, math.inf)
+        return estimated, least_total(total, self.by_cost).masked_fill(~fits.any(-1), -1)
 
 
 def trace(graph: RoutingGraph) -> ExportedProgram:

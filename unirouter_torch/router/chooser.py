@@ -37,7 +37,7 @@ class Chooser:
 
     Sums that differ by rounding alone are equal; equal sums go to the LLM of the lower typical cost, then to the one
     that comes first in the pool. All methods take the cluster probabilities of prompts and their lengths, and give
-    positions in the pool.
+    positions in the pool. An LLM is never chosen for a prompt that is longer than its context.
 
     Attributes:
         pool: The LLMs.
@@ -146,6 +146,17 @@ class Chooser:
         by_token = cost.by_token if cost.by_token.any() else None
         return RankedLLMs.of(rows, features, cost.typical, self.cost_weight, by_token)
 
+    @cached_property
+    def _context(self) -> Float[Tensor, " llm"]:
+        limits = [llm.context_tokens for llm in self.pool.llms]
+        return torch.tensor([math.inf if limit is None else float(limit) for limit in limits], dtype=torch.float64)
+
+    def _open_to(self, tokens: Float[Tensor, " prompt"]) -> Bool[Tensor, "prompt llm"] | None:
+        """Which LLMs may be chosen for prompts of some lengths; none where all that may be chosen take all of them."""
+        if len(tokens) == 0 or tokens.max() <= self._context[self.may_be_chosen].min():
+            return None
+        return self.may_be_chosen & (tokens[:, None] <= self._context)
+
     def choose(
         self,
         probability: ClusterProbability,
@@ -160,8 +171,18 @@ class Chooser:
             available: Which LLMs of the pool may be chosen for which prompt, of those that may be chosen at all.
 
         Raises:
-            PoolError: A prompt has no LLM that may be chosen, or an estimate is not a number.
+            PoolError: A prompt has no LLM that may be chosen or that it fits, or an estimate is not a number.
         """
+        open_to = self._open_to(tokens)
+        if open_to is not None:
+            if len(unfit := (~open_to.any(-1)).nonzero().flatten()):
+                longest = int(self._context[self.may_be_chosen].max())
+                raise PoolError(
+                    f"prompts: number {int(unfit[0]) + 1} has about {int(tokens[unfit[0]]):,} tokens, more than the "
+                    f"{longest:,} that the LLMs that may be chosen take at most. Shorten it, or add an LLM with a "
+                    "longer context."
+                )
+            available = open_to if available is None else available & open_to
         return choose_ranked(self._ranked, probability, tokens - self.cost.typical_tokens, available)
 
     def estimate_error(self, probability: ClusterProbability) -> ErrorMatrix:
@@ -183,7 +204,9 @@ class Chooser:
     ) -> tuple[ErrorMatrix, ErrorMatrix]:
         """Estimated error, infinite where an LLM may not be chosen, and relative cost of every LLM, in float64."""
         probability = probability.cpu()
-        estimated = self.estimate_error(probability).double().masked_fill(~self.may_be_chosen, math.inf)
+        open_to = self._open_to(tokens)
+        open_to = self.may_be_chosen if open_to is None else open_to
+        estimated = self.estimate_error(probability).double().masked_fill(~open_to, math.inf)
         return estimated, self.relative_cost.of_prompts(probability, tokens)
 
     def curve(self, probability: ClusterProbability, tokens: Float[Tensor, " prompt"]) -> Envelope:

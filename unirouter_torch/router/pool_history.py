@@ -195,6 +195,7 @@ def _settings_of(pool: LLMPool) -> dict[str, Any]:
     # what few pools have is written where there is any, so that the digest of the others stays what it was
     of_some = {
         "latency": {llm.name: asdict(llm.latency) for llm in pool.llms if llm.latency is not None},
+        "context_tokens": {llm.name: llm.context_tokens for llm in pool.llms if llm.context_tokens is not None},
     }
     return {
         "names": list(pool.names),
@@ -239,6 +240,7 @@ def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
                 drift=drift.get(name),
                 token_cost=token_costs.get(name),
                 latency=latency.get(name),
+                context_tokens=settings.get("context_tokens", {}).get(name),
             )
             for row, (name, cost) in enumerate(zip(settings["names"], tensors["cost"].tolist(), strict=True))
         ),

@@ -21,10 +21,11 @@ class PooledLLM:
         drift: Test for drift, where outcomes came in use.
         token_cost: What comes to the cost where it is paid by the token as well.
         latency: How long a call takes, where that is known.
+        context_tokens: Longest prompt that it takes [tokens], at least 1; longer ones go elsewhere. None: any fits.
 
     Raises:
-        PoolError: The name is empty, the cost is negative or not finite, or tokens add to the latency of an LLM whose
-            answers are of unknown length.
+        PoolError: The name is empty, the cost is negative or not finite, the context has no token, or tokens add to the
+            latency of an LLM whose answers are of unknown length.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PooledLLM:
     drift: DriftTest | None = None
     token_cost: TokenCost | None = None
     latency: Latency | None = None
+    context_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -41,6 +43,8 @@ class PooledLLM:
         check_cost(self.name, self.cost)
         if self.latency is not None and self.latency.seconds_per_token and self.token_cost is None:
             raise no_lengths(self.name, "latency by the token. Give the latency of a call")
+        if self.context_tokens is not None and self.context_tokens < 1:
+            raise PoolError(f"context_tokens of {self.name!r}: got {self.context_tokens}, expected at least 1 token.")
 
 
 def no_lengths(name: str, what: str) -> PoolError:

@@ -14,7 +14,7 @@ from small_router import COST, PROMPTS, SCORES, small_router
 
 from unirouter_torch.errors import ArtifactError, PoolConflictError, PoolError
 from unirouter_torch.router.calibration import TokenPrices
-from unirouter_torch.router.pool_history import _settings_of
+from unirouter_torch.router.pool_history import _settings_of, pool_digest
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
@@ -321,3 +321,16 @@ def test_latency_is_kept_and_a_pool_without_any_is_saved_as_before_there_was_one
     assert [llm.latency for llm in loaded.pool.llms] == [None, Latency(seconds=1.5), None]
     loaded.undo_pool()
     assert not any(llm.latency for llm in loaded.pool.llms)
+
+
+def test_context_survives_a_round_trip_and_a_pool_without_any_is_written_as_before(
+    router: Router, folder: Path
+) -> None:
+    plain = pool_digest(router.pool)
+    router.pool = router.pool.with_changes("large", context_tokens=8192)
+    assert pool_digest(router.pool) != plain
+    router.save_pool("context")
+    loaded = Router.from_pretrained(folder)
+    assert [llm.context_tokens for llm in loaded.pool.llms] == [None, 8192, None]
+    loaded.undo_pool()
+    assert pool_digest(loaded.pool) == plain

@@ -244,6 +244,23 @@ def test_mistake_of_one_request_spoils_no_other(router: Router) -> None:
     assert_same(good.routes[0], router.route(PROMPTS[:1])[0])
 
 
+def test_prompt_that_fits_no_llm_spoils_no_other_request(router: Router) -> None:
+    batcher, before = batcher_of(router), router.pool
+    for name in before.names:
+        router.pool = router.pool.with_changes(name, context_tokens=20)
+
+    async def ask_all() -> Any:
+        asked = [batcher.route(["otter " * 50]), batcher.route(PROMPTS[:1])]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    try:
+        refused, good = with_batcher(batcher, ask_all())
+        assert_same(good.routes[0], router.route(PROMPTS[:1])[0])
+    finally:
+        router.pool = before
+    assert isinstance(refused, PoolError) and "number 1 has about 75 tokens" in str(refused)
+
+
 def test_failure_of_the_encoder_reaches_its_requests_and_the_next_batch_goes_on(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
