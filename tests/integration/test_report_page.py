@@ -44,7 +44,7 @@ addEventListener("load", async () => {
   const curves = document.getElementById("plot-curves");
   const before = visible(curves).filter(trace => trace.meta === "band").length;
   for (const box of document.querySelectorAll("input")) box.click();
-  const choice = document.querySelector("select");
+  const choice = document.querySelector("select[data-plot]");
   choice.value = "kmeans";
   choice.dispatchEvent(new Event("change"));
   await settled();

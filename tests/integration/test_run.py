@@ -14,8 +14,8 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.experiments.run import RunResult, run
+from unirouter_torch.metrics.figures import FIGURE_OF
 
-METRICS = {"area", "area_50", "quality_neutral_cost", "peak_accuracy", "mean_squared_error"}
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -27,13 +27,13 @@ def test_run_folder_holds_what_other_peoples_scripts_rely_on(config: TrainConfig
     results = json.loads((folder / "results.json").read_text())
     assert {"table", "split", "methods"} <= results.keys()
     assert list(results["methods"]) == ["zero", "knn", "kmeans", "end_to_end", "oracle"]
-    assert all(set(figures) == METRICS for figures in results["methods"].values())
+    assert all(set(figures) == set(FIGURE_OF) for figures in results["methods"].values())
 
 
 def test_nothing_beats_the_oracle(result: RunResult) -> None:
     methods = result.report.methods
-    assert all(scores.area <= methods["oracle"].area + 1e-12 for scores in methods.values())
-    assert methods["oracle"].mean_squared_error == 0
+    assert all(scores.figures["area"] <= methods["oracle"].figures["area"] + 1e-12 for scores in methods.values())
+    assert methods["oracle"].figures["mean_squared_error"] == 0
 
 
 def test_evaluated_pool_is_the_unseen_llms_alone(config: TrainConfig, result: RunResult) -> None:
@@ -171,4 +171,4 @@ def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path
         pytest.skip(f"the table {recipe} is not at {SHARED}")
     arguments = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end, oracle]")
     result = run(parse_config(miniature(workshop, *arguments, recipe=recipe, table=str(SHARED / recipe))))
-    assert result.report.methods["end_to_end"].area > 0.5
+    assert result.report.methods["end_to_end"].figures["area"] > 0.5

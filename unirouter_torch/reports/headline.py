@@ -49,7 +49,7 @@ def headline_of_run(methods: Mapping[str, MethodScores], name: str) -> str:
     low, high = sample.quantile(TAIL, interpolation="lower"), sample.quantile(1 - TAIL, interpolation="higher")
     missed = int(sample.isinf().sum())
     says += f"{_saving(share)} ({_interval(float(low), float(high))} over {len(sample):,} resamples of the test prompts"
-    says += f", {missed / len(sample):.0%} of which do not reach it)" if missed else ")"
+    says += f", {missed:,} of which do not reach it)" if missed else ")"
     constant = next((other for other in CONSTANTS if other in methods and other != name), None)
     if constant is None:
         return f"{says}; no constant choice was evaluated beside it."

@@ -109,10 +109,10 @@ def figure_of(
 def cost_axis(report: TrialsReport) -> dict[str, Any]:
     """The axis of relative cost: logarithmic where costs span more than 20-fold."""
     is_range = report.convention.cost_axis == "range"
-    unit = "0 = cheapest LLM, 1 = most expensive" if is_range else "1 = most expensive LLM"
+    unit = "0 = cheapest, 1 = most expensive" if is_range else "1 = most expensive"
     kind = "log" if is_logarithmic(report) else "linear"
     ticks = {"dtick": "D2" if kind == "log" else None, "tickformat": "~g"}
-    title = {"text": f"Mean relative cost ({unit})"}
+    title = {"text": f"Relative cost ({unit})"}
     return {"title": title, "type": kind, "range": cost_ranges(report)[kind]} | ticks
 
 

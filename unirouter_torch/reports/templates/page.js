@@ -19,22 +19,25 @@ function fit(plot) {
   const entries = data.filter(trace => trace.visible !== false && trace.showlegend !== false && trace.name).length;
   const isBelow = narrow.matches && entries > 0;
   const below = {x: 0, xanchor: "left", yanchor: "top", y: -72 / (layout.height - 80)};
+  const ticks = {"xaxis.dtick": narrow.matches ? 1 : "D2"};  /* powers of ten, or 1, 2 and 5 times them */
   return {
+    ...(layout.xaxis.dtick === "D2" && plot._fullLayout.xaxis.type === "log" ? ticks : {}),
     height: layout.height + (isBelow ? 20 * entries + 30 : 0),
-    legend: {...layout.legend, ...(isBelow ? below : {})},
+    legend: {...layout.legend, ...(isBelow ? below : {x: 1.02, xanchor: "left", y: 1, yanchor: "top"})},
   };
 }
 const options = {displaylogo: false, responsive: true};
 options.modeBarButtons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];
 for (const plot of plots) {
   const {data, layout} = wanted.get(plot);
-  Plotly.newPlot(plot, data, {...layout, ...fit(plot), template: template()}, options);
+  Plotly.newPlot(plot, data, {...layout, template: template()}, options);
+  Plotly.relayout(plot, fit(plot));
 }
 for (const box of document.querySelectorAll("input[data-axis]")) {
   const plot = document.getElementById(box.dataset.axis);
   box.addEventListener("change", () => {
     const type = box.checked ? "log" : "linear";
-    const dtick = box.checked ? "D2" : null;
+    const dtick = box.checked ? (narrow.matches ? 1 : "D2") : null;
     Plotly.relayout(plot, {"xaxis.type": type, "xaxis.range": plot.layout.meta[type], "xaxis.dtick": dtick});
   });
 }
