@@ -5,7 +5,6 @@ the parsers of the commands, the dataclasses of the configuration, the public na
 """
 
 import argparse
-import ast
 import inspect
 import json
 import re
@@ -13,12 +12,12 @@ import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from html import unescape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import unirouter_torch
 from unirouter_torch.cli import build_parser
+from unirouter_torch.cli.options import field_texts
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
 
@@ -75,7 +74,8 @@ def commands() -> Iterator[str]:
     """Every command with its usage, arguments and defaults."""
     for name, help_text, parser in _leaves(build_parser(), "unirouter"):
         yield from ("", f"## {name}", "", _sentence(help_text), "")
-        rows = [_argument(parser, action) for action in parser._actions if action.dest != "help"]
+        actions = sorted(parser._actions, key=lambda action: bool(action.option_strings))
+        rows = [_argument(parser, action) for action in actions if action.dest != "help"]
         if rows:
             yield from ("| argument | default | meaning |", "|---|---|---|", *rows)
         if parser.epilog:
@@ -95,7 +95,7 @@ GENERATORS = {"configuration": configuration, "commands": commands, "public_name
 
 def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]:
     kind = type(defaults)
-    docs = _field_docs(kind)
+    docs = field_texts(kind)
     own = [field for field in fields(kind) if not is_dataclass(getattr(defaults, field.name))]
     if own:
         title = f"`{prefix.rstrip('.')}`" if prefix else "The run"
@@ -109,16 +109,6 @@ def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]
         inner = getattr(defaults, field.name)
         if is_dataclass(inner):
             yield from _section(inner, plain[field.name], f"{prefix}{field.name}.")
-
-
-def _field_docs(kind: type) -> dict[str, str]:
-    """The string below each field of a dataclass, which Python itself does not keep."""
-    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
-    docs: dict[str, str] = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            docs[field.target.id] = ast.literal_eval(text.value)
-    return docs
 
 
 def _values(annotation: Any) -> str:

@@ -48,7 +48,7 @@ def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
 
 
 def test_every_command_is_of_a_known_kind() -> None:
-    kinds = ("make ", "pip install ", "python train.py ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
+    kinds = ("make ", "pip install ", "unirouter train ", "unirouter route ", "unirouter evaluate ", "unirouter adopt ")
     kinds = (*kinds, "unirouter pool ", "unirouter tune ", "unirouter serve ")
     tried_elsewhere = ("unirouter pretrain ", "curl ", "LARGE_API_KEY=", "  ")
     assert [line for line in COMMANDS if not line.startswith((*kinds, *tried_elsewhere))] == []
@@ -108,7 +108,7 @@ def log(home: Path) -> None:
 
 @pytest.mark.usefixtures("log")
 def test_training_commands_run(home: Path, workshop: Path) -> None:
-    for arguments in commands("python train.py"):
+    for arguments in commands("unirouter train"):
         if "--head.start_from" not in arguments:  # needs the encoder that the bundled router was trained over
             assert main(["train", *cut_down(workshop, home, arguments)]) == 0
 

@@ -143,7 +143,7 @@ def unknown(words: list[str]) -> list[str]:
     for word in (word.strip("[]") for word in words):
         groups = [action for action in parser._actions if isinstance(action.choices, dict)]
         if word.startswith("--"):
-            takes_settings = takes_settings or bool(parser.get_default("takes_settings"))
+            takes_settings = takes_settings or getattr(parser, "takes_settings", False)
             known = {flag for action in parser._actions for flag in action.option_strings}
             if word.partition("=")[0] not in known and not (
                 takes_settings and (word == "--config" or "." in word or "_" in word)
