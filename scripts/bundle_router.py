@@ -1,6 +1,6 @@
 """Put a pretrained router into the package, with what is known of it written on its card.
 
-unirouter pretrain --config configs/unirouter-minilm.yaml
+unirouter pretrain --config configs/research/unirouter-minilm.yaml
 python scripts/bundle_router.py --router runs/unirouter-minilm/router --results runs/leave_out_* --name unirouter-minilm
 """
 

@@ -1,6 +1,6 @@
 """How often the drift alarm is false, how soon it finds a change, and what feedback and forgetting are worth.
 
-python scripts/feedback_stream.py --config configs/zeroeval.yaml
+python scripts/feedback_stream.py --config configs/research/zeroeval.yaml
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What wrong, graded and missing labels of new LLMs cost, on the trials of unirouter evaluate.
 
-python scripts/imperfect_calibration.py --output runs/imperfect_zeroeval --config configs/zeroeval.yaml
+python scripts/imperfect_calibration.py --output runs/imperfect_zeroeval --config configs/research/zeroeval.yaml
 """
 
 import argparse

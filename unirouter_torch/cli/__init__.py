@@ -8,8 +8,10 @@ from typing import Any
 
 from unirouter_torch import __version__
 from unirouter_torch.cli.adopt import adopt
+from unirouter_torch.cli.completion import completion
 from unirouter_torch.cli.data import prepare
 from unirouter_torch.cli.distill import distill
+from unirouter_torch.cli.doctor import doctor
 from unirouter_torch.cli.evaluate import evaluate, train
 from unirouter_torch.cli.export import export
 from unirouter_torch.cli.measure import measure
@@ -30,6 +32,7 @@ from unirouter_torch.cli.pool import (
     undo,
 )
 from unirouter_torch.cli.pretrain import pretrain
+from unirouter_torch.cli.recipes import list_recipes
 from unirouter_torch.cli.route import route
 from unirouter_torch.cli.score import score
 from unirouter_torch.cli.serve import serve
@@ -63,6 +66,9 @@ COMMANDS: dict[str, Any] = {
     "pretrain": pretrain,
     "distill": distill,
     "data": {"prepare": prepare},
+    "recipes": list_recipes,
+    "doctor": doctor,
+    "completion": completion,
 }
 """A command is a function, whose docstring is its help and whose dataclass of options is its options."""
 

@@ -21,10 +21,15 @@ class TrialOptions:
 
 
 def train(settings: list[str]) -> None:
-    """Train a router, evaluate it beside other methods, and save it."""
+    """Train a router, evaluate it beside other methods, and save it.
+
+    ``unirouter train my_log.csv`` is short for ``--config own_log --data.path my_log.csv``.
+    """
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.run import run
 
+    if settings and not settings[0].startswith("-"):
+        settings = ["--config", "own_log", "--data.path", *settings]
     config = parse_config(settings, program="unirouter train")
     result = run(config)
     if result is None:

@@ -1,5 +1,6 @@
 """The only reader and writer of YAML, and the only parser of command lines into a config."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from unirouter_torch.config.recipes import find_recipe
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.storage import write_atomically
 
@@ -24,7 +26,7 @@ def write_config(config: TrainConfig, path: Path) -> None:
 
 
 def parse_config(arguments: Sequence[str] | None = None, *, program: str | None = None) -> TrainConfig:
-    """A config from ``--config FILE`` and ``--dotted.key value``, layered from left to right.
+    """A config from ``--config FILE_OR_RECIPE`` and ``--dotted.key value``, layered from left to right.
 
     Args:
         arguments: The command line; that of this process when not given.
@@ -34,7 +36,20 @@ def parse_config(arguments: Sequence[str] | None = None, *, program: str | None 
         SystemExit: With code 2 after one message when a key is unknown or a value is of the wrong type.
         ConfigError: A value is out of range.
     """
-    return _parse(None if arguments is None else list(arguments), program)
+    return _parse(_with_recipe_files(sys.argv[1:] if arguments is None else arguments), program)
+
+
+def _with_recipe_files(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the file of each recipe that is given by its name."""
+    found: list[str] = []
+    for word in arguments:
+        if found and found[-1] == "--config":
+            found.append(str(find_recipe(word)))
+        elif word.startswith("--config="):
+            found.append(f"--config={find_recipe(word.removeprefix('--config='))}")
+        else:
+            found.append(word)
+    return found
 
 
 def settings_help() -> str:
@@ -43,7 +58,7 @@ def settings_help() -> str:
     return parser.format_help().partition("\n\noptions:\n")[2].partition("and exit.\n")[2]
 
 
-def _parse(arguments: list[str] | None, program: str | None) -> TrainConfig:
+def _parse(arguments: list[str], program: str | None) -> TrainConfig:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     config: TrainConfig = jsonargparse.auto_cli(
         TrainConfig,

@@ -8,7 +8,7 @@ from unirouter_torch.config.files import parse_config, to_plain, write_config
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 
 DOTTED_KEYS = {
     "": ["seed", "output_dir", "logger"],
