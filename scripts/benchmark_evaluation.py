@@ -37,7 +37,7 @@ MOST_CROSSINGS = 5000
 
 
 class Instance(NamedTuple):
-    """Made estimates of dearer and better LLMs, and made outcomes of nine pairs in ten."""
+    """Made estimates of more expensive and better LLMs, and made outcomes of nine pairs in ten."""
 
     estimated: Tensor
     cost: Tensor
@@ -73,7 +73,7 @@ def route_at(instance: Instance, cost_weights: Tensor) -> DeferralCurve:
 
 
 def grid_of_weights(instance: Instance, num_points: int) -> Tensor:
-    """0, then weights of equal ratio from a thousandth to a thousand times the error that the dearest LLM's cost is."""
+    """0, then weights of equal ratio from a thousandth to a thousand times the error worth the highest cost."""
     exponent = torch.linspace(-3, 3, num_points - 1, dtype=torch.float64)
     return torch.cat([torch.zeros(1, dtype=torch.float64), 10**exponent / float(instance.cost.max())])
 

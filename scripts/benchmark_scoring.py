@@ -239,7 +239,7 @@ def instance_sizes(instance: Instance) -> dict[str, Any]:
 
 
 def print_table(heads: str, rows: Iterable[Sequence[object]]) -> None:
-    """One table; ``heads`` are parted by bars."""
+    """One table; ``heads`` are separated by bars."""
     print(f"\n| {heads} |\n|{'---|' * len(heads.split('|'))}")
     for row in rows:
         print("| " + " | ".join(f"{cell:,.3g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")

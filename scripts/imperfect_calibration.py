@@ -176,7 +176,7 @@ def onboarding(bench: Bench, seed: int) -> Figures:
 
 
 def _gain(bench: Bench, pool: Tensor, estimated: Tensor) -> float:
-    """Mean gain in area over the new LLMs; with and without one, costs are relative to the same dearest LLM."""
+    """Mean gain in area over the new LLMs; with and without one, costs are relative to the same most expensive LLM."""
     rows = bench.pool_test.observed.any(1).nonzero().squeeze(1)
     pool, estimated = pool[rows], estimated[rows]
     seen, new, gains = bench.pool_test.of_prompts(rows), bench.trial.test.of_prompts(rows), []

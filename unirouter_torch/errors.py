@@ -16,7 +16,7 @@ def first_few(names: Sequence[str]) -> str:
 
 
 class UniRouterError(Exception):
-    """Anything a user of this package can mend; the parent of all errors below."""
+    """A mistake that a user of this package can fix; the parent of all errors below."""
 
 
 class ConfigError(UniRouterError, ValueError):

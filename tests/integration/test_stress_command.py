@@ -161,5 +161,5 @@ def test_a_table_without_sources_or_prompts_to_spare_says_what_was_not_possible(
     assert main([*run, *miniature(workshop, *settings, table="simulated:60x9")]) == 0
     text = (tmp_path / "stress" / "stress.md").read_text()
     assert (
-        "Not possible on this table, for want of sources or prompts: Left-out source, Few calibration prompts" in text
+        "Not possible on this table, for lack of sources or prompts: Left-out source, Few calibration prompts" in text
     )

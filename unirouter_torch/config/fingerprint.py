@@ -1,7 +1,7 @@
 """Which settings decide a result: the one rule behind all that is kept and gone on with.
 
 A setting decides unless its field says otherwise, and counts where it differs from its default, so that a new key with
-its default leaves all that was kept valid. Whoever changes a default, or what a setting means, raises the version.
+its default leaves all that was kept valid. A change of a default, or of the meaning of a setting, raises the version.
 """
 
 import hashlib

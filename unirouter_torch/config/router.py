@@ -46,7 +46,7 @@ class HeadConfig:
     """Shrinkage of cluster errors before training [prompts], positive; training learns it."""
     far_clusters: bool = False
     """Whether each cluster gets a twin for prompts unlike all training prompts: for traffic that will bring other kinds
-    of prompts than those at hand. Scoring then has twice the clusters."""
+    of prompts than the present ones. Scoring then has twice the clusters."""
     start_from: str | None = field(default=None, metadata=Decides.NOTHING.mark)
     """A trained router that training starts from, a folder or ``unirouter-minilm``: its clusters, difficulty and
     shrinkage, and its encoder where it brings one. K-means when not given."""

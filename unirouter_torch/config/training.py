@@ -127,7 +127,7 @@ class CurveConvention:
     """Conventions of the deferral curve that no paper settles."""
 
     cost_axis: Literal["dearest", "range"] = "dearest"
-    """Relative cost: cost over that of the dearest LLM, or rescaled from the cheapest (0) to the dearest (1)."""
+    """Relative cost: over the cost of the most expensive LLM, or rescaled from the cheapest (0) to that one (1)."""
     interpolation: Literal["linear", "step"] = "linear"
     """Between two points: mix the two routers at random, or keep the cheaper one."""
     left: Literal["hold", "zero"] = "hold"

@@ -1,4 +1,4 @@
-"""Files of records as people have them: JSON Lines, JSON, CSV, Parquet, plain or compressed; told by their content."""
+"""Files of records as people have them: JSON Lines, JSON, CSV, Parquet, plain or compressed; by their content."""
 
 import bz2
 import csv

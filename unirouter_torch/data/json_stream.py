@@ -96,7 +96,7 @@ class JSONStream:
             yield from self._paths(path, depth - 1)
 
     def _names(self) -> Iterator[str]:
-        """Names of the members of an object that was entered; whoever asks reads each value in between."""
+        """Names of the members of an object that was entered; the caller reads each value in between."""
         if self._peek() == "}":
             self._expect("}")
             return

@@ -43,7 +43,7 @@ def split_table(
     """Split prompts and LLMs at random, by the table's content and the seed alone.
 
     Prompts with the same text fall on the same side, so repeated texts can move the sizes a little; LLMs of one group
-    are never parted, so fewer LLMs than asked can be unseen, but never more.
+    are never separated, so fewer LLMs than asked can be unseen, but never more.
 
     Args:
         table: The table to split.

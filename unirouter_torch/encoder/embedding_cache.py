@@ -29,7 +29,7 @@ def embed_with_cache(
     written, the embeddings are computed all the same, with a warning. Several processes may share the folder.
 
     Args:
-        encoder: The frozen encoder; another one, or other weights, are told apart by its fingerprint.
+        encoder: The frozen encoder; another one, or other weights, are distinguished by its fingerprint.
         texts: Prompts.
         cache_dir: Folder of the cache; made where missing.
         show_progress: Whether to draw a bar.

@@ -78,7 +78,7 @@ class RoutingGraph(nn.Module):
             input_ids: Tokens.
             attention_mask: 1 for a token of the prompt, 0 for padding.
             cost_weight: Error accepted to save one reference cost, for each prompt [1].
-            num_characters: Length of each prompt, as it was before there were tokens; what it costs is told by that.
+            num_characters: Length of each prompt, as it was before there were tokens; its cost depends on that.
             byte_count: How often each byte occurs in the UTF-8 text of each prompt; only where the encoder has a form.
         """
         embedding = self.encoder(input_ids, attention_mask)

@@ -121,7 +121,7 @@ def usable_key(variable: str, key: str | None) -> str:
 
 
 class Client:
-    """The client of one endpoint; it makes each call once, whoever holds it tries again.
+    """The client of one endpoint; it makes each call once, its owner tries again.
 
     Args:
         endpoint: Where and on what terms.

@@ -108,7 +108,7 @@ def read_reply(body: str) -> Reply:
         CallError: The body is no JSON, holds no choice, or tells of an error.
     """
     if body.lstrip().startswith("<"):
-        raise CallError("a web page in the place of an answer", can_retry=False, is_refusal=True)
+        raise CallError("a web page instead of an answer", can_retry=False, is_refusal=True)
     try:
         found = _joined(body) if body.lstrip().startswith(("data:", "event:", ":")) else json.loads(body)
     except (ValueError, RecursionError, AttributeError):

@@ -108,7 +108,7 @@ class Trial:
         )
 
     def fitted(self, kind: type[FittableT]) -> FittableT:
-        """The method of a class, fitted on this trial: once, whoever asks, so that methods may build on one another."""
+        """The method of a class, fitted on this trial: once, so that methods may build on one another."""
         if kind not in self.fitted_methods:
             method = kind()
             method.fit(self)

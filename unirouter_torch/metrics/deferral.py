@@ -16,7 +16,7 @@ PROMPTS_AT_ONCE = 4096
 """Prompts whose choices are traced together; bounds the memory and changes no result."""
 
 BREAKPOINT_TOLERANCE = 1e-12
-"""Cost weights that differ by a smaller fraction are one breakpoint, parted by rounding alone."""
+"""Cost weights that differ by a smaller fraction are one breakpoint, separated by rounding alone."""
 
 QUALITY_TOLERANCE = 1e-12
 """Shortfall in mean quality that still counts as reaching the reference."""
@@ -150,7 +150,7 @@ def area_under_deferral_curve(
     """Integral of quality over relative cost from 0 to ``up_to``; higher is better.
 
     Between two points quality is linear, or that of the cheaper one (``interpolation``); left of the cheapest point it
-    holds, or is 0 (``left``); right of the dearest point it holds.
+    holds, or is 0 (``left``); right of the most expensive point it holds.
 
     Args:
         curve: Deferral curve of a router.

@@ -73,7 +73,7 @@ class SourceScores(NamedTuple):
         area: Area under the method's deferral curve on them, over costs relative to the same pool.
         best_area: The same for estimates that are each LLM's true mean error there: the best that can be done by
             knowing the source and nothing else of the prompt.
-        regret: ``best_area - area``; negative where the method tells prompts of the source apart.
+        regret: ``best_area - area``; negative where the method distinguishes prompts of the source.
     """
 
     num_prompts: int

@@ -22,7 +22,7 @@ class FigureOfMerit:
         higher_is_better: Its direction.
         of: Its value for some estimates; None where it is not reached or not defined.
         table: Which table of a report it is in: ``merit`` judges methods, ``saving`` is for people.
-        missing: What stands in a table where there is no value.
+        missing: What a table shows where there is no value.
         is_share: Whether it is printed as a percentage.
         is_compared: Whether methods are compared in it, trial by trial.
         streams: Whether it is logged while a head trains.

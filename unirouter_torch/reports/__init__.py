@@ -1,1 +1,1 @@
-"""Tables, pictures and pages of results that are at hand; nothing is computed here."""
+"""Tables, pictures and pages of given results; nothing is computed here."""

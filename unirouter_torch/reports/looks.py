@@ -8,7 +8,7 @@ from unirouter_torch.methods.oracle import Oracle
 
 ORACLE = Oracle.name
 
-# Okabe and Ito's palette, told apart by colour-blind readers; line styles of another period give 30 combinations
+# Okabe and Ito's palette, distinguishable by colour-blind readers; line styles of another period give 30 combinations
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 HIGHLIGHTED = EndToEnd.name

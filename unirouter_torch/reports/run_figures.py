@@ -105,7 +105,7 @@ def _set_axes(axes: Axes, report: "EvaluationReport", at: Float[Tensor, " llm"])
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(-0.02, 1.03)
-    unit = "0 = cheapest LLM, 1 = dearest" if convention.cost_axis == "range" else "1 = dearest LLM"
+    unit = "0 = cheapest, 1 = most expensive LLM" if convention.cost_axis == "range" else "1 = most expensive LLM"
     estimated = ", estimated" if table["is_estimate"] else ""
     axes.set_xlabel(f"Mean relative cost ({unit}; from {table['cost_unit']}{estimated})")
     axes.set_ylabel("Mean quality")

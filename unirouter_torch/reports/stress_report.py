@@ -64,7 +64,7 @@ class StressReport:
                 lines += [*self._section(stress), ""]
         left_out = [STRESSES[stress.name].title for stress in self.stresses if not stress.cells]
         if left_out:
-            lines += [f"Not possible on this table, for want of sources or prompts: {', '.join(left_out)}.", ""]
+            lines += [f"Not possible on this table, for lack of sources or prompts: {', '.join(left_out)}.", ""]
         return "\n".join(lines[:-1]) + "\n"
 
     def write(self, folder: Path) -> None:

@@ -37,7 +37,9 @@ def draw_mean_curves(report: TrialsReport) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(low - 0.05 * (high - low), min(high + 0.35 * (high - low), 1.02))
-    unit = "0 = cheapest LLM, 1 = dearest" if report.convention.cost_axis == "range" else "1 = dearest LLM"
+    unit = (
+        "0 = cheapest, 1 = most expensive LLM" if report.convention.cost_axis == "range" else "1 = most expensive LLM"
+    )
     axes.set_xlabel(f"Mean relative cost ({unit}), logarithmic above 0.01")
     axes.set_ylabel("Mean quality")
     axes.set_title(f"{report.title()}, mean of {len(report.trials)} trials", loc="left", fontsize=11, fontweight="bold")

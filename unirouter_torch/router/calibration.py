@@ -17,7 +17,7 @@ from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatr
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPrompts:
-    """The prompts that represent an LLM: whoever answers and grades them can join the pool.
+    """The prompts that represent an LLM: one that answers them, with grades, can join the pool.
 
     Attributes:
         prompt_ids: One distinct identifier for each prompt.

@@ -297,7 +297,7 @@ class Router(nn.Module):
     ) -> DriftTest:
         """Add outcomes of prompts that an LLM of the pool answered in use, and test whether it still errs as estimated.
 
-        Without forgetting, the order of outcomes is of no matter, also over replicas.
+        Without forgetting, the order of outcomes does not matter, also over replicas.
 
         Args:
             name: The LLM.

@@ -50,7 +50,7 @@ def find_router(name: str | Path, revision: str | None = None) -> Path:
         revision: Branch, tag or commit on the hub; plays no part where the router is found on this machine.
 
     Raises:
-        ArtifactError: A hub id that is to be had neither here nor there.
+        ArtifactError: A hub id that is neither in the cache nor on the hub.
     """
     if Path(name).exists():
         return Path(name)

@@ -83,7 +83,7 @@ class RankedLLMs(NamedTuple):
         """Rank LLMs.
 
         Args:
-            llm: Number of each, ascending: what a choice is told by.
+            llm: Number of each, ascending: what identifies a choice.
             cluster_error: Their cluster errors.
             cost: Cost of one prompt relative to a reference cost [1].
             cost_weight: Error accepted to save one reference cost [1]; 0 ignores cost.
@@ -221,7 +221,7 @@ def choose_llm(
     cost_weight: float,
     available: ObservedMatrix | None = None,
 ) -> LLMIndex:
-    """The same choice from estimated errors that are at hand, of any routing method.
+    """The same choice from given estimated errors, of any routing method.
 
     Args:
         estimated_error: Estimated error of each LLM on each prompt, in [0, 1].

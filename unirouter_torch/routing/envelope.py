@@ -122,7 +122,7 @@ def choose_for_weights(
     by_cost = order_by_cost(cost).to(device)
     cluster_error = cluster_error.to(device, dtype)[by_cost]
     if available is None:
-        # whoever is no worse anywhere and stands earlier, so is no dearer, wins at every cost weight
+        # an LLM that is nowhere worse and comes earlier, so costs no more, wins at every cost weight
         kept = undominated_llms(cluster_error, torch.zeros_like(cluster_error[:, 0]), math.inf)
         by_cost, cluster_error = by_cost[kept], cluster_error[kept]
     cost, (weight, order) = cost.to(device)[by_cost], cost_weight.to(device).double().sort(descending=True)

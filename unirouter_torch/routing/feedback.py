@@ -20,7 +20,7 @@ def add_outcomes(
     """Sums of one LLM after further outcomes, one at a time or many at once.
 
     ``sums_k <- r * sums_k + p_k(x) e(x)`` for each prompt ``x``, with ``r = 2 ** (-1 / half_life)``; likewise the
-    weights. Without forgetting (``r = 1``) the order is of no matter, so that the outcomes of several replicas may be
+    weights. Without forgetting (``r = 1``) the order does not matter, so that the outcomes of several replicas may be
     added in any order. With it, each outcome counts by how many were added after it.
 
     Args:

@@ -14,7 +14,7 @@ def undominated_llms(cluster_error: ClusterError, added: CostVector, tolerance: 
     """LLMs that may be chosen for some prompt; each of the others is dominated by one of them.
 
     An estimate is linear on the simplex of cluster probabilities. So an LLM whose cluster error plus weighted cost is
-    nowhere below another's is below it on no prompt, and loses the ties as well if it stands later. One that stands
+    nowhere below another's is below it on no prompt, and loses the ties as well if it comes later. One that comes
     earlier is dominated only if it is worse by more than a tie everywhere.
 
     Args:

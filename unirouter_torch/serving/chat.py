@@ -10,7 +10,7 @@ from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError
 
 ROUTER_MODEL = "unirouter"
-"""Model that stands for the router at the server's cost weight; ``unirouter-0.3`` is the router at 0.3."""
+"""Model name of the router at the server's cost weight; ``unirouter-0.3`` is the router at 0.3."""
 
 
 class ChatRequest(NamedTuple):

@@ -16,7 +16,7 @@ class Metrics:
         requests: Answered requests, by endpoint and status.
         choices: Prompts that went to each LLM, by the rule.
         upstream_errors: Calls of an LLM that failed before the first byte, or broke off after it, by LLM and reason.
-        fallbacks: Chat requests that an LLM answered in the place of one that failed before it, by that LLM.
+        fallbacks: Chat requests that an LLM answered instead of one that failed before it, by that LLM.
         left_out: 1 for each LLM that is left out for a while, or on trial after it, and 0 for one that was.
         stage: Seconds of each stage: queue and upstream of a request, encode and decide of a batch.
         batch: Prompts that were embedded in one call.

@@ -34,7 +34,7 @@ _NOT_PASSED_ON = {
 }
 _SENT_ON = ("content-type", "accept")
 _TOLD_STATUSES = {403, 408, 413, 429, *range(500, 600)}
-"""Statuses of the last LLM that a client is told by this server's own error."""
+"""Statuses of the last LLM that a client learns by this server's own error."""
 
 _log = logging.getLogger(__name__)
 

@@ -177,7 +177,7 @@ def _what_happened(codes: Sequence[int], outcomes: Sequence[Any], *, asked_to_en
     for rank, code in enumerate(codes):
         if code < 0:
             return UniRouterError(
-                f"worker {rank} of {len(codes)} was ended by {signal.Signals(-code).name}, perhaps for want of memory; "
+                f"worker {rank} of {len(codes)} was ended by {signal.Signals(-code).name}, perhaps for lack of memory; "
                 "the others were stopped. Run the same command again: it goes on from the last checkpoint."
             )
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""A trained router that training starts from, in the place of K-means."""
+"""A trained router that training starts from, instead of K-means."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

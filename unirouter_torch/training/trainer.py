@@ -119,7 +119,7 @@ def _strategy(config: TrainConfig) -> str | DDPStrategy:
         return "auto"
     has_gpus = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
-    # nobody waits in vain: whoever started the workers ends all of them when one fails
+    # nobody waits in vain: the process that started the workers ends all of them when one fails
     kind = ShardedStrategy if config.trainer.strategy == "fsdp" else DDPStrategy
     return kind(process_group_backend=backend, timeout=timedelta(days=7), broadcast_buffers=False)
 

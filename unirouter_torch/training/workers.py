@@ -49,7 +49,7 @@ def run_in_workers(
         results |= progress(finished, description, total=len(jobs))
     except TerminatedWorkerError:
         raise UniRouterError(
-            f"{description}: a worker process was killed, perhaps for want of memory; {len(results)} of {len(jobs)} "
+            f"{description}: a worker process was killed, perhaps for lack of memory; {len(results)} of {len(jobs)} "
             "were finished and are kept. Run the same command again, with fewer workers."
         ) from None
     return [results[number] for number in range(len(jobs))]

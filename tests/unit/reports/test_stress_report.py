@@ -127,7 +127,7 @@ def test_each_stress_has_its_table_with_every_level_and_method():
 def test_a_stress_that_no_trial_allows_is_named_and_not_drawn(tmp_path):
     nothing = summarise_stress("wrong_sources", [{"seed": 0, "about": {}, "levels": {}}], "end_to_end")
     found = report(made("stability"), nothing)
-    assert found.to_markdown().endswith("Not possible on this table, for want of sources or prompts: Wrong sources.\n")
+    assert found.to_markdown().endswith("Not possible on this table, for lack of sources or prompts: Wrong sources.\n")
     found.write(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"stress.json", "stress.md", "stability.png"}
     assert json.loads((tmp_path / "stress.json").read_text())["stresses"]["wrong_sources"]["levels"] == {}

@@ -92,7 +92,7 @@ def match_outcomes(
 ) -> MatchedOutcomes:
     """Give outcomes to calibration prompts: by prompt id, else by text as it is, else by normalised text.
 
-    Calibration prompts with one text share its outcomes. A normalised text that stands for different texts of
+    Calibration prompts with one text share its outcomes. A normalised text that represents different texts of
     calibration prompts matches none.
 
     Args:

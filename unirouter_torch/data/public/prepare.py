@@ -107,7 +107,7 @@ def _found_files(table: PublicTable, folder: Path) -> list[Path]:
 
 
 def _without_blank_prompts(tables: SourceTables) -> SourceTables:
-    """Leave out prompts without text: nothing can be routed by them, and no user can mend published files."""
+    """Leave out prompts without text: nothing can be routed by them, and no user can fix published files."""
     prompts, outcomes = tables.prompts, tables.outcomes
     blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(prompts["prompt"], "")), "")
     if not pc.any(blank).as_py():

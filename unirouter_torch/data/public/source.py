@@ -33,7 +33,7 @@ class PublicTable:
     name: str
     """What ``unirouter data prepare`` calls it."""
     files: tuple[str, ...]
-    """Files to read, relative to their folder; ``*`` stands for any text."""
+    """Files to read, relative to their folder; ``*`` matches any text."""
     origin: HubFiles | WebFiles
     """Where the files come from."""
     licence: str

@@ -160,9 +160,9 @@ def _two_figures(price: float) -> float:
 CATALOGUE = tuple(
     sorted((llm for family in LLM_FAMILIES for llm in _offers(family)), key=lambda llm: (llm.price_out, llm.name))
 )
-"""All simulated LLMs, from the cheapest answers to the dearest."""
+"""All simulated LLMs, from the cheapest answers to the most expensive."""
 
 
 def choose_from_catalogue(num_llms: int) -> list[int]:
-    """Positions of so many LLMs, evenly spaced over :data:`CATALOGUE`, the cheapest and the dearest among them."""
+    """Positions of so many LLMs, evenly over :data:`CATALOGUE`, the cheapest and the most expensive among them."""
     return [round(i * (len(CATALOGUE) - 1) / (num_llms - 1)) for i in range(num_llms)]

@@ -57,7 +57,7 @@ class Number(NamedTuple):
 
     Attributes:
         written: As it is written: 45 of ``45%``.
-        meant: What it stands for: 0.45 of ``45%``; the same where nothing is behind it.
+        meant: What it means: 0.45 of ``45%``; the same where nothing is behind it.
     """
 
     written: float
@@ -68,7 +68,7 @@ class NumberGrader(Grader):
     r"""1 if the number of the answer is that of the reference.
 
     The number of a text is the last one in the last ``\boxed{...}``, else after the last ``####``, else in all of it. A
-    fraction is one number, also a mixed one; thousands may be parted by commas, spaces, apostrophes or points; a comma
+    fraction is one number, also a mixed one; commas, spaces, apostrophes or points may separate thousands; a comma
     before one, two or more than three digits is a decimal comma; ``5 x 10^3`` and ``5e3`` are one number. What is
     attached to letters (``H2O``, ``m^2``) counts only where no other number is there. Units do not matter. ``45%`` is
     0.45, and equals 45, too, where the other side has no percent sign; likewise ``3 million``.
