@@ -18,7 +18,7 @@ quality = {
 cost = dict(zip(llms, table.cost.value.tolist(), strict=True))
 known, later = ids[:100], ids[100:]
 
-router = Router.from_pretrained("unirouter-minilm")
+router = Router.from_pretrained("unirouter-static")
 router.calibrate(
     prompts={prompt: text[prompt] for prompt in known},
     scores={llm: {prompt: quality[llm][prompt] for prompt in known} for llm in llms},

@@ -42,7 +42,8 @@ def bundle(options: argparse.Namespace) -> None:
     for name, facts in router.about["trained_on"].items():
         facts["licence"] = LICENCES.get(name, "unknown")
     tables = {read_json(folder / "results.json")["table"]["name"]: folder for folder in options.results}
-    router.about["unseen_table_and_llms"] = {name: left_out(folder) for name, folder in tables.items()}
+    if tables:
+        router.about["unseen_table_and_llms"] = {name: left_out(folder) for name, folder in tables.items()}
     with_encoder = isinstance(router.encoder, StaticEncoder)  # a transformer is too large, and is referred to
     router.save_pretrained(BUNDLED_FOLDER / options.name, with_encoder=with_encoder)
     print(BUNDLED_FOLDER / options.name)
@@ -52,7 +53,7 @@ def main() -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description="Put a pretrained router into the package.")
     parser.add_argument("--router", required=True, type=Path, metavar="DIR", help="what unirouter pretrain wrote")
-    parser.add_argument("--results", required=True, nargs="+", type=Path, metavar="DIR", help="leave-one-out runs")
+    parser.add_argument("--results", default=[], nargs="*", type=Path, metavar="DIR", help="leave-one-out runs")
     parser.add_argument("--name", required=True, metavar="NAME", help="what Router.from_pretrained will take")
     options = parser.parse_args()
     return guarded(lambda: bundle(options))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from miniature import miniature
-from tiny_encoder import save_bert
+from tiny_encoder import save_bert, save_static
 
 from unirouter_torch.config.files import parse_config
 from unirouter_torch.config.training import TrainConfig
@@ -17,6 +17,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     save_bert(folder / "encoder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny static encoder."""
+    return save_static(tmp_path_factory.mktemp("static") / "encoder")
 
 
 @pytest.fixture(scope="session")

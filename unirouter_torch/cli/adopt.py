@@ -18,7 +18,7 @@ class AdoptOptions:
     """Your outcomes: a .csv or .jsonl log, or a folder of Parquet files."""
     output: Folder
     """Folder to write the router to."""
-    router: SavedRouter = "unirouter-minilm"
+    router: SavedRouter = "unirouter-static"
     """Trained router: a folder, or a name."""
     num_calibration: int = 1000
     """Prompts to keep as calibration prompts, at least 1; all where there are fewer."""
