@@ -15,7 +15,8 @@ from unirouter_torch.experiments.fingerprint import fingerprint_of, settings_of
 from unirouter_torch.experiments.stress_tests import STRESS_TESTS, Bench
 from unirouter_torch.experiments.trial_jobs import read_kept
 from unirouter_torch.methods.registry import methods_to_compare
-from unirouter_torch.metrics.stress_summary import StressTrial, summarise_stress
+from unirouter_torch.metrics.records import StressTrial
+from unirouter_torch.metrics.stress_summary import summarise_stress
 from unirouter_torch.reports.stress_report import StressReport
 from unirouter_torch.storage import write_json
 from unirouter_torch.training.launch import require_one_device
@@ -66,7 +67,7 @@ def run_stress(
     folder = Path(config.output_dir) / "stress"
     seeds = range(config.seed, config.seed + num_trials)
     places = {(name, seed): folder / name / f"seed_{seed}.json" for name in names for seed in seeds}
-    finished = {key: trial for key, path in places.items() if (trial := read_kept(path, fingerprint))}
+    finished = {key: trial for key, path in places.items() if (trial := read_kept(path, fingerprint, StressTrial))}
     write_config(config, folder / "config.yaml")
 
     jobs = [StressJob(seed, tuple(name for name in names if (name, seed) not in finished)) for seed in seeds]
@@ -103,6 +104,7 @@ def _compute_and_keep(
     trials = {}
     for name in job.names:
         test = STRESS_TESTS[name](bench)
-        trials[name, job.seed] = {"fingerprint": fingerprint, "seed": job.seed} | test._asdict()
-        write_json(folder / name / f"seed_{job.seed}.json", trials[name, job.seed])
+        trial = StressTrial(fingerprint=fingerprint, seed=job.seed, levels=test.levels, about=test.about)
+        write_json(folder / name / f"seed_{job.seed}.json", trial.to_json())
+        trials[name, job.seed] = trial
     return trials

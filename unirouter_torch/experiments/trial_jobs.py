@@ -18,9 +18,8 @@ from unirouter_torch.methods.trial import Trial
 from unirouter_torch.metrics.deferral import single_llm_quality
 from unirouter_torch.metrics.figures import FIGURE_OF, figures_of
 from unirouter_torch.metrics.judged import Judged
+from unirouter_torch.metrics.records import LLMRecord, MethodRecord, RecordT, TrialRecord, record_of
 from unirouter_torch.storage import read_json, write_json
-
-TrialResult = dict[str, Any]
 
 
 class TrialJob(NamedTuple):
@@ -40,58 +39,57 @@ class TrialJob(NamedTuple):
         return folder / part / f"seed_{self.seed}.json"
 
 
-def read_kept(path: Path, fingerprint: str) -> TrialResult | None:
-    """The trial kept in ``path``; None where there is none.
+def read_kept(path: Path, fingerprint: str, kind: type[RecordT]) -> RecordT | None:
+    """The record kept in ``path``; None where there is none.
 
     Raises:
         ConfigError: It is one of another table, config or version.
+        DataError: It is damaged.
     """
     if not path.exists():
         return None
-    result: TrialResult = read_json(path)
-    if result.get("fingerprint") != fingerprint:
+    values: dict[str, Any] = read_json(path)
+    if values.get("fingerprint") != fingerprint:
         raise ConfigError(
             f"{path}: a trial of another table, config or version. Choose another output_dir, or delete this one."
         )
-    return result
+    return record_of(kind, values, path)
 
 
-def missing_methods(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialResult | None) -> list[str]:
+def missing_methods(config: TrainConfig, embedded: EmbeddedTable, job: TrialJob, kept: TrialRecord | None) -> list[str]:
     """Methods of a trial that are not kept, or were computed with other settings."""
-    found = kept["methods"] if kept else {}
+    found = kept.methods if kept else {}
     settings = {name: settings_of(config, embedded, method) for name, method in _methods_of(config, job).items()}
     return [
         name
         for name, digest in settings.items()
         if name not in found
-        or found[name]["settings"] != digest
-        or not FIGURE_OF.keys() <= found[name].keys()  # kept before one of the figures was there
+        or found[name].settings != digest
+        or not FIGURE_OF.keys() <= found[name].figures.keys()  # kept before one of the figures was there
     ]
 
 
-def with_methods_of(config: TrainConfig, job: TrialJob, result: TrialResult) -> TrialResult:
+def with_methods_of(config: TrainConfig, job: TrialJob, trial: TrialRecord) -> TrialRecord:
     """The trial with the methods that the config asks for, in its order."""
-    parts = {part: result[part] for part in ("methods", "stages", "diagnostics")}
-    names = _methods_of(config, job)
-    return result | {part: {name: found[name] for name in names if name in found} for part, found in parts.items()}
+    return trial.with_methods(list(_methods_of(config, job)))
 
 
 class TrialTask(NamedTuple):
     """The methods to compute for a trial, and what is known of it already."""
 
     job: TrialJob
-    kept: TrialResult | None
+    kept: TrialRecord | None
     methods: list[str]
 
 
-def compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: TrialTask) -> TrialResult:
+def compute_and_keep(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: TrialTask) -> TrialRecord:
     """Compute the methods of a task and write the trial to its place under ``output_dir``."""
-    result = {"fingerprint": fingerprint} | _compute(config, embedded, task)
-    write_json(task.job.path(Path(config.output_dir)), result)
-    return result
+    record = _compute(config, embedded, fingerprint, task)
+    write_json(task.job.path(Path(config.output_dir)), record.to_json())
+    return record
 
 
-def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> TrialResult:
+def _compute(config: TrainConfig, embedded: EmbeddedTable, fingerprint: str, task: TrialTask) -> TrialRecord:
     """One trial: figures of every method; diagnostics and what the stages took as well unless it is one of a sweep."""
     job = task.job
     name, value = job.varied or (None, 0)
@@ -104,19 +102,18 @@ def _compute(config: TrainConfig, embedded: EmbeddedTable, task: TrialTask) -> T
     if name == "num_seen_llms":
         split = _with_seen_llms(split, value, job.seed)
     trial = prepare_trial(varied, embedded, split, job.seed, num_clusters=value if name == "num_clusters" else None)
-    result: TrialResult = task.kept or {
-        "seed": job.seed,
-        "split": split.describe() | {"num_calibration": len(trial.calibration_prompts)},
-        "llms": _describe_llms(trial),
-        "methods": {},
-        "stages": {},
-        "diagnostics": {},
-    }
+    record = task.kept or TrialRecord(
+        fingerprint=fingerprint,
+        seed=job.seed,
+        split=split.describe() | {"num_calibration": len(trial.calibration_prompts)},
+        llms=_describe_llms(trial),
+    )
     methods = _methods_of(config, job)
     for method_name in task.methods:
-        _add_method(result, method_name, methods[method_name], trial, is_sweep=job.varied is not None)
-        result["methods"][method_name]["settings"] = settings_of(config, embedded, methods[method_name])
-    return result
+        method = methods[method_name]
+        settings = settings_of(config, embedded, method)
+        record = _with_method(record, method_name, method, trial, settings, is_sweep=job.varied is not None)
+    return record
 
 
 def _methods_of(config: TrainConfig, job: TrialJob) -> dict[str, Method]:
@@ -125,20 +122,24 @@ def _methods_of(config: TrainConfig, job: TrialJob) -> dict[str, Method]:
     return {name: method for name, method in methods.items() if not varies_clusters or method.has_clusters}
 
 
-def _add_method(result: TrialResult, name: str, kind: Method, trial: Trial, *, is_sweep: bool) -> None:
+def _with_method(
+    record: TrialRecord, name: str, kind: Method, trial: Trial, settings: str, *, is_sweep: bool
+) -> TrialRecord:
     method, estimated, stages = run_method(kind, trial)
     judged = Judged(estimated, trial.truth)
-    result["methods"][name] = figures_of(judged) | {"chosen": method.describe()}
-    if not is_sweep:
-        result["stages"][name] = {stage: cost._asdict() for stage, cost in stages.items()}
-        result["diagnostics"][name] = judged.diagnose().to_json()
+    found = MethodRecord(figures=figures_of(judged), chosen=method.describe(), settings=settings)
+    record = replace(record, methods=record.methods | {name: found})
+    if is_sweep:
+        return record
+    diagnostics = record.diagnostics | {name: judged.diagnose().record()}
+    return replace(record, stages=record.stages | {name: stages}, diagnostics=diagnostics)
 
 
-def _describe_llms(trial: Trial) -> list[dict[str, Any]]:
+def _describe_llms(trial: Trial) -> list[LLMRecord]:
     quality = single_llm_quality(trial.test.error, trial.test.observed).tolist()
     names = [trial.table.llm_names[column] for column in trial.split.unseen_llms.tolist()]
     return [
-        {"name": name, "cost": cost, "quality": quality if quality == quality else None}
+        LLMRecord(name=name, cost=cost, quality=quality if quality == quality else None)
         for name, cost, quality in zip(names, trial.test_cost.tolist(), quality, strict=True)
     ]
 

@@ -1,15 +1,16 @@
 """The whole comparison again and again, with prompts and LLMs redrawn, in parallel processes."""
 
 import math
-from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.files import write_config
+from unirouter_torch.config.fingerprint import digest_of
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.splits import Split, split_table
+from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.experiments.embedded_table import embed_table, load_encoder
 from unirouter_torch.experiments.fingerprint import fingerprint_of
@@ -22,11 +23,12 @@ from unirouter_torch.experiments.trial_jobs import (
     with_methods_of,
 )
 from unirouter_torch.methods.registry import methods_to_compare
+from unirouter_torch.metrics.records import EmbeddingCost, TrialRecord, record_of
 from unirouter_torch.metrics.stages import measure
 from unirouter_torch.reports.html_report import render_html
 from unirouter_torch.reports.trials_figures import draw_mean_curves, draw_sweep
 from unirouter_torch.reports.trials_report import Sweep, SweepPoint, TrialsReport
-from unirouter_torch.storage import write_atomically, write_json
+from unirouter_torch.storage import read_json, write_atomically, write_json
 from unirouter_torch.training.launch import require_one_device
 from unirouter_torch.training.workers import run_in_workers
 
@@ -73,7 +75,7 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     jobs = [TrialJob(seed) for seed in seeds]
     for name, values in sweeps.items():
         jobs += [TrialJob(seed, (name, value)) for value in values for seed in sweep_seeds]
-    kept = {job: read_kept(job.path(folder), fingerprint) for job in jobs}
+    kept = {job: read_kept(job.path(folder), fingerprint, TrialRecord) for job in jobs}
     write_config(config, folder / "config.yaml")
 
     missing = {job: missing_methods(config, embedded, job, kept[job]) for job in jobs}
@@ -99,19 +101,26 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
         ],
         reference=config.evaluation.reference,
         convention=config.evaluation.curve,
-        embedding=_measure_embedding(encoder, embedded.table.prompt_texts),
+        embedding=_embedding_cost(encoder, embedded.table, folder),
     )
     _write(report, folder)
     return report
 
 
-def _measure_embedding(encoder: PromptEncoder, texts: Sequence[str]) -> dict[str, Any]:
-    """What it takes to embed some prompts of the table afresh, on one thread like every other stage."""
+def _embedding_cost(encoder: PromptEncoder, table: RoutingTable, folder: Path) -> EmbeddingCost:
+    """What it takes to embed some prompts of the table afresh: kept once measured, as what the other stages took is."""
+    path, fingerprint = folder / "embedding.json", digest_of([encoder.fingerprint(), table.content_hash])
+    if path.exists() and (kept := record_of(EmbeddingCost, read_json(path), path)).fingerprint == fingerprint:
+        return kept
+    texts = table.prompt_texts
     some = texts[:: math.ceil(len(texts) / NUM_EMBEDDED)]
     encoder.embed(some[:1])  # what only the first call takes
     embed = partial(measure, partial(encoder.embed, some))
+    # on one thread like every other stage
     [(_, cost)] = run_in_workers(lambda _: embed(), [None], num_workers=1, description="Embedding, timed")
-    return {"num_prompts": len(some)} | cost._asdict()
+    measured = EmbeddingCost(fingerprint=fingerprint, num_prompts=len(some), **asdict(cost))
+    write_json(path, measured.to_json())
+    return measured
 
 
 def _write(report: TrialsReport, folder: Path) -> None:

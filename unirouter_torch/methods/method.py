@@ -35,7 +35,7 @@ class RoutingMethod(ABC, Generic[FeaturesT]):
         settings: Keys of the config, and whole sections of it, that its fit depends on.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str]
     title: ClassVar[str] = ""
     place: ClassVar[int] = 100
     is_reference: ClassVar[bool] = False

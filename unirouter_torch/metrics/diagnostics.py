@@ -18,6 +18,13 @@ from unirouter_torch.metrics.deferral import (
     relative_cost,
     single_llm_quality,
 )
+from unirouter_torch.metrics.records import (
+    CurveRecord,
+    DiagnosticsRecord,
+    ReliabilityRecord,
+    SharesRecord,
+    SourceRecord,
+)
 from unirouter_torch.routing.decision import choose_llm
 from unirouter_torch.shapes import CostVector, ErrorMatrix, ObservedMatrix
 
@@ -123,16 +130,16 @@ class Diagnostics:
         """The largest regret of a source; None where every source is too small."""
         return max((scores.regret for scores in self.sources.values()), default=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values; what is NaN is null."""
-        return {
-            "curve": {"relative_cost": list(GRID)} | _to_lists(self.curve),
-            "reliability": _to_lists(self.reliability),
-            "expected_calibration_error": self.expected_calibration_error,
-            "sources": {name: scores._asdict() for name, scores in self.sources.items()},
-            "worst_source_regret": self.worst_source_regret,
-            "shares": None if self.shares is None else _to_lists(self.shares),
-        }
+    def record(self) -> DiagnosticsRecord:
+        """Everything as JSON values; what is NaN is None."""
+        return DiagnosticsRecord(
+            curve=CurveRecord(relative_cost=list(GRID), **_to_lists(self.curve)),
+            reliability=ReliabilityRecord(**_to_lists(self.reliability)),
+            expected_calibration_error=self.expected_calibration_error,
+            sources={name: SourceRecord(**scores._asdict()) for name, scores in self.sources.items()},
+            worst_source_regret=self.worst_source_regret,
+            shares=None if self.shares is None else SharesRecord(**_to_lists(self.shares)),
+        )
 
 
 def sample_curve(curve: DeferralCurve, cost: CostVector, convention: CurveConvention) -> SampledCurve:

@@ -3,8 +3,9 @@
 import ctypes
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 _T = TypeVar("_T")
 
@@ -12,7 +13,8 @@ _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
-class StageCost(NamedTuple):
+@dataclass(frozen=True)
+class StageCost:
     """What a stage took.
 
     Attributes:

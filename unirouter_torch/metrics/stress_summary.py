@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from unirouter_torch.metrics.records import StressTrial
 from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
 
 FIGURES = {
@@ -23,10 +24,6 @@ FIGURES = {
 COMPARED = ("area", "loss", "worst_source_regret", "instability")
 """Figures in which the reference is compared with each method."""
 HIGHER_IS_BETTER = ("area",)
-
-StressTrial = dict[str, Any]
-"""``seed``, ``about`` (what was disturbed, as JSON) and ``levels``: figures by level and method, the undisturbed level
-first; no levels where the table does not allow the stress."""
 
 
 class Cell(NamedTuple):
@@ -102,13 +99,13 @@ def summarise_stress(name: str, trials: list[StressTrial], reference: str) -> St
         trials: Any number; those without levels are left out.
         reference: The method that every other is compared with, trial by trial, at the same level.
     """
-    trials = [trial for trial in trials if trial["levels"]]
-    by_trial = [_with_losses(trial["levels"]) for trial in trials]
+    trials = [trial for trial in trials if trial.levels]
+    by_trial = [_with_losses(trial.levels) for trial in trials]
     keys = list(dict.fromkeys(key for figures in by_trial for key in figures))
-    levels = list(dict.fromkeys(level for trial in trials for level in trial["levels"]))
+    levels = list(dict.fromkeys(level for trial in trials for level in trial.levels))
     return StressSummary(
         name=name,
-        trials=[{"seed": trial["seed"], "about": trial["about"]} for trial in trials],
+        trials=[{"seed": trial.seed, "about": trial.about} for trial in trials],
         levels=levels,
         methods=list(dict.fromkeys(method for _, method, _ in keys)),
         cells={key: _summarise(key, by_trial, reference) for key in keys},

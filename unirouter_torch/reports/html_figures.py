@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unirouter_torch.methods.registry import is_reference
 from unirouter_torch.metrics.deferral import relative_cost
+from unirouter_torch.metrics.records import SharesRecord, TrialRecord
 from unirouter_torch.metrics.statistics import bootstrap_band
 from unirouter_torch.reports.html_parts import (
     GREY,
@@ -26,7 +27,7 @@ from unirouter_torch.reports.html_parts import (
     plain,
     room_for,
 )
-from unirouter_torch.reports.trials_report import Sweep, TrialResult, TrialsReport, values_of
+from unirouter_torch.reports.trials_report import Sweep, TrialsReport, values_of
 
 MAX_SOURCES = 40
 MAX_LLMS = 12
@@ -42,8 +43,8 @@ def curves_figure(report: TrialsReport) -> go.Figure:
     traces = [_single_llms(report)]
     shown: list[float] = []
     for name in _by_mean_area(report.method_names, report.trials):
-        curves = [trial["diagnostics"][name]["curve"] for trial in report.trials]
-        at, *values = (column[1:] for column in (curves[0]["relative_cost"], *(curve["quality"] for curve in curves)))
+        curves = [trial.diagnostics[name].curve for trial in report.trials]
+        at, *values = (column[1:] for column in (curves[0].relative_cost, *(curve.quality for curve in curves)))
         mean, band = np.mean(values, axis=0), bootstrap_band(np.array(values, dtype=np.float64))
         area = statistics.fmean(values_of(report.trials, name, "area"))
         shape = {"shape": "hv"} if report.convention.interpolation == "step" else {}
@@ -67,7 +68,7 @@ def sweep_figure(report: TrialsReport, sweep: Sweep) -> go.Figure:
     at = [point.value for point in sweep.points]
     traces: list[go.Scatter] = []
     shown: list[float] = []
-    for name in _by_mean_area(sweep.points[0].trials[0]["methods"], sweep.points[-1].trials):
+    for name in _by_mean_area(sweep.points[0].trials[0].methods, sweep.points[-1].trials):
         areas = np.array([values_of(point.trials, name, "area") for point in sweep.points]).T
         mean, band = areas.mean(0), bootstrap_band(areas)
         line = {
@@ -96,19 +97,20 @@ def shares_figure(report: TrialsReport) -> go.Figure | None:
     A trace's ``meta`` is its method; those of one method are shown. The twelve LLMs with most prompts are coloured from
     the cheapest (dark) to the most expensive (light), the others joined.
     """
-    trial = next((t for t in report.trials if _methods_with_shares(t)), None)
+    trial = next((t for t in report.trials if _shares_of(t)), None)
     if trial is None:
         return None
-    names = _methods_with_shares(trial)
+    kept = _shares_of(trial)
+    names = list(kept)
     shown = report.reference if report.reference in names else names[0]
     traces: list[go.Scatter] = []
     costs: list[float] = []
     for name in names:
-        shares = trial["diagnostics"][name]["shares"]
-        costs += shares["relative_cost"]
-        for layer in _layers(trial, np.array(shares["share"])):
+        shares = kept[name]
+        costs += shares.relative_cost
+        for layer in _layers(trial, np.array(shares.share)):
             group = {"stackgroup": name, "meta": name, "visible": name == shown}
-            line = {"x": shares["relative_cost"], "mode": "lines", "hovertemplate": "%{y:.1%}"}
+            line = {"x": shares.relative_cost, "mode": "lines", "hovertemplate": "%{y:.1%}"}
             traces.append(go.Scatter(line | layer | group))
     x = cost_axis(report)
     ends = [min(costs), max(costs)]
@@ -123,8 +125,8 @@ def sources_figure(report: TrialsReport) -> go.Figure | None:
     found: dict[str, dict[str, list[float]]] = {}
     for trial in report.trials:
         for name in report.method_names:
-            for source, scores in trial["diagnostics"][name]["sources"].items():
-                found.setdefault(source, {}).setdefault(name, []).append(scores["regret"])
+            for source, scores in trial.diagnostics[name].sources.items():
+                found.setdefault(source, {}).setdefault(name, []).append(scores.regret)
     if not found:
         return None
     regret = {source: {name: statistics.fmean(values) for name, values in row.items()} for source, row in found.items()}
@@ -175,16 +177,16 @@ def reliability_figure(report: TrialsReport) -> go.Figure:
     return figure_of(traces, height=560, x=x, y=y, legend="Calibration error, method")
 
 
-def _by_mean_area(names: Iterable[str], trials: list[TrialResult]) -> list[str]:
+def _by_mean_area(names: Iterable[str], trials: list[TrialRecord]) -> list[str]:
     return sorted(names, key=lambda name: -statistics.fmean(values_of(trials, name, "area")))
 
 
 def _curve_hover(report: TrialsReport, name: str, at: list[float], mean: NDArray[np.float64]) -> list[str]:
     """Method, cost weight, cost and quality of each point of a mean curve; the weight is the median over trials."""
-    costs = [[llm["cost"] for llm in trial["llms"]] for trial in report.trials]
+    costs = [[llm.cost for llm in trial.llms] for trial in report.trials]
     most_expensive = statistics.fmean(max(cost) for cost in costs)
     origin = statistics.fmean(min(cost) for cost in costs) if report.convention.cost_axis == "range" else 0.0
-    weights = [trial["diagnostics"][name]["curve"]["cost_weight"][1:] for trial in report.trials]
+    weights = [trial.diagnostics[name].curve.cost_weight[1:] for trial in report.trials]
     unit = plain(report.table["cost_unit"])
     return [
         f"<b>{named(name)}</b><br>quality {quality:.4f}<br>relative cost {where:.4g}"
@@ -201,10 +203,10 @@ def _print_median(weights: Sequence[float | None]) -> str:
 def _single_llms(report: TrialsReport) -> go.Scatter:
     found: dict[str, list[tuple[float, float, float]]] = {}
     for trial in report.trials:
-        cost = torch.tensor([llm["cost"] for llm in trial["llms"]], dtype=torch.float64)
-        for llm, at in zip(trial["llms"], relative_cost(cost, cost, report.convention).tolist(), strict=True):
-            if llm["quality"] is not None:
-                found.setdefault(llm["name"], []).append((at, llm["quality"], llm["cost"]))
+        cost = torch.tensor([llm.cost for llm in trial.llms], dtype=torch.float64)
+        for llm, at in zip(trial.llms, relative_cost(cost, cost, report.convention).tolist(), strict=True):
+            if llm.quality is not None:
+                found.setdefault(llm.name, []).append((at, llm.quality, llm.cost))
     mean = {name: [statistics.fmean(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
     unit = plain(report.table["cost_unit"])
     return go.Scatter(
@@ -222,18 +224,18 @@ def _single_llms(report: TrialsReport) -> go.Scatter:
     )
 
 
-def _methods_with_shares(trial: TrialResult) -> list[str]:
-    return [name for name, diagnostics in trial["diagnostics"].items() if diagnostics["shares"]]
+def _shares_of(trial: TrialRecord) -> dict[str, SharesRecord]:
+    return {name: diagnostics.shares for name, diagnostics in trial.diagnostics.items() if diagnostics.shares}
 
 
-def _layers(trial: TrialResult, share: NDArray[np.float64]) -> list[dict[str, Any]]:
+def _layers(trial: TrialRecord, share: NDArray[np.float64]) -> list[dict[str, Any]]:
     """One trace for each of the LLMs with most prompts, the cheapest first, and one for all others."""
-    llms = trial["llms"]
-    by_cost = sorted(range(len(llms)), key=lambda llm: llms[llm]["cost"])
+    llms = trial.llms
+    by_cost = sorted(range(len(llms)), key=lambda llm: llms[llm].cost)
     shades = [to_hex(shade) for shade in mpl.colormaps["viridis"](np.linspace(*SHADES, len(llms)))]
     largest = {llm for llm in np.argsort(-share.mean(0), kind="stable")[:MAX_LLMS].tolist() if share[:, llm].any()}
     layers = [
-        (plain(llms[llm]["name"]), share[:, llm], shade)
+        (plain(llms[llm].name), share[:, llm], shade)
         for llm, shade in zip(by_cost, shades, strict=True)
         if llm in largest
     ]
@@ -247,15 +249,15 @@ def _layers(trial: TrialResult, share: NDArray[np.float64]) -> list[dict[str, An
     ]
 
 
-def _pool_bins(trials: list[TrialResult], name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _pool_bins(trials: list[TrialRecord], name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Pairs, mean estimated and mean observed error of the bins that are not empty, over all trials."""
-    bins = [trial["diagnostics"][name]["reliability"] for trial in trials]
-    count = np.array([one["count"] for one in bins])
+    bins = [trial.diagnostics[name].reliability for trial in trials]
+    count = np.array([one.count for one in bins])
     total = count.sum(0)
     used = total > 0
     estimated, observed = (
-        (count * np.array([one[key] for one in bins], dtype=np.float64)).sum(0, where=count > 0)[used] / total[used]
-        for key in ("estimated", "observed")
+        (count * np.array(means, dtype=np.float64)).sum(0, where=count > 0)[used] / total[used]
+        for means in ([one.estimated for one in bins], [one.observed for one in bins])
     )
     return total[used], estimated, observed
 

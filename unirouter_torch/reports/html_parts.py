@@ -143,5 +143,5 @@ def digits(values: Any, decimals: int = 5) -> list[float]:
 
 def _cheapest(report: TrialsReport) -> list[float]:
     """Cost of each trial's cheapest LLM over that of its most expensive one."""
-    costs = [[llm["cost"] for llm in trial["llms"]] for trial in report.trials]
+    costs = [[llm.cost for llm in trial.llms] for trial in report.trials]
     return [min(cost) / (max(cost) or 1.0) for cost in costs]

@@ -79,7 +79,7 @@ def render_html(report: TrialsReport) -> str:
 
 def _facts(report: TrialsReport) -> dict[str, str]:
     table, convention = report.table, report.convention
-    split, seeds = report.trials[0]["split"], [trial["seed"] for trial in report.trials]
+    split, seeds = report.trials[0].split, [trial.seed for trial in report.trials]
     axis = {
         "dearest": "cost over that of the most expensive LLM",
         "range": "from the cheapest LLM (0) to the most expensive (1)",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING
 
+from unirouter_torch.metrics.stages import StageCost
 from unirouter_torch.reports.labels import label_of
 from unirouter_torch.reports.tables import Cell, Group, Table
 
@@ -23,7 +24,7 @@ StageCosts = dict[tuple[str, str], float]
 
 def median_costs(report: "TrialsReport") -> dict[str, StageCosts]:
     """What each stage took by method, median over the trials."""
-    return {name: _median_costs([trial["stages"][name] for trial in report.trials]) for name in report.method_names}
+    return {name: _median_costs([trial.stages[name] for trial in report.trials]) for name in report.method_names}
 
 
 def cost_table(costs: dict[str, StageCosts]) -> Table:
@@ -44,13 +45,13 @@ def embedding_facts(report: "TrialsReport", costs: dict[str, StageCosts]) -> dic
     """What it takes to embed a prompt, beside what the methods of the ratios take to score one; None where unknown."""
     if report.embedding is None:
         return None
-    number, wall, cpu = (report.embedding[key] for key in ("num_prompts", "wall_seconds", "cpu_seconds"))
-    num_scored = report.trials[0]["split"]["num_test_prompts"]
+    number, wall, cpu = report.embedding.num_prompts, report.embedding.wall_seconds, report.embedding.cpu_seconds
+    num_scored = report.trials[0].split["num_test_prompts"]
     return {
         "num_prompts": f"{number:,}",
         "wall": print_cost(wall / number, 1e3),
         "cpu": print_cost(cpu / number, 1e3),
-        "peak": print_cost(report.embedding["peak_bytes"], STAGE_SCALES["peak_bytes"]),
+        "peak": print_cost(report.embedding.peak_bytes, STAGE_SCALES["peak_bytes"]),
         "multiples": {
             label_of(base): print_cost(wall / number / (costs[base]["score", "wall_seconds"] / num_scored))
             for base in RATIO_BASES
@@ -89,9 +90,9 @@ def _stage_table(costs: dict[str, StageCosts], labels: dict[str, str], cell: Cal
     )
 
 
-def _median_costs(trials: list[dict[str, dict[str, float | None]]]) -> StageCosts:
+def _median_costs(trials: list[dict[str, StageCost]]) -> StageCosts:
     found: dict[tuple[str, str], list[float]] = {}
     for stage, column in product(STAGES, STAGE_COLUMNS):
-        values = [costs[stage][column] for costs in trials if stage in costs]
+        values = [getattr(costs[stage], column) for costs in trials if stage in costs]
         found[stage, column] = [value for value in values if value is not None]
     return {key: statistics.median(values) for key, values in found.items() if values}

@@ -21,9 +21,9 @@ def draw_mean_curves(report: TrialsReport) -> bytes:
     low, high = 1.0, 0.0
     areas = {name: float(np.mean(values_of(report.trials, name, "area"))) for name in report.method_names}
     for name in sorted(report.method_names, key=lambda name: -areas[name]):
-        curves = [trial["diagnostics"][name]["curve"] for trial in report.trials]
-        at = np.array(curves[0]["relative_cost"])
-        quality = np.array([curve["quality"] for curve in curves], dtype=np.float64)
+        curves = [trial.diagnostics[name].curve for trial in report.trials]
+        at = np.array(curves[0].relative_cost)
+        quality = np.array([curve.quality for curve in curves], dtype=np.float64)
         mean = quality.mean(0)
         axes.plot(at, mean, label=f"{areas[name]:.3f}  {display_name(name)}", **looks[name])
         if not is_reference(name):
@@ -52,7 +52,7 @@ def draw_sweep(sweep: Sweep) -> bytes:
     The end-to-end router has its 95% band, or every method where it is not among them.
     """
     figure, axes = _figure()
-    looks = method_looks(sweep.points[0].trials[0]["methods"])
+    looks = method_looks(sweep.points[0].trials[0].methods)
     names = [name for name in looks if not is_reference(name)]
     at = [point.value for point in sweep.points]
     for name in names:

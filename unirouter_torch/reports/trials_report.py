@@ -7,19 +7,18 @@ from typing import Any, NamedTuple
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES, FigureOfMerit
+from unirouter_torch.metrics.records import EmbeddingCost, TrialRecord
 from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL, bootstrap_mean, sign_test
 from unirouter_torch.reports.headline import headline_of_trials
 from unirouter_torch.reports.tables import Cell, Table
 from unirouter_torch.reports.trials_tables import COMPARED, comparison_table, figure_table, interval_cell, sweep_table
-
-TrialResult = dict[str, Any]
 
 
 class SweepPoint(NamedTuple):
     """The trials at one value of the setting that a sweep varies."""
 
     value: int
-    trials: list[TrialResult]
+    trials: list[TrialRecord]
 
 
 class Sweep(NamedTuple):
@@ -37,7 +36,7 @@ class Sweep(NamedTuple):
 
     def table(self) -> Table:
         """Mean area of each method at each value."""
-        names = list(self.points[0].trials[0]["methods"])
+        names = list(self.points[0].trials[0].methods)
         areas = {p.value: {name: values_of(p.trials, name, "area") for name in names} for p in self.points}
         return sweep_table(f"{self.label} ({len(self.points[0].trials)} trials)", areas)
 
@@ -48,30 +47,28 @@ class TrialsReport:
 
     Attributes:
         table: Facts about the routing table, as in :class:`~unirouter_torch.reports.report.EvaluationReport`.
-        trials: One for each seed: ``seed``, ``split``, ``llms``, ``methods`` (figures of merit by name), ``stages``
-            (what each took) and ``diagnostics``.
+        trials: One for each seed.
         sweeps: What was varied.
         reference: The method that the others are compared with.
         convention: How the curves were read.
-        embedding: What it took to embed some prompts, which all methods share: ``num_prompts``, ``wall_seconds``,
-            ``cpu_seconds``, ``peak_bytes``; None where it was not measured.
+        embedding: What it took to embed some prompts; None where it was not measured.
     """
 
     table: dict[str, Any]
-    trials: list[TrialResult]
+    trials: list[TrialRecord]
     sweeps: list[Sweep]
     reference: str
     convention: CurveConvention
-    embedding: dict[str, Any] | None = None
+    embedding: EmbeddingCost | None = None
 
     @property
     def method_names(self) -> list[str]:
         """Methods in the order of the trials."""
-        return list(self.trials[0]["methods"])
+        return list(self.trials[0].methods)
 
     def title(self) -> str:
         """The table's name and what pool was evaluated."""
-        split = self.trials[0]["split"]
+        split = self.trials[0].split
         is_static = split["num_unseen_llms"] == self.table["num_llms"]
         return f"{self.table['name']}: {'all LLMs seen' if is_static else 'unseen LLMs'}"
 
@@ -155,10 +152,11 @@ class TrialsReport:
         }
 
     def _compare(self, name: str, figure: FigureOfMerit) -> dict[str, Any]:
-        ours = [trial["methods"][self.reference][figure.key] for trial in self.trials]
-        theirs = [trial["methods"][name][figure.key] for trial in self.trials]
+        ours = [trial.methods[self.reference].figures[figure.key] for trial in self.trials]
+        theirs = [trial.methods[name].figures[figure.key] for trial in self.trials]
         gains = [figure.gain(mine, other) for mine, other in zip(ours, theirs, strict=True)]
-        both = [mine - other for mine, other in zip(ours, theirs, strict=True) if None not in (mine, other)]
+        pairs = zip(ours, theirs, strict=True)
+        both = [mine - other for mine, other in pairs if mine is not None and other is not None]
         interval = bootstrap_mean(both) if both else None
         return {
             "wins": sum(gain > 0 for gain in gains),
@@ -177,7 +175,7 @@ class TrialsReport:
         return {metric: list(bootstrap_mean(values)[1:]) if values else None for metric, values in found.items()}
 
     def _notes(self) -> list[str]:
-        table, split = self.table, self.trials[0]["split"]
+        table, split = self.table, self.trials[0].split
         estimated = " (estimated)" if table["is_estimate"] else ""
         return [
             f"Mean over {len(self.trials)} trials [95% bootstrap interval]; where some trials do not reach a figure, "
@@ -188,11 +186,12 @@ class TrialsReport:
         ]
 
 
-def values_of(trials: list[TrialResult], method: str, metric: str) -> list[float]:
+def values_of(trials: list[TrialRecord], method: str, metric: str) -> list[float]:
     """One value for each trial that has one; a quality-neutral cost that was never reached is left out."""
-    values = (trial["methods"][method][metric] for trial in trials)
+    values = (trial.methods[method].figures[metric] for trial in trials)
     return [value for value in values if value is not None]
 
 
-def _figures_of(trial: TrialResult) -> TrialResult:
-    return {key: trial[key] for key in ("seed", "split", "methods")}
+def _figures_of(trial: TrialRecord) -> dict[str, Any]:
+    values = trial.to_json()
+    return {key: values[key] for key in ("seed", "split", "methods")}

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -274,7 +275,7 @@ def test_one_llm_gets_everything():
 
 
 def test_json_follows_the_contract():
-    content = json.loads(json.dumps(diagnosed().to_json(), allow_nan=False))
+    content = json.loads(json.dumps(asdict(diagnosed().record()), allow_nan=False))
     assert list(content) == [
         "curve",
         "reliability",
@@ -303,21 +304,21 @@ def test_empty_bins_are_null():
     estimated, test, source, cost = made()
     estimated = estimated.clamp(max=0.69)
     found = diagnose(estimated, test, source, cost)
-    content = found.to_json()
+    content = asdict(found.record())
     assert content["reliability"]["count"][7:] == [0, 0, 0]
     assert content["reliability"]["estimated"][7:] == content["reliability"]["observed"][7:] == [None] * 3
     assert 0 < content["expected_calibration_error"] < 1
 
 
 def test_shares_are_left_out_where_they_are_not_wanted():
-    assert diagnosed(with_shares=False).to_json()["shares"] is None
+    assert diagnosed(with_shares=False).record().shares is None
 
 
 def test_order_of_the_prompts_does_not_matter():
     estimated, test, source, cost = made()
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(1))
     found = [
-        diagnose(e, t, s, cost).to_json()
+        asdict(diagnose(e, t, s, cost).record())
         for e, t, s in ((estimated, test, source), (estimated[order], test.of_prompts(order), source[order]))
     ]
     assert found[0]["curve"] == found[1]["curve"]

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from unirouter_torch.metrics.records import StressTrial
 from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
 from unirouter_torch.metrics.stress_summary import COMPARED, FIGURES, HIGHER_IS_BETTER, summarise_stress
 
@@ -11,7 +14,7 @@ def trial(seed, ours, theirs, **more):
         for at, level in enumerate(("none", "some", "much"))
         for methods in ({"kmeans": theirs, "end_to_end": ours},)
     }
-    return {"seed": seed, "fingerprint": "f", "levels": levels, "about": {"source": f"s{seed}"}} | more
+    return StressTrial(**{"seed": seed, "levels": levels, "about": {"source": f"s{seed}"}} | more)
 
 
 TRIALS = [
@@ -19,7 +22,7 @@ TRIALS = [
     trial(1, ours=(0.8, 0.8, 0.5), theirs=(0.9, 0.85, 0.7)),
     trial(2, ours=(0.7, 0.6, 0.6), theirs=(0.6, 0.55, 0.5)),
 ]
-EMPTY = {"seed": 3, "fingerprint": "f", "levels": {}, "about": {}}
+EMPTY = StressTrial(seed=3)
 
 
 def summary(trials, reference="end_to_end"):
@@ -72,7 +75,7 @@ def test_trials_that_do_not_allow_the_stress_are_left_out():
 
 
 def test_a_level_that_some_trials_lack_is_summarised_over_the_others():
-    short = TRIALS[2] | {"levels": {level: TRIALS[2]["levels"][level] for level in ("none", "some")}}
+    short = replace(TRIALS[2], levels={level: TRIALS[2].levels[level] for level in ("none", "some")})
     cells = summary([*TRIALS[:2], short]).cells
     assert cells["much", "kmeans", "area"].mean == pytest.approx(0.6)
     assert cells["much", "kmeans", "area"][3:5] == (1, 1)

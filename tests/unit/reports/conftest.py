@@ -1,13 +1,13 @@
 """A report of made-up trials, in the form in which trials are kept."""
 
-from typing import Any
-
 import pytest
 import torch
 
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION
 from unirouter_torch.metrics.figures import figures_of
 from unirouter_torch.metrics.judged import Judged, Truth
+from unirouter_torch.metrics.records import LLMRecord, MethodRecord, TrialRecord
+from unirouter_torch.metrics.stages import StageCost
 from unirouter_torch.reports.trials_report import Sweep, SweepPoint, TrialsReport
 
 METHODS = ("zero", "knn", "mlp", "end_to_end", "oracle")
@@ -15,7 +15,7 @@ SOURCES = ["easy", "hard", "medium <b>"]
 NUM_LLMS = 5
 
 
-def made_trial(seed: int) -> dict[str, Any]:
+def made_trial(seed: int) -> TrialRecord:
     """Methods that know the truth more or less; the sources differ in how far the methods are off."""
     generator = torch.Generator().manual_seed(seed)
     source = torch.arange(90) % len(SOURCES)
@@ -25,28 +25,27 @@ def made_trial(seed: int) -> dict[str, Any]:
     cost = torch.tensor([0.01, 0.1, 0.2, 0.5, 1.0])
     judged_by = Truth(cost=cost, error=error, observed=observed, source=source, source_names=tuple(SOURCES))
     names = [f"llm-{llm} <i>" for llm in range(NUM_LLMS)]
-    trial: dict[str, Any] = {
-        "seed": seed,
-        "split": {"num_test_prompts": 90, "num_unseen_llms": NUM_LLMS, "num_calibration": 20},
-        "llms": [
-            {"name": name, "cost": price, "quality": 0.5} for name, price in zip(names, cost.tolist(), strict=True)
-        ],
-        "methods": {},
-        "stages": {},
-        "diagnostics": {},
-    }
+    methods, stages, diagnostics = {}, {}, {}
     for number, name in enumerate(METHODS):
         noise = torch.rand(90, NUM_LLMS, generator=generator)
         wrong = torch.where(source == 1, 0.8, 0.2)[:, None] * (1 - number / len(METHODS))
         estimated = error if name == "oracle" else (1 - wrong) * truth + wrong * noise
         judged = Judged(estimated, judged_by)
-        trial["methods"][name] = figures_of(judged)
-        trial["diagnostics"][name] = judged.diagnose().to_json()
-        trial["stages"][name] = {
-            stage: {"wall_seconds": 0.01 * (number + 1) * (seed + 1), "cpu_seconds": 0.02, "peak_bytes": 2**20}
+        methods[name] = MethodRecord(figures=figures_of(judged))
+        diagnostics[name] = judged.diagnose().record()
+        stages[name] = {
+            stage: StageCost(wall_seconds=0.01 * (number + 1) * (seed + 1), cpu_seconds=0.02, peak_bytes=2**20)
             for stage in ("fit", "onboard", "score")
         }
-    return trial
+    return TrialRecord(
+        fingerprint="made",
+        seed=seed,
+        split={"num_test_prompts": 90, "num_unseen_llms": NUM_LLMS, "num_calibration": 20},
+        llms=[LLMRecord(name=name, cost=price, quality=0.5) for name, price in zip(names, cost.tolist(), strict=True)],
+        methods=methods,
+        stages=stages,
+        diagnostics=diagnostics,
+    )
 
 
 @pytest.fixture

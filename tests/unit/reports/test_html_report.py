@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
+from unirouter_torch.metrics.records import EmbeddingCost
+from unirouter_torch.metrics.stages import StageCost
 from unirouter_torch.reports import html_figures
 from unirouter_torch.reports.html_figures import (
     curves_figure,
@@ -100,7 +102,7 @@ def test_small_qnc_reached_in_few_trials_is_not_the_best(made_report: TrialsRepo
     costs = {"zero": [0.001, None, None, None], "knn": [0.5] * 4, "mlp": [0.4] * 4, "end_to_end": [0.3, 0.3, 0.3, None]}
     for name, values in costs.items():
         for trial, value in zip(trials, values, strict=True):
-            trial["methods"][name]["quality_neutral_cost"] = value
+            trial.methods[name].figures["quality_neutral_cost"] = value
     cells = {name: row[2] for name, row in tables_of(page_of(replace(made_report, trials=trials)))[0].items()}
     assert [name for name, cell in cells.items() if "best" in cell] == ["MLP, retrained"]
     assert "1 of 4 trials" in cells["ZeroRouter"]
@@ -120,7 +122,7 @@ def test_stages_are_medians_and_their_ratios(made_report: TrialsReport) -> None:
 def test_stage_that_a_method_lacks_is_a_dash(made_report: TrialsReport) -> None:
     trials = copy.deepcopy(made_report.trials)
     for trial in trials:
-        trial["stages"]["knn"]["score"]["peak_bytes"] = None
+        trial.stages["knn"]["score"] = replace(trial.stages["knn"]["score"], peak_bytes=None)
     _, _, _, costs, by_knn, _ = tables_of(page_of(replace(made_report, trials=trials)))
     assert costs["K-NN"][-1] == "–"
     assert by_knn["ZeroRouter"][-1] == "–"
@@ -128,7 +130,7 @@ def test_stage_that_a_method_lacks_is_a_dash(made_report: TrialsReport) -> None:
 
 def test_embedding_is_told_for_one_prompt_beside_scoring_one(made_report: TrialsReport) -> None:
     assert "was not measured" in page_of(made_report)
-    took = {"num_prompts": 50, "wall_seconds": 1.0, "cpu_seconds": 0.5, "peak_bytes": 3 * 2**20}
+    took = EmbeddingCost(fingerprint="f", num_prompts=50, wall_seconds=1.0, cpu_seconds=0.5, peak_bytes=3 * 2**20)
     page = page_of(replace(made_report, embedding=took))
     # K-NN scores 90 prompts in 50 ms, the MLP in 75
     assert "20 ms a prompt, 36 × as long as K-NN takes to score it, 24 × as long as MLP, retrained takes" in page
@@ -138,7 +140,7 @@ def test_embedding_is_told_for_one_prompt_beside_scoring_one(made_report: Trials
 def test_stage_that_only_some_methods_have_is_a_column_with_dashes(made_report: TrialsReport) -> None:
     trials = copy.deepcopy(made_report.trials)
     for trial in trials:
-        trial["stages"]["knn"]["onboard_one"] = {"wall_seconds": 2.0, "cpu_seconds": 2.0, "peak_bytes": 0}
+        trial.stages["knn"]["onboard_one"] = StageCost(wall_seconds=2.0, cpu_seconds=2.0, peak_bytes=0)
     page = page_of(replace(made_report, trials=trials))
     assert "Onboard one LLM" in page
     _, _, _, costs, _, _ = tables_of(page)
@@ -150,7 +152,7 @@ def test_curves_are_means_with_bands_around_them_and_say_what_they_show(made_rep
     figure = curves_figure(made_report)
     assert set(lines_of(figure)) == set(made_report.method_names)
     for name, line in lines_of(figure).items():
-        curves = [trial["diagnostics"][name]["curve"]["quality"][1:] for trial in made_report.trials]
+        curves = [trial.diagnostics[name].curve.quality[1:] for trial in made_report.trials]
         assert line["y"] == pytest.approx([sum(column) / 4 for column in zip(*curves, strict=True)], abs=1e-5)
         band = next(t for t in data_of(figure) if t.get("legendgroup") == name and t.get("meta") == "band")
         high, low = band["y"][: len(line["y"])], band["y"][len(line["y"]) :][::-1]
@@ -164,7 +166,7 @@ def test_curves_are_means_with_bands_around_them_and_say_what_they_show(made_rep
 def test_sweep_has_the_mean_area_at_each_value(made_report: TrialsReport) -> None:
     lines = lines_of(sweep_figure(made_report, made_report.sweeps[0]))
     for name, line in lines.items():
-        areas = [trial["methods"][name]["area"] for trial in made_report.trials]
+        areas = [trial.methods[name].figures["area"] for trial in made_report.trials]
         assert line["x"] == [10, 20]
         assert line["y"] == pytest.approx([sum(areas[:2]) / 2, sum(areas[2:]) / 2], abs=1e-5)
 
@@ -195,7 +197,7 @@ def test_worst_source_of_the_reference_comes_first(made_report: TrialsReport) ->
     assert regrets == sorted(regrets, reverse=True)
     for source, regret in zip(heat["y"], regrets, strict=True):
         name = source.replace("&lt;", "<").replace("&gt;", ">")
-        found = [trial["diagnostics"]["end_to_end"]["sources"][name]["regret"] for trial in made_report.trials]
+        found = [trial.diagnostics["end_to_end"].sources[name].regret for trial in made_report.trials]
         assert regret == pytest.approx(sum(found) / 4, abs=1e-5)
     assert figure.layout.yaxis.autorange == "reversed"
 
@@ -205,12 +207,12 @@ def test_pooled_calibration_error_is_that_of_a_loop_over_bins(made_report: Trial
         trace["name"].split("  ")[1]: float(trace["name"].split("  ")[0])
         for trace in data_of(reliability_figure(made_report))[1:]
     }
-    bins = [trial["diagnostics"]["knn"]["reliability"] for trial in made_report.trials]
+    bins = [trial.diagnostics["knn"].reliability for trial in made_report.trials]
     gap, pairs = 0.0, 0
     for number in range(10):
-        counts = [one["count"][number] for one in bins]
-        estimated = sum(c * one["estimated"][number] for c, one in zip(counts, bins, strict=True) if c)
-        observed = sum(c * one["observed"][number] for c, one in zip(counts, bins, strict=True) if c)
+        counts = [one.count[number] for one in bins]
+        estimated = sum(c * one.estimated[number] for c, one in zip(counts, bins, strict=True) if c)
+        observed = sum(c * one.observed[number] for c, one in zip(counts, bins, strict=True) if c)
         gap, pairs = gap + abs(estimated - observed), pairs + sum(counts)
     assert legends["K-NN"] == pytest.approx(gap / pairs, abs=5e-4)
     assert legends["Oracle\u00a0▲"] == 0.0
@@ -220,8 +222,8 @@ def test_pooled_calibration_error_is_that_of_a_loop_over_bins(made_report: Trial
 def test_parts_without_data_say_why(made_report: TrialsReport) -> None:
     trials = copy.deepcopy(made_report.trials)
     for trial in trials:
-        for diagnostics in trial["diagnostics"].values():
-            diagnostics |= {"sources": {}, "shares": None}
+        for name, diagnostics in trial.diagnostics.items():
+            trial.diagnostics[name] = replace(diagnostics, sources={}, shares=None)
     page = page_of(replace(made_report, trials=trials, sweeps=[]))
     assert "No source has 10 test prompts in any trial." in page
     assert "No trial kept them." in page

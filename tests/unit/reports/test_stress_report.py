@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION
+from unirouter_torch.metrics.records import StressTrial
 from unirouter_torch.metrics.stress_summary import summarise_stress
 from unirouter_torch.reports.stress_figures import draw_stress
 from unirouter_torch.reports.stress_report import StressReport
@@ -21,17 +22,16 @@ TABLE = {
 def trials(levels, figures, num_trials=3, methods=METHODS):
     """Figures that fall from level to level, less for later methods, and a little from trial to trial."""
     return [
-        {
-            "seed": seed,
-            "about": {},
-            "levels": {
+        StressTrial(
+            seed=seed,
+            levels={
                 level: {
                     method: dict.fromkeys(figures, 0.9 - 0.1 * at * (1 - 0.15 * rank) - 0.01 * seed * (at + 1))
                     for rank, method in enumerate(methods)
                 }
                 for at, level in enumerate(levels)
             },
-        }
+        )
         for seed in range(num_trials)
     ]
 
@@ -125,7 +125,7 @@ def test_each_stress_has_its_table_with_every_level_and_method():
 
 
 def test_a_stress_that_no_trial_allows_is_named_and_not_drawn(tmp_path):
-    nothing = summarise_stress("wrong_sources", [{"seed": 0, "about": {}, "levels": {}}], "end_to_end")
+    nothing = summarise_stress("wrong_sources", [StressTrial(seed=0)], "end_to_end")
     found = report(made("stability"), nothing)
     assert found.to_markdown().endswith("Not possible on this table, for lack of sources or prompts: Wrong sources.\n")
     found.write(tmp_path)

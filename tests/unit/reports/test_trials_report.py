@@ -15,7 +15,7 @@ def with_values(report: TrialsReport, metric: str, values: dict[str, list[float 
     trials = copy.deepcopy(report.trials)
     for name, found in values.items():
         for trial, value in zip(trials, found, strict=True):
-            trial["methods"][name][metric] = value
+            trial.methods[name].figures[metric] = value
     return TrialsReport(
         table=report.table, trials=trials, sweeps=[], reference=report.reference, convention=report.convention
     )
@@ -24,7 +24,7 @@ def with_values(report: TrialsReport, metric: str, values: dict[str, list[float 
 def test_means_and_results_are_json(made_report: TrialsReport) -> None:
     found = json.loads(json.dumps(made_report.results, allow_nan=False))
     for name in made_report.method_names:
-        areas = [trial["methods"][name]["area"] for trial in made_report.trials]
+        areas = [trial.methods[name].figures["area"] for trial in made_report.trials]
         assert found["methods"][name]["area"] == pytest.approx(statistics.fmean(areas))
         low, high = found["intervals"][name]["area"]
         assert min(areas) <= low <= found["methods"][name]["area"] <= high <= max(areas)
