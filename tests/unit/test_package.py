@@ -1,5 +1,9 @@
+import ast
 import subprocess
 import sys
+from pathlib import Path
+
+import unirouter_torch
 
 HEAVY = (
     "torch",
@@ -39,3 +43,26 @@ def test_a_server_is_loaded_without_training_and_data_libraries() -> None:
 
 def test_commands_are_declared_without_their_packages() -> None:
     assert not modules_after("import unirouter_torch.cli").intersection({*HEAVY, "fastapi", "uvicorn", "openai"})
+
+
+def test_public_names_are_those_that_editors_see() -> None:
+    tree = ast.parse(Path(unirouter_torch.__file__).read_text())
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: f"{node.module.removeprefix('unirouter_torch.')}:{alias.name}"
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
+    assert seen == unirouter_torch._HOMES
+    assert unirouter_torch.__all__ == sorted({*seen, "__version__"})
+
+
+def test_every_public_name_is_there_and_explained() -> None:
+    for name in unirouter_torch._HOMES:
+        assert getattr(unirouter_torch, name).__doc__, name
+    assert set(unirouter_torch.__all__) <= set(dir(unirouter_torch))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(unirouter_torch, "Ruter")
