@@ -1,16 +1,18 @@
 """Files that are either whole or absent: atomic writes, checksums, and a format version."""
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -19,6 +21,23 @@ from torch import Tensor
 from unirouter_torch.errors import ArtifactError
 
 MANIFEST_NAME = "manifest.json"
+
+_HERE, _EXCHANGE = -100, 2
+"""``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
+
+_INSIDE = r"^(?!\.\.(/|$))[^/\\\x00]+(/(?!\.\.(/|$))[^/\\\x00]+)*$"
+"""A relative path that does not lead out of a folder."""
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
+
+    kind: str
+    format_version: Annotated[int, Field(ge=1)]
+    sha256: Annotated[
+        dict[Annotated[str, Field(pattern=_INSIDE)], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]],
+        Field(min_length=1),
+    ]
 
 
 def sha256_of_file(path: Path) -> str:
@@ -120,11 +139,32 @@ def read_json(path: Path) -> Any:
         ArtifactError: The file is missing or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_file(path).decode("utf-8"), parse_constant=refuse_constant)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # integers of thousands of digits, and nesting as deep
         raise ArtifactError(f"{path}: expected JSON, got something else ({error}). Save the folder again.") from None
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinity, which are no JSON.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f"{name} is no number")
+
+
+def read_file(path: Path) -> bytes:
+    """Content of a regular file; a pipe or a device, which may never end, is refused.
+
+    Raises:
+        ArtifactError: It is something else.
+        FileNotFoundError: It is missing.
+    """
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path}: expected a file, got something else. Save the folder again.")
+    return path.read_bytes()
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -140,10 +180,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ArtifactError: The file is missing or damaged.
     """
     try:
-        tensors: dict[str, Tensor] = load_safetensors(path.read_bytes())
+        tensors: dict[str, Tensor] = load_safetensors(read_file(path))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # a type that torch lacks is a KeyError
         raise ArtifactError(f"{path}: damaged safetensors file ({error}). Save the folder again.") from None
     return tensors
 
@@ -159,7 +199,9 @@ def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
+def atomic_folder(
+    path: Path, kind: str, format_version: int, *, retire: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Give a temporary folder that takes the place of ``path`` when the block ends without an error.
 
     A manifest with the kind, the format version and the SHA-256 of every file is added, so that
@@ -169,6 +211,7 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         path: The folder to make.
         kind: What the folder holds, for example ``"router"``.
         format_version: Version of its layout, a positive integer.
+        retire: Gets the folder that was replaced; where it raises, that folder is put back.
 
     Yields:
         The temporary folder to write into.
@@ -178,6 +221,7 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
             disk; it is left as it is.
     """
     path = path.absolute()
+    recover_folder(path)
     if path.exists() and not _may_be_replaced(path, kind):
         raise ArtifactError(
             f"{path}: exists already and is not a saved {kind}; refusing to replace it. Choose another folder."
@@ -190,7 +234,7 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         checksums = {item.relative_to(temporary).as_posix(): sha256_of_file(item) for item in files}
         write_json(temporary / MANIFEST_NAME, {"kind": kind, "format_version": format_version, "sha256": checksums})
         temporary.chmod(0o755)
-        _swap(temporary, path)
+        _swap(temporary, path, retire)
     except Exception as error:
         if "(os error " in str(error):  # of safetensors and tokenizers, which are written in Rust
             raise cannot_be_written(path, error) from None
@@ -199,39 +243,72 @@ def atomic_folder(path: Path, kind: str, format_version: int) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_folder(path: Path, kind: str, format_version: int) -> None:
-    """Check that ``path`` is a whole, undamaged folder that :func:`atomic_folder` wrote.
+def check_folder(path: Path, kind: str, format_version: int, *, growing: str = "") -> None:
+    """Check that ``path`` is a whole, undamaged folder that :func:`atomic_folder` wrote, and holds nothing else.
+
+    Files whose names begin with a dot are passed over: they belong to other tools.
 
     Args:
         path: The folder.
         kind: What it must hold.
         format_version: The newest layout that the caller can read.
+        growing: Folder inside it where files come later, which have checksums of their own; none when empty.
 
     Raises:
-        ArtifactError: The folder is missing, of another kind, newer than ``format_version``, or a file in it is
-            missing or differs from its checksum.
+        ArtifactError: The folder is missing, of another kind, newer than ``format_version``, a file in it is missing,
+            differs from its checksum or has none, or something in it is no file.
     """
+    recover_folder(path)
     if not path.is_dir():
         raise ArtifactError(f"{path}: no such folder; expected a saved {kind}. Check the path.")
     if (path / kind / MANIFEST_NAME).is_file() and not (path / MANIFEST_NAME).exists():
         raise ArtifactError(f"{path}: expected a saved {kind}, which is the folder {path / kind}. Name that one.")
-    manifest = read_json(path / MANIFEST_NAME)
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        raise ArtifactError(f"{path}: expected a saved {kind}, got something else. Check the path.")
-    version = manifest.get("format_version")
-    if not isinstance(version, int) or not isinstance(manifest.get("sha256"), dict):
-        raise ArtifactError(f"{path / MANIFEST_NAME}: damaged manifest. Save the {kind} again.")
-    if version > format_version:
-        raise ArtifactError(
-            f"{path}: format version {version}, but this version of unirouter_torch reads up to {format_version}. "
-            "Upgrade unirouter_torch."
-        )
-    for name, expected in manifest["sha256"].items():
+    checksums = _read_manifest(path, kind, format_version)
+    for file in _files_in(path):
+        name = file.relative_to(path).as_posix()
+        is_later = bool(growing) and file.parent == path / growing
+        if name not in checksums and name != MANIFEST_NAME and not is_later:
+            raise ArtifactError(f"{file}: not part of the saved {kind}. Move it elsewhere, or copy the {kind} again.")
+    for name, expected in checksums.items():
         file = path / name
         if not file.is_file():
             raise ArtifactError(f"{file}: this file is missing. Copy the {kind} whole, or save it again.")
         if sha256_of_file(file) != expected:
             raise ArtifactError(f"{file}: damaged, its checksum differs from the manifest. Save the {kind} again.")
+
+
+def _read_manifest(path: Path, kind: str, format_version: int) -> dict[str, str]:
+    """The checksums by relative path."""
+    manifest = read_json(path / MANIFEST_NAME)
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        raise ArtifactError(f"{path}: expected a saved {kind}, got something else. Check the path.")
+    version = manifest.get("format_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > format_version:
+        raise ArtifactError(
+            f"{path}: format version {version}, but this version of unirouter_torch reads up to {format_version}. "
+            "Upgrade unirouter_torch."
+        )
+    try:
+        return _Manifest.model_validate(manifest).sha256
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part)[:50] for part in first["loc"])
+        raise ArtifactError(
+            f"{path / MANIFEST_NAME}: damaged manifest ({field}: {first['msg']}). Save the {kind} again."
+        ) from None
+
+
+def _files_in(path: Path) -> Iterator[Path]:
+    """All files of a folder and of those in it, but for hidden ones."""
+    for item in sorted(path.iterdir()):
+        if item.name.startswith("."):
+            continue
+        if item.is_dir():
+            yield from _files_in(item)
+        elif item.is_file() or item.is_symlink():  # one that leads nowhere is missing
+            yield item
+        else:
+            raise ArtifactError(f"{item}: expected a file, got something else. Move it elsewhere.")
 
 
 def raise_format_version(path: Path, format_version: int) -> None:
@@ -253,16 +330,62 @@ def _may_be_replaced(path: Path, kind: str) -> bool:
     return isinstance(manifest, dict) and manifest.get("kind") == kind
 
 
-def _swap(temporary: Path, path: Path) -> None:
+def recover_folder(path: Path) -> None:
+    """Put a folder back that was moved aside by a process that was killed before its successor took the place.
+
+    Only systems without an atomic exchange of folders ever need it.
+
+    Args:
+        path: Where the folder belongs.
+    """
+    if path.exists() or not path.parent.is_dir():
+        return
+    prefix = f".{path.name}.old."
+    aside = [item / "old" for item in path.parent.iterdir() if item.name.startswith(prefix)]
+    aside = [item for item in aside if item.is_dir()]
+    if aside:
+        latest = max(aside, key=lambda item: item.parent.stat().st_mtime_ns)
+        with contextlib.suppress(OSError):  # another process did it, or the place cannot be written
+            latest.rename(path)
+            latest.parent.rmdir()
+
+
+def _swap(temporary: Path, path: Path, retire: Callable[[Path], None] | None) -> None:
     if not path.exists():
         temporary.replace(path)
         return
-    retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-    path.replace(retired / "old")
+    if exchange(temporary, path):
+        try:
+            if retire is not None:
+                retire(temporary)
+        except BaseException:
+            exchange(temporary, path)
+            raise
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    path.replace(aside / "old")
     try:
+        if retire is not None:
+            retire(aside / "old")
         temporary.replace(path)
     except BaseException:
-        (retired / "old").replace(path)
+        (aside / "old").replace(path)
         raise
     finally:
-        shutil.rmtree(retired, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two paths change places in one step, so that neither is missing at any moment.
+
+    Python has no call for it; this is ``renameat2`` of Linux.
+
+    Returns:
+        Whether it was done; False where the system or the file system cannot, or a path is missing.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    result: int = rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE)
+    return result == 0

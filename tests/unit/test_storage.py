@@ -1,10 +1,14 @@
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
+from unirouter_torch import storage
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.storage import (
     atomic_folder,
@@ -145,3 +149,65 @@ def test_digest_depends_on_values_shapes_and_names_but_not_on_order() -> None:
     assert digest == digest_of_tensors({"b": b, "a": a})
     others = [{"a": a, "c": b}, {"a": a + 1, "b": b}, {"a": a.reshape(2, 2), "b": b}, {"a": a.double(), "b": b}]
     assert len({digest, *(digest_of_tensors(other) for other in others)}) == 5
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which a folder takes the place of another one."""
+    if request.param == "two renames":
+        monkeypatch.setattr(storage, "exchange", lambda *_: False)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("swap")
+def test_folder_that_may_not_be_replaced_after_all_is_put_back(tmp_path: Path) -> None:
+    save(tmp_path / "thing", "old")
+
+    def refuse(old: Path) -> None:
+        assert (old / "inner" / "file.txt").read_text() == "old"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "thing", "thing", 1, retire=refuse) as target:
+        (target / "file.txt").write_text("new")
+    check_folder(tmp_path / "thing", "thing", 1)
+    assert (tmp_path / "thing" / "inner" / "file.txt").read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["thing"]
+
+
+def die(path: Path, swap: str) -> None:
+    """Save over a folder, and be killed after it was moved and before its successor is sure of its place."""
+    if swap == "two renames":
+        storage.exchange = lambda *_: False  # type: ignore[assignment]
+    with atomic_folder(path, "thing", 1, retire=lambda _: os.kill(os.getpid(), signal.SIGKILL)) as target:
+        (target / "file.txt").write_text("new")
+
+
+def test_folder_is_at_its_path_after_a_kill_in_the_middle_of_the_swap(tmp_path: Path, swap: str) -> None:
+    save(tmp_path / "thing", "old")
+    process = multiprocessing.get_context("fork").Process(target=die, args=(tmp_path / "thing", swap))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "thing").exists() == (swap == "exchange")
+    check_folder(tmp_path / "thing", "thing", 1)
+    save(tmp_path / "thing", "newer")
+    check_folder(tmp_path / "thing", "thing", 1)
+    assert (tmp_path / "thing" / "inner" / "file.txt").read_text() == "newer"
+
+
+def test_write_finds_the_folder_that_a_kill_left_aside(tmp_path: Path) -> None:
+    save(tmp_path / "thing", "old")
+    (tmp_path / ".thing.old.x").mkdir()
+    (tmp_path / "thing").rename(tmp_path / ".thing.old.x" / "old")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "thing", "thing", 1):
+        raise RuntimeError
+    assert (tmp_path / "thing" / "inner" / "file.txt").read_text() == "old"
+
+
+def test_exchange_is_one_step_and_says_where_it_cannot(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert not storage.exchange(tmp_path / "a", tmp_path / "missing")
+    if storage.exchange(tmp_path / "a", tmp_path / "b"):
+        assert (tmp_path / "a" / "b").exists() and (tmp_path / "b" / "a").exists()

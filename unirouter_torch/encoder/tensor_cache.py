@@ -1,10 +1,10 @@
 """Tensors kept on disk: a file that cannot be read or written costs a warning and time, never the run."""
 
-import os
 import warnings
 from pathlib import Path
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from unirouter_torch.errors import ArtifactError
@@ -12,11 +12,11 @@ from unirouter_torch.storage import read_tensors, write_tensors
 
 
 def cache_folder(asked: str | None) -> Path:
-    """The folder ``asked`` for, else ``unirouter_torch`` in the user's cache folder.
+    """The folder ``asked`` for, else ``unirouter_torch`` in the user's cache folder, as the system has it.
 
-    That is ``$XDG_CACHE_HOME``, or ``~/.cache`` where it is not set.
+    On Linux that is ``$XDG_CACHE_HOME``, or ``~/.cache`` where it is not set.
     """
-    return Path(asked or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unirouter_torch")
+    return Path(asked) if asked else user_cache_path("unirouter_torch", appauthor=False)
 
 
 def read_cached(path: Path, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:

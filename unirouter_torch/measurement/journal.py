@@ -1,11 +1,12 @@
 """What was sent, what it cost and what came back, on disk before it counts."""
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from unirouter_torch.errors import JournalError
 
@@ -28,14 +29,19 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        self._take_lock()
         try:
-            self._lock()
+            self._file = path.open("a+b")
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
             self._dollars: dict[int, float] = {}
             self._answers: dict[str, Entry] = {}
             self._read()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def __enter__(self) -> "Journal":
@@ -44,7 +50,11 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the file, so that another process can open it."""
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
+        self._lock.release()
 
     @property
     def dollars(self) -> float:
@@ -81,10 +91,10 @@ class Journal:
         if "key" in entry:
             self._answers[entry["key"]] = entry["answer"]
 
-    def _lock(self) -> None:
+    def _take_lock(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire()
+        except Timeout:
             raise JournalError(
                 f"{self.path}: another process has this journal open. Wait for it, or choose another journal."
             ) from None

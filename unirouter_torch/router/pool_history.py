@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from unirouter_torch.errors import ArtifactError
+from unirouter_torch.errors import ArtifactError, PoolError
+from unirouter_torch.router.schema import PoolSettings, RevisionSettings, check_pool_tensors, read_as
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.latency import Latency
@@ -23,7 +24,7 @@ from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.target import Target
 from unirouter_torch.routing.token_cost import TokenCost
-from unirouter_torch.storage import create_atomically, digest_of_tensors, sha256_of
+from unirouter_torch.storage import create_atomically, digest_of_tensors, read_file, refuse_constant, sha256_of
 
 HISTORY_FOLDER = "pool"
 """Folder of the revisions inside a router's folder."""
@@ -133,23 +134,24 @@ def read_revision(folder: Path, number: int, *, head: str | None = None) -> Pool
     path = _path(folder, number)
     remedy = "Remove the file to go back to the revision before it, or copy the router again."
     try:
-        tensors, notes = load(path.read_bytes()), _notes(path)
+        tensors, notes = load(read_file(path)), _notes(path)
     except FileNotFoundError:
         latest = latest_number(folder) or 0
         raise ArtifactError(f"{folder}: no revision {number} of the pool; expected 0 to {latest}.") from None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: damaged ({error}). {remedy}") from None
     if notes.pop("sha256", None) != _digest(tensors, notes):
         raise ArtifactError(f"{path}: damaged, its content differs from its checksum. {remedy}")
-    if head is not None and notes["head_sha256"] != head:
+    settings = read_as(RevisionSettings, notes, str(path))
+    if head is not None and settings.head_sha256 != head:
         raise ArtifactError(
             f"{path}: made with another head than this router's. Load the router again, or copy it whole."
         )
     return PoolRevision(
         number=number,
-        pool=pool_of(tensors, notes["pool"]),
-        change=PoolChange(**notes["change"]),
-        head=notes["head_sha256"],
+        pool=read_pool_of(str(path), tensors, notes["pool"]),
+        change=PoolChange(**settings.change.model_dump()),
+        head=settings.head_sha256,
     )
 
 
@@ -224,6 +226,24 @@ def _settings_of_target(target: Target) -> dict[str, Any]:
     return settings
 
 
+def read_pool_of(place: str, tensors: dict[str, Tensor], settings: Any) -> LLMPool:
+    """The pool in a file, checked.
+
+    Args:
+        place: The file, for the message.
+        tensors: Its tensors.
+        settings: What stands beside them.
+
+    Raises:
+        ArtifactError: Something is missing, of another type or shape, or out of range.
+    """
+    check_pool_tensors(place, tensors, read_as(PoolSettings, settings, f"{place}: pool"))
+    try:
+        return pool_of(tensors, settings)
+    except PoolError as error:
+        raise ArtifactError(f"{place}: {error}") from None
+
+
 def pool_of(tensors: dict[str, Tensor], settings: dict[str, Any]) -> LLMPool:
     """The pool that ``_tensors_of`` and ``_settings_of`` took apart."""
     error, weight = tensors["error_sum"], tensors["weight_sum"]
@@ -282,7 +302,9 @@ def _path(folder: Path, number: int) -> Path:
 
 def _notes(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
-        notes: dict[str, Any] = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
+        notes = json.loads((file.metadata() or {}).get(_NOTES, "{}"), parse_constant=refuse_constant)
+    if not isinstance(notes, dict):
+        raise ValueError("its metadata is no JSON object")
     return notes
 
 

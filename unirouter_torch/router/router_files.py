@@ -9,20 +9,30 @@ import torch
 from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.errors import ArtifactError
+from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.card import router_card
 from unirouter_torch.router.chooser import cost_of_prompts
 from unirouter_torch.router.hub import download_router, is_hub_id
 from unirouter_torch.router.pool_history import (
+    HISTORY_FOLDER,
     PoolChange,
     PoolRevision,
     latest_number,
-    pool_of,
+    read_pool_of,
     read_revision,
     write_revision,
 )
 from unirouter_torch.router.saved_pool import FORMAT_VERSION, SavedPool
+from unirouter_torch.router.schema import (
+    CalibrationFile,
+    CalibrationPrompt,
+    RouterSettings,
+    check_clusters,
+    check_head,
+    check_router_tensors,
+    read_as,
+)
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.label_noise import PromptDifficulty
 from unirouter_torch.routing.pool import LLMPool
@@ -123,16 +133,18 @@ def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, w
     reference = {} if with_encoder else {"encoder": describe_encoder(parts.encoder)}
     cost = cost_of_prompts(parts.head, parts.calibration, parts.pool).typical
     revision = PoolRevision.first(parts.pool, digest_of_head(parts.head))
-    with atomic_folder(folder, "router", FORMAT_VERSION) as target:
-        if saved is not None and folder == saved.folder:
-            saved.copy_history(target)
-            revision = saved.revision.followed_by(parts.pool, PoolChange.by_this_user("saved with the router"))
-        write_revision(target, revision)
+    goes_on = saved is not None and folder == saved.folder
+    retire = saved.check_is_latest if saved is not None and goes_on else None
+    with atomic_folder(folder, "router", FORMAT_VERSION, retire=retire) as target:
         if with_encoder:
             parts.encoder.save_pretrained(target / "encoder")
         write_json(target / "router.json", reference | {"about": dict(parts.about)})
         _write_head_and_calibration(target, parts.head, parts.calibration)
         write_atomically(target / "README.md", router_card(parts.pool, cost, parts.about).encode("utf-8"))
+        if saved is not None and goes_on:
+            saved.copy_history(target)
+            revision = saved.revision.followed_by(parts.pool, PoolChange.by_this_user("saved with the router"))
+        write_revision(target, revision)
     return SavedPool(folder, revision)
 
 
@@ -152,22 +164,36 @@ def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterPa
             another one, or the hub does not have it or cannot be reached.
     """
     folder = find_router(name, revision)
-    check_folder(folder, "router", FORMAT_VERSION)
+    check_folder(folder, "router", FORMAT_VERSION, growing=HISTORY_FOLDER)
     tensors = read_tensors(folder / "router.safetensors")
     settings = read_json(folder / "router.json")
     try:
+        about = read_as(RouterSettings, settings, "router.json").about
+        entries = read_json(folder / "calibration_prompts.json")
+        prompts = read_as(CalibrationFile, entries, "calibration_prompts.json").root
+        check_router_tensors(tensors, prompts)
         head = read_head(tensors)
         latest = read_pool(folder, digest_of_head(head), tensors, settings)
+        check_clusters("pool", latest.pool.sums.error.shape[1], head.num_clusters)
+        encoder = load_encoder(folder, settings)
+        _check_encoder(encoder, head)
         parts = RouterParts(
-            encoder=load_encoder(folder, settings),
-            head=head,
-            pool=latest.pool,
-            calibration=read_calibration(tensors, read_json(folder / "calibration_prompts.json")),
-            about=settings["about"],
+            encoder=encoder, head=head, pool=latest.pool, calibration=read_calibration(tensors, prompts), about=about
         )
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder}: an entry is missing ({error}). Save the router again.") from None
+    except ArtifactError as error:
+        raise error if str(folder) in str(error) else ArtifactError(f"{folder}: {error}") from None
+    # what no check has foreseen ends as one line too, and never in a router that is half read
+    except (PoolError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise ArtifactError(f"{folder}: damaged ({type(error).__name__}: {error}). Save the router again.") from None
     return parts, SavedPool(folder, latest) if Path(name).exists() else None
+
+
+def _check_encoder(encoder: PromptEncoder, head: ClusterHead) -> None:
+    if encoder.dim != head.dim:
+        raise ArtifactError(f"encoder: gives {encoder.dim} numbers for a prompt, the head takes {head.dim}.")
+    for name, tensor in encoder.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ArtifactError(f"encoder: {name} holds numbers that are not finite. Copy the encoder again.")
 
 
 def _write_head_and_calibration(folder: Path, head: ClusterHead, calibration: CalibrationPrompts) -> None:
@@ -184,7 +210,12 @@ def _write_head_and_calibration(folder: Path, head: ClusterHead, calibration: Ca
 
 
 def read_head(tensors: Mapping[str, torch.Tensor]) -> ClusterHead:
-    """The head in ``router.safetensors``."""
+    """The head in ``router.safetensors``.
+
+    Raises:
+        ArtifactError: A tensor of it is missing, of another type or shape, or out of range.
+    """
+    check_head(tensors)
     state = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
     num_clusters, dim = state["linear.weight"].shape
     head = ClusterHead(dim, num_clusters)
@@ -216,15 +247,15 @@ def read_pool(
     if latest is not None:
         return read_revision(folder, latest, head=head)
     parts = {name.removeprefix("pool."): tensor for name, tensor in tensors.items() if name.startswith("pool.")}
-    return PoolRevision.first(pool_of(parts, settings["pool"]), head)
+    return PoolRevision.first(read_pool_of("router.safetensors", parts, settings.get("pool")), head)
 
 
-def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[Mapping[str, str]]) -> CalibrationPrompts:
+def read_calibration(tensors: Mapping[str, torch.Tensor], prompts: Sequence[CalibrationPrompt]) -> CalibrationPrompts:
     """The calibration prompts in ``router.safetensors`` and ``calibration_prompts.json``."""
     names = ("calibration.difficulty", "calibration.ability_spread")
     return CalibrationPrompts(
-        prompt_ids=tuple(entry["prompt_id"] for entry in prompts),
-        texts=tuple(entry["prompt"] for entry in prompts),
+        prompt_ids=tuple(prompt.prompt_id for prompt in prompts),
+        texts=tuple(prompt.prompt for prompt in prompts),
         cluster_probability=tensors["calibration.cluster_probability"],
         adjustment=OutcomeAdjustment(tensors["calibration.offset"], tensors["calibration.slope"])
         if "calibration.offset" in tensors

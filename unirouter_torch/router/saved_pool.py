@@ -101,8 +101,20 @@ class SavedPool:
         else:
             shutil.copytree(self.folder / HISTORY_FOLDER, target / HISTORY_FOLDER)
 
-    def _conflict(self) -> PoolConflictError:
-        other = read_revision(self.folder, self.revision.number + 1).change
+    def check_is_latest(self, folder: Path) -> None:
+        """Check, as a folder is replaced, that nobody has changed its pool since this process read it.
+
+        Args:
+            folder: Where the old folder is now.
+
+        Raises:
+            PoolConflictError: Somebody has.
+        """
+        if (latest_number(folder) or 0) > self.revision.number:
+            raise self._conflict(folder)
+
+    def _conflict(self, folder: Path | None = None) -> PoolConflictError:
+        other = read_revision(folder or self.folder, self.revision.number + 1).change
         return PoolConflictError(
             f"{self.folder}: {other.who} changed the pool meanwhile ({other.what}; {other.when}). Nothing was saved: "
             "call reload_pool and make the change again."

@@ -7,6 +7,7 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
+from unirouter_torch.router.pool_history import HISTORY_FOLDER
 from unirouter_torch.router.router_files import find_router, form_of_reference, read_head
 from unirouter_torch.router.saved_pool import FORMAT_VERSION
 from unirouter_torch.routing.head import ClusterHead
@@ -38,7 +39,7 @@ def read_starting_router(config: TrainConfig) -> StartingRouter | None:
     if name is None:
         return None
     folder = find_router(name)
-    check_folder(folder, "router", FORMAT_VERSION)
+    check_folder(folder, "router", FORMAT_VERSION, growing=HISTORY_FOLDER)
     head = read_head(read_tensors(folder / "router.safetensors"))
     head.far = None  # it is told from the prompts of this training
     if head.num_clusters != config.head.num_clusters:

@@ -12,13 +12,14 @@ import pytest
 import torch
 from small_router import COST, PROMPTS, SCORES, small_router
 
+from unirouter_torch import storage
 from unirouter_torch.errors import ArtifactError, PoolConflictError, PoolError
 from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.pool_history import _settings_of, pool_digest
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.storage import read_json, read_tensors, write_json, write_tensors
+from unirouter_torch.storage import read_json, read_tensors, sha256_of_file, write_json, write_tensors
 
 
 @pytest.fixture
@@ -180,7 +181,12 @@ def to_format_1(folder: Path) -> None:
         folder / "router.json", read_json(folder / "router.json") | {"pool": {"names": list(pool.names)} | facts}
     )
     shutil.rmtree(folder / "pool")
-    write_json(folder / "manifest.json", {"kind": "router", "format_version": 1, "sha256": {}})
+    checksums = {
+        file.relative_to(folder).as_posix(): sha256_of_file(file)
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "manifest.json"
+    }
+    write_json(folder / "manifest.json", {"kind": "router", "format_version": 1, "sha256": checksums})
 
 
 def test_folder_of_format_1_is_read_and_raised_by_its_first_change(folder: Path) -> None:
@@ -334,3 +340,36 @@ def test_context_survives_a_round_trip_and_a_pool_without_any_is_written_as_befo
     assert [llm.context_tokens for llm in loaded.pool.llms] == [None, 8192, None]
     loaded.undo_pool()
     assert pool_digest(loaded.pool) == plain
+
+
+@pytest.mark.parametrize("moment", ["while the encoder is written", "while files are hashed", "at the swap"])
+@pytest.mark.parametrize("swap", ["exchange", "two renames"])
+def test_change_that_comes_while_the_router_is_saved_again_is_never_lost(
+    router: Router, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str, swap: str
+) -> None:
+    other = Router.from_pretrained(folder)
+    module, name = {
+        "while the encoder is written": (type(router.encoder), "save_pretrained"),
+        "while files are hashed": (storage, "sha256_of_file"),
+        "at the swap": (storage, "_swap"),
+    }[moment]
+    work, left = getattr(module, name), [lambda: reprice(other, 0.7)]
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        if left:
+            left.pop()()
+        return work(*arguments, **options)
+
+    if swap == "two renames":
+        monkeypatch.setattr(storage, "exchange", lambda *_: False)
+    router.pool = router.pool.with_changes("large", cost=9.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        with pytest.raises(PoolConflictError, match=r"reprice small to 0\.7"):
+            router.save_pretrained(folder)
+    loaded = Router.from_pretrained(folder)
+    assert loaded.pool.cost.tolist() == [0.7, 2.0, 0.5] and not left
+    router.reload_pool()
+    router.pool = router.pool.with_changes("large", cost=9.0)
+    router.save_pretrained(folder)
+    assert Router.from_pretrained(folder).pool.cost.tolist() == [0.7, 9.0, 0.5]

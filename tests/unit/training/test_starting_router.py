@@ -16,8 +16,10 @@ from unirouter_torch.experiments.embedded_table import load_encoder
 from unirouter_torch.methods.end_to_end import EndToEnd
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.router import Router
+from unirouter_torch.router.router_files import read_head
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.storage import read_tensors
 from unirouter_torch.training.starting_router import digest_of_start, read_starting_router
 
 PROMPTS = ["the otter sings", "why does the clock sing"]
@@ -105,7 +107,7 @@ def test_far_clusters_are_told_from_the_prompts_of_each_training(encoder: Prompt
     nothing = CalibrationPrompts(prompt_ids=(), texts=(), cluster_probability=torch.zeros(0, 6))
     router = Router(encoder=encoder, head=first.head, pool=LLMPool.empty(6), calibration=nothing, about={})
     router.save_pretrained(tmp_path / "router", with_encoder=False)
-    loaded = Router.from_pretrained(tmp_path / "router").head
+    loaded = read_head(read_tensors(tmp_path / "router" / "router.safetensors"))
     assert torch.equal(loaded(outcomes(1).embedding), first.head(outcomes(1).embedding))
 
     start = read_starting_router(starting(str(tmp_path / "router")))
@@ -142,7 +144,7 @@ def test_another_encoder_is_refused(encoder: PromptEncoder, tuned: PromptEncoder
 
 def test_another_number_of_clusters_is_refused(encoder: PromptEncoder, tmp_path: Path) -> None:
     config = starting(save_router(tmp_path / "router", encoder, with_encoder=False), name=encoder.name)
-    with pytest.raises(ConfigError, match=r"^head.num_clusters: got 32, .* has 3. Add --head.num_clusters 3"):
+    with pytest.raises(ConfigError, match=r"^head.num_clusters: got 32, .* has 3. Set head.num_clusters to 3"):
         load_encoder(replace(config, head=replace(config.head, num_clusters=32)))
 
 
