@@ -45,6 +45,30 @@ def test_expected_cost_is_that_of_the_routes(folder: Path, capsys: pytest.Captur
     assert cost <= 1.0
 
 
+def test_saving_is_measured_against_the_best_single_llm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = tuned(capsys, "--router", folder, "--target-cost", "1.0")
+    router, saving = Router.from_pretrained(folder), facts["saving"]
+    error = router.estimate_error(list(PROMPTS.values())).double().mean(0)
+    best = int(error.argmin())
+    assert saving["best_llm"] == router.pool.names[best]
+    assert saving["best_quality"] == pytest.approx(1 - float(error[best]))
+    assert saving["cost_share"] == pytest.approx(facts["expected"]["cost"] / saving["best_cost"])
+    assert saving["quality_share"] == pytest.approx(facts["expected"]["quality"] / saving["best_quality"])
+    assert facts["expected"]["quality"] >= saving["constant_quality"] - 1e-6
+    costs, qualities = saving["cost_at"], saving["quality_at"]
+    assert list(costs) == ["95", "99", "100"]
+    assert costs["95"] <= costs["99"] <= costs["100"] <= 1 + 1e-6
+    for percent, quality in qualities.items():
+        if quality is not None:
+            budget = int(percent) / 100 * float(router.pool.cost.max())
+            within = tuned(capsys, "--router", folder, "--target-cost", budget)
+            assert quality == pytest.approx(within["expected"]["quality"])
+    assert main(["tune", "--router", str(folder), "--target-cost", "1.0"]) == 0
+    printed = capsys.readouterr().out
+    assert f"of the best single LLM, {saving['best_llm']}" in printed
+    assert "95 / 99 / 100% of its quality for" in printed
+
+
 def test_kept_target_is_met_when_llms_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Router.from_pretrained(folder).cost_weight == 0.1
     facts = tuned(capsys, "--router", folder, "--target-saving", "0.5")

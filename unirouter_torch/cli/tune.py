@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from unirouter_torch.routing.target import Target, TargetKind
 
 
+SAME_QUALITY = 5e-4
+"""Difference in quality below which two are called equal."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
     """Options of ``unirouter tune``; one of the three targets is given."""
@@ -57,6 +61,7 @@ class TuneOptions:
 
 def tune(options: TuneOptions) -> None:
     """Find the cost weight for a cost, a quality or a saving."""
+    from unirouter_torch.experiments.expected_saving import expected_saving
     from unirouter_torch.router.chooser import Chooser
     from unirouter_torch.router.router import Router
 
@@ -74,6 +79,8 @@ def tune(options: TuneOptions) -> None:
         "cost_weight": found.cost_weight,
         "expected": {"prompts": len(router.calibration.texts), "cost": found.cost, "quality": found.quality},
     }
+    if saving := expected_saving(chooser, router.calibration, found):
+        facts["saving"] = saving._asdict()
     if options.outcomes:
         from unirouter_torch.data.load import load_table
         from unirouter_torch.experiments.held_out import judge_on_table
@@ -105,6 +112,9 @@ def _print(options: TuneOptions, facts: dict[str, Any], cost_unit: str) -> None:
         f"expected over {expected['prompts']} calibration prompts: cost {expected['cost']:.4g} "
         f"{cost_unit}, quality {expected['quality']:.4f}"
     )
+    if "saving" in facts:
+        for line in _saving_lines(facts["saving"], expected["quality"]):
+            console.print(line)
     if "held_out" in facts:
         held_out = facts["held_out"]
         console.print(
@@ -115,3 +125,21 @@ def _print(options: TuneOptions, facts: dict[str, Any], cost_unit: str) -> None:
         )
     if "revision" in facts:
         console.print("revision {number}: {what}".format(**facts["revision"]))
+
+
+def _saving_lines(saving: dict[str, Any], quality: float) -> list[str]:
+    """What the cost weight saves against the best single LLM and a constant mix, and what others would."""
+    costs, qualities = saving["cost_at"], saving["quality_at"]
+    better = quality - saving["constant_quality"]
+    verdict = "does as well" if better < SAME_QUALITY else f"has {better:.4f} less"
+    return [
+        f"that is {_percent(saving['cost_share'])} of the cost of the best single LLM, {saving['best_llm']}, at "
+        f"{_percent(saving['quality_share'])} of its quality; at the same cost a constant mix of LLMs {verdict}",
+        f"{' / '.join(map(str, costs))}% of its quality for {' / '.join(map(_percent, costs.values()))} of its cost",
+        f"{' / '.join(map(str, qualities))}% of the highest cost for a quality of "
+        + " / ".join("not reached" if value is None else f"{value:.4f}" for value in qualities.values()),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "not reached" if share is None else f"{share:.0%}"
