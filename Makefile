@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check docs wheel constraints clean
+.PHONY: help quickstart test check docs wheel release-check constraints clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 quickstart: .venv/ready  ## train, evaluate and save a router on simulated data, then route three prompts
 	$(BIN)/python train.py --config configs/quickstart.yaml
@@ -31,6 +31,15 @@ wheel: .venv/ready-wheel  ## build wheel and sdist into dist/, and check their m
 	rm -rf build dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
+
+release-check: wheel  ## install the wheel in bare environments, and run the quickstart from there
+	for extras in "" "[train,eval]" "[train,eval,calibrate,onnx,serve]"; do \
+		rm -rf build/bare && $(PYTHON) -m venv build/bare && build/bare/bin/python -m pip install --quiet \
+			--constraint constraints.txt "unirouter_torch$$extras @ file://$$(echo $(CURDIR)/dist/*.whl)" && \
+		(cd build && bare/bin/unirouter --version && bare/bin/unirouter recipes > /dev/null && case "$$extras" in *train*) \
+			bare/bin/unirouter train --config quickstart --output_dir bare/run && \
+			bare/bin/unirouter route --router bare/run/router "What is 17 + 25?";; esac) || exit 1; \
+	done
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
