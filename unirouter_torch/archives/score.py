@@ -1,4 +1,4 @@
-"""``unirouter score``: an archive of logged prompts through a router, shard by shard."""
+"""``unirouter route-archive``: an archive of logged prompts through a router, shard by shard."""
 
 import os
 from collections.abc import Callable
