@@ -164,7 +164,7 @@ def test_prompt_is_not_sent_to_an_llm_whose_context_is_too_short(
         chosen[length] = json.loads(capsys.readouterr().out)["llm"]
     assert chosen == {12: "new", 20: "small", 24: "other"}
     assert main(["pool", "reprice", "small", "--router", str(folder), "--context-tokens", "0"]) == 2
-    assert "context_tokens of 'small': got 0" in capsys.readouterr().err
+    assert "context-tokens of 'small': got 0" in capsys.readouterr().err
 
 
 def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,3 +172,25 @@ def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path
     arguments = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end, oracle]")
     result = run(parse_config(miniature(workshop, *arguments, recipe=recipe, table=str(SHARED / recipe))))
     assert result.report.methods["end_to_end"].figures["area"] > 0.5
+
+
+def test_router_of_a_run_is_that_of_a_calibration_by_the_same_outcomes(config: TrainConfig, result: RunResult) -> None:
+    router, table = Router.from_pretrained(Path(config.output_dir) / "router"), load_table(config.data.path)
+    calibration, pool = router.calibration, router.pool
+    rows = [table.prompt_ids.index(prompt_id) for prompt_id in calibration.prompt_ids]
+    scores = {
+        name: {table.prompt_ids[row]: 1 - float(table.error[row, column]) for row in rows if table.observed[row, column]}
+        for column, name in enumerate(table.llm_names)
+    }
+    router.calibrate(
+        dict(zip(calibration.prompt_ids, calibration.texts, strict=True)),
+        {name: its for name, its in scores.items() if its},
+        dict(zip(table.llm_names, table.cost.value.tolist(), strict=True)),
+        cost_unit=table.cost.unit,
+        cost_is_estimate=table.cost.is_estimate,
+    )
+    assert router.pool.names == pool.names and router.pool.cost.tolist() == pool.cost.tolist()
+    assert router.pool.reference_cost == pool.reference_cost and router.pool.cost_unit == pool.cost_unit
+    torch.testing.assert_close(router.pool.sums, pool.sums)
+    torch.testing.assert_close(router.calibration.cluster_probability, calibration.cluster_probability)
+    torch.testing.assert_close(router.calibration.difficulty, calibration.difficulty)

@@ -1,7 +1,7 @@
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_router import small_router
+from small_router import COST, PROMPTS, SCORES, small_router
 
 import unirouter_torch
 from unirouter_torch import __version__
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.router import Router
 
 ROOT = Path(__file__).parents[2]
@@ -128,15 +129,43 @@ def saved_router(tmp_path: Path) -> Path:
     return tmp_path / "router"
 
 
-def test_router_loads_without_this_package_as_the_page_says(saved_router: Path) -> None:
-    code = block("reference/artifact_format.md", "## Loading")
-    assert "runs/quickstart/router" in code and "unirouter_torch" not in code
-    found: dict[str, Any] = {}
-    code = code.replace("runs/quickstart/router", str(saved_router)).replace("What is 17 + 25?", "the otter sings")
-    exec(code, found)
-    (route,) = Router.from_pretrained(saved_router).route(["the otter sings"], cost_weight=0.1)
-    torch.testing.assert_close(found["estimated_error"], torch.tensor(list(route.estimated_error.values())))
-    assert found["llm"] == route.llm
+def with_far_clusters(router: Router) -> None:
+    with torch.no_grad():
+        router.head.linear.weight.mul_(8)
+    router.head.split_far(router.encoder.embed(list(PROMPTS.values())))
+    router.calibrate(PROMPTS, SCORES, COST)
+
+
+def with_all_kinds_of_llms(router: Router) -> None:
+    tokens = TokenPrices(price_in=0.1, price_out=0.002, output_tokens={"p0": 1.0, "p2": 40.0, "p4": 90.0})
+    router.add_llm("metered", dict.fromkeys(PROMPTS, 0.9), 0.0, tokens=tokens)
+    router.pool = router.pool.with_changes("other", is_available=False).with_changes("small", context_tokens=5)
+    router.observe("large", list(PROMPTS.values()), [1.0] * len(PROMPTS))
+
+
+@pytest.mark.parametrize("cost_weight", ["0.1", "0.0", "100.0"])
+@pytest.mark.parametrize(
+    "kinds", [(), (with_far_clusters,), (with_all_kinds_of_llms,), (with_far_clusters, with_all_kinds_of_llms)]
+)
+def test_router_loads_without_this_package_as_the_page_says(
+    tmp_path: Path, kinds: tuple[Callable[[Router], None], ...], cost_weight: str
+) -> None:
+    router = small_router(tmp_path)
+    for change in kinds:
+        change(router)
+    router.save_pretrained(tmp_path / "router")
+    program = block("reference/artifact_format.md", "## Loading")
+    assert "runs/quickstart/router" in program and "unirouter_torch" not in program
+    program = program.replace("runs/quickstart/router", str(tmp_path / "router")).replace(
+        '= "What is 17 + 25?", 0.1', "= PROMPT, WEIGHT"
+    )
+    for prompt in ("the otter sings", "red", "a long tale of a clock, a harbour and a kite that sings"):
+        found: dict[str, Any] = {"PROMPT": prompt, "WEIGHT": float(cost_weight)}
+        exec(program, found)
+        (route,) = Router.from_pretrained(tmp_path / "router").route([prompt], cost_weight=float(cost_weight))
+        torch.testing.assert_close(found["estimated_error"], torch.tensor(list(route.estimated_error.values())))
+        assert found["cost"].tolist() == pytest.approx(list(route.cost.values()))
+        assert found["llm"] == route.llm
 
 
 def test_artifact_page_names_every_file_and_tensor(saved_router: Path) -> None:
