@@ -15,6 +15,7 @@ from unirouter_torch.data.load import load_table
 from unirouter_torch.data.splits import split_table
 from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.metrics.figures import FIGURE_OF
+from unirouter_torch.router.router import Router
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -179,7 +180,9 @@ def test_router_of_a_run_is_that_of_a_calibration_by_the_same_outcomes(config: T
     calibration, pool = router.calibration, router.pool
     rows = [table.prompt_ids.index(prompt_id) for prompt_id in calibration.prompt_ids]
     scores = {
-        name: {table.prompt_ids[row]: 1 - float(table.error[row, column]) for row in rows if table.observed[row, column]}
+        name: {
+            table.prompt_ids[row]: 1 - float(table.error[row, column]) for row in rows if table.observed[row, column]
+        }
         for column, name in enumerate(table.llm_names)
     }
     router.calibrate(

@@ -33,7 +33,7 @@ PAIRS_AT_ONCE = 2**20
 
 NO_LLM = "available: a prompt has no LLM to choose from. Leave it out, or make an LLM available."
 
-PAIRS_OF_PLAIN_CHOICE = 2**17
+PAIRS_OF_PLAIN_CHOICE = 2**15
 """Up to this many pairs of prompt and LLM the plain way is the fastest."""
 
 RUNS_TOGETHER = 32
@@ -101,6 +101,8 @@ class RankedLLMs(NamedTuple):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "RankedLLMs":
         """The same on a device and in a precision."""
+        if self.added.dtype == dtype and self.added.device == device:
+            return self
         error, added = self.cluster_error.to(device, dtype), self.added.to(device, dtype)
         by_token = None if self.by_token is None else self.by_token.to(device, dtype)
         return RankedLLMs(self.llm.to(device), error, added, by_token)
@@ -139,10 +141,29 @@ def choose_llms(
     Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
     """
     dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
+    is_small = (
+        cluster_probability.device.type == "cpu" and len(cluster_probability) * len(cost) <= PAIRS_OF_PLAIN_CHOICE
+    )
+    if is_small and available is None and by_length is None:
+        return _choose_plainly(cluster_probability.to(dtype), cluster_error.to(dtype), cost, cost_weight)
     beyond, price = (None, None) if by_length is None else by_length
     error = cluster_error.to(cluster_probability.device, dtype)
     ranked = RankedLLMs.of(torch.arange(len(cost)), error, cost, cost_weight, price)
     return choose_ranked(ranked, cluster_probability, beyond, available)
+
+
+@torch.no_grad()
+def _choose_plainly(
+    cluster_probability: ClusterProbability, cluster_error: ClusterError, cost: CostVector, cost_weight: float
+) -> LLMIndex:
+    """The choice as one writes it down, without an order made first: for few pairs of prompt and LLM the fastest."""
+    check_costs(cost, cost_weight)
+    added = (cost_weight * beyond_cheapest(cost)).to(cluster_error.dtype)
+    total = torch.addmm(added, cluster_probability, cluster_error.T)
+    least = total.amin(1, keepdim=True)
+    check_estimates(least)
+    # argmin returns the first of equal values, so equal costs go to the lower column
+    return torch.where(total <= least + tie_tolerance(total.dtype), cost, math.inf).argmin(1)
 
 
 @torch.no_grad()

@@ -113,6 +113,7 @@ def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, w
 @given(tied_pools(), dyadic_weights, st.integers(1, 40), st.sampled_from([1, 2, 32]))
 def test_prompts_and_runs_at_once_change_no_choice(pool, weight: float, pairs: int, runs: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", 0)
         patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
         patch.setattr(decision, "RUNS_TOGETHER", runs)
         assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
@@ -124,6 +125,7 @@ def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed:
     available = torch.rand(len(pool[0]), len(pool[2]), generator=generator) < 0.4
     available[:, seed % len(pool[2])] |= ~available.any(-1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", runs % 2 * 10**9)
         patch.setattr(decision, "PAIRS_AT_ONCE", 8)
         patch.setattr(decision, "RUNS_TOGETHER", runs)
         chosen = choose_llms(*pool, weight, available)
@@ -134,6 +136,7 @@ def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed:
 def test_pruning_changes_no_choice_ties_included(pool, weight: float) -> None:
     probability, *llms = pool
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", 0)
         patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 0)
         pruned = choose_llms(probability, *llms, weight)
         patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 10**9)
