@@ -19,6 +19,7 @@ import unirouter_torch
 from unirouter_torch.cli import build_parser
 from unirouter_torch.cli.options import field_texts
 from unirouter_torch.config.files import to_plain
+from unirouter_torch.config.recipes import purpose_of, recipes
 from unirouter_torch.config.training import TrainConfig
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -90,7 +91,20 @@ def public_names() -> Iterator[str]:
             yield from ("", f"::: {value.__module__}.{value.__qualname__}")
 
 
-GENERATORS = {"configuration": configuration, "commands": commands, "public_names": public_names}
+def recipe_list() -> Iterator[str]:
+    """Every recipe by name, with what it is for."""
+    yield from ("| recipe | what it is for |", "|---|---|")
+    for name, file in recipes().items():
+        lines = [line for line in purpose_of(file).splitlines() if not line.startswith("unirouter ")]
+        yield f"| `{name}` | {_cell(' '.join(lines))} |"
+
+
+GENERATORS = {
+    "recipes": recipe_list,
+    "configuration": configuration,
+    "commands": commands,
+    "public_names": public_names,
+}
 
 
 def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]:
