@@ -160,7 +160,7 @@ def test_too_few_llms_are_refused_before_anything_is_embedded(
     rows = [f"What is {number}?,{llm},1,{cost}" for number in range(40) for llm, cost in (("small", 1), ("large", 2))]
     (tmp_path / "two.csv").write_text("\n".join(["prompt,llm,score,cost", *rows]))
     arguments = ("--output_dir", str(tmp_path / "run"), "--data.cache_dir", str(tmp_path / "cache"))
-    assert train(miniature(workshop, *arguments, recipe="own_log", table=str(tmp_path / "two.csv"))) == 2
+    assert main(["train", *miniature(workshop, *arguments, recipe="own_log", table=str(tmp_path / "two.csv"))]) == 2
     error = capsys.readouterr().err
     assert "2 LLMs in 2 groups split into 1 seen and 1 unseen LLMs, expected at least 2 and 1" in error
     assert "Embedding" not in error and not (tmp_path / "cache").exists()
@@ -171,7 +171,7 @@ def test_recipe_of_real_data_runs_for_a_few_steps(workshop: Path, tmp_path: Path
     if not (SHARED / recipe).is_dir():
         pytest.skip(f"the table {recipe} is not at {SHARED}")
     arguments = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end, oracle]")
-    result = run(parse_config(miniature(workshop, *arguments, recipe=recipe, table=str(SHARED / recipe))))
+    result = run(parse_config(miniature(workshop, *arguments, recipe=f"research/{recipe}", table=str(SHARED / recipe))))
     assert result.report.methods["end_to_end"].figures["area"] > 0.5
 
 

@@ -143,6 +143,6 @@ def test_encoder_that_cannot_be_trained_so_ends_before_anything_is_computed(work
 
 def test_recipe_of_an_encoder_judges_it_beside_the_frozen_one(workshop: Path, tmp_path: Path) -> None:
     few = ("--encoder_training.max_steps", "2", "--encoder_training.num_prompts", "32")
-    arguments = miniature(workshop, *few, "--output_dir", str(tmp_path), recipe="mmlu_pro_encoder")
+    arguments = miniature(workshop, *few, "--output_dir", str(tmp_path), recipe="research/mmlu_pro_encoder")
     methods = set(run(parse_config(arguments)).report.methods)
     assert methods == {*METHODS, "end_to_end_frozen"}
