@@ -161,7 +161,7 @@ NOTHING = {
     "other.json": ({"alpha": {"beta": 1}}, "unknown, not a known form of outcomes; got JSON with the members 'alpha'"),
     "other.csv": ("time,level\n1,2\n", "got a table with the columns 'level', 'time'. Known are anthropic_batch: "),
     "other.zip": (None, "got a ZIP archive"),
-    "batch.jsonl": ([made.batch_line("river", "Rhine")][0], "Grade them with --grader and --references"),
+    "batch.jsonl": ([made.batch_line("river", "Rhine")][0], "Give a grader and references"),
 }
 
 
@@ -244,7 +244,7 @@ def test_each_task_of_the_harness_has_its_metric(tmp_path: Path) -> None:
     second = samples(tmp_path / "out" / "org__heron", "two", ["ode"], "f1", "02")
     assert found(tmp_path / "out").scores == found([first, second]).scores == made.SCORES
     assert found(tmp_path, metric=["acc", "two=f1"], llm="org__heron").scores == made.SCORES
-    with pytest.raises(DataError, match=r"'acc' was chosen\. Choose .* --metric two=METRIC"):
+    with pytest.raises(DataError, match=r"'acc' was chosen\. Choose .*two=METRIC"):
         found(tmp_path, metric="acc")
     samples(tmp_path / "out" / "org__wren", "one", ["river"], "acc", "02")
     with pytest.raises(DataError, match="got org__heron, org__wren, expected the one to read"):

@@ -294,5 +294,5 @@ def test_key_that_cannot_be_sent_is_named_before_a_call(
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "localhost/v1", "http:///v1", "ftp://a/v1", "http://a b/v1", ""])
 def test_address_to_which_nothing_can_be_sent_is_refused(plan: CalibrationPlan, url: str) -> None:
-    with pytest.raises(ConfigError, match="--base-url: got"):
+    with pytest.raises(ConfigError, match="base_url: got"):
         replace(plan.endpoint, base_url=url)
