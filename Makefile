@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check docs wheel release-check constraints clean
+.PHONY: help quickstart test reliability check docs wheel release-check constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -17,6 +17,9 @@ quickstart: .venv/ready  ## train, evaluate and save a router on simulated data,
 
 test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest -n 2
+
+reliability: .venv/ready-dev  ## attack a saved router and its server, and count what survives
+	$(BIN)/python scripts/reliability.py
 
 check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/ruff check .

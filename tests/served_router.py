@@ -70,11 +70,11 @@ def served(
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        with httpx2.Client(base_url=url, trust_env=False, timeout=30) as http:
+        with httpx2.Client(base_url=url, trust_env=False, timeout=120) as http:
             yield Served(url, http, live, partial(setattr, server, "should_exit", True))
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
     assert not thread.is_alive()
 
 

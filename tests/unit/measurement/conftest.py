@@ -33,7 +33,7 @@ def plan(server: Endpoint, tmp_path: Path) -> CalibrationPlan:
         grader="exact",
         journal=tmp_path / "journal.jsonl",
         budget=100.0,
-        pace=Pace(concurrency=4, timeout_seconds=5.0, retries=2, backoff_seconds=0.001),
+        pace=Pace(concurrency=4, timeout_seconds=30.0, retries=2, backoff_seconds=0.001),
     )
 
 

@@ -326,7 +326,7 @@ def test_client_that_leaves_a_stream_ends_it_at_the_upstream(server: Served, ups
     with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
         assert next(response.iter_raw())
         assert not upstreams["small"].hung_up.is_set()
-    assert upstreams["small"].hung_up.wait(10)
+    assert upstreams["small"].hung_up.wait(60)
 
 
 def test_stream_without_an_end_is_cut_when_the_server_has_waited_long_enough(
@@ -344,7 +344,7 @@ def test_stream_without_an_end_is_cut_when_the_server_has_waited_long_enough(
         server.stop()
         with pytest.raises(httpx2.RemoteProtocolError):
             list(chunks)
-    assert upstreams["small"].hung_up.wait(10)
+    assert upstreams["small"].hung_up.wait(60)
 
 
 def test_client_that_leaves_before_the_answer_is_noticed(server: Served, upstreams: dict[str, Endpoint]) -> None:
@@ -354,10 +354,10 @@ def test_client_that_leaves_before_the_answer_is_noticed(server: Served, upstrea
         server.http.post(
             "/v1/chat/completions",
             json={"model": "unirouter-0", "messages": [{"role": "user", "content": PROMPT}]},
-            timeout=0.5,
+            timeout=httpx2.Timeout(60, read=0.5),
         )
     gone = 'unirouter_requests_total{endpoint="/v1/chat/completions",status="499"}'
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.count(gone) == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert server.count(gone) == 1

@@ -39,7 +39,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
