@@ -1,7 +1,7 @@
 """Compare the end-to-end router over several encoders, on the same trials: area, squared error, sign tests.
 
 python scripts/compare_encoders.py --output runs/encoders.json --trials 30 \
-  --configs configs/trials_zeroeval.yaml configs/trials_llmrouter.yaml \
+  --configs configs/research/trials_zeroeval.yaml configs/research/trials_llmrouter.yaml \
   --encoders sentence-transformers/all-MiniLM-L6-v2 unirouter-static sentence-transformers/all-MiniLM-L6-v2+form=1
 """
 
