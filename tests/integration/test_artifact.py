@@ -159,8 +159,8 @@ def test_route_command_reads_a_file_and_standard_input(
     ("arguments", "message"),
     [
         (["--router", "no/such/folder", "prompt"], "no such folder"),
-        (["--router", "FOLDER", "--cost-weight", "-1", "prompt"], "cost_weight"),
-        (["--router", "FOLDER", "--cost-weight", "nan", "prompt"], "cost_weight"),
+        (["--router", "FOLDER", "--cost-weight", "-1", "prompt"], "--cost-weight"),
+        (["--router", "FOLDER", "--cost-weight", "nan", "prompt"], "--cost-weight"),
         (["--router", "FOLDER", "--top", "0", "prompt"], "--top"),
         (["--router", "FOLDER", "--input", "no/such/file"], "no such file"),
         (["--router", "FOLDER", "--input", "EMPTY"], "got none"),

@@ -131,7 +131,7 @@ def end_two_workers(arguments: list[str], checkpoint: Path, number: signal.Signa
     [
         (["--trainer.strategy", "ddp"], "trainer.strategy: got ddp with one device"),
         (["--trainer.num_nodes", "2"], "trainer.num_nodes: got 2, but nobody has started the workers"),
-        ([*TWO, "--trainer.accelerator", "abacus"], "--trainer.accelerator cpu"),
+        ([*TWO, "--trainer.accelerator", "abacus"], "A CPU always works: accelerator cpu"),
     ],
 )
 def test_hardware_that_cannot_work_gives_one_message(

@@ -110,11 +110,11 @@ def test_train_command_prints_the_table_and_the_places(workshop: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data.path", "no/such/folder"], "no folder"),
+        (["--data.path", "no/such/folder"], "which is no file or folder"),
         (["--encoder.name", "no/such encoder"], "encoder"),
         (["--head.num_clusters", "0"], "head.num_clusters"),
-        (["--trainer.accelerator", "gpu"], "--trainer.accelerator cpu"),
-        (["--trainer.accelerator", "abacus"], "--trainer.accelerator cpu"),
+        (["--trainer.accelerator", "gpu"], "A CPU always works: accelerator cpu"),
+        (["--trainer.accelerator", "abacus"], "A CPU always works: accelerator cpu"),
         (["--data.group_column", "colour"], "colour"),
     ],
 )

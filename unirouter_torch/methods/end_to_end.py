@@ -112,6 +112,7 @@ class EndToEnd(HeadMethod):
     name: ClassVar[str] = "end_to_end"
     title: ClassVar[str] = "End-to-end"
     place: ClassVar[int] = 12
+    has_clusters: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = (*DrawnEndToEnd.settings, "data.calibration")
 
     def __init__(self) -> None:

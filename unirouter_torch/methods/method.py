@@ -27,7 +27,7 @@ class RoutingMethod(ABC, Generic[FeaturesT]):
         is_clairvoyant: Whether it knows the outcomes of the LLMs that are onboarded on training prompts, so that none
             of them joins alone.
         is_oracle: Whether it knows the outcomes on the test prompts.
-        has_clusters: Whether :attr:`Tuning.num_clusters` sets its number of clusters.
+        has_clusters: Whether a sweep over the number of clusters varies it.
         trains_head: Whether its fit trains a cluster head, on all devices at once and on the tables of ``data.tables``.
         needs_other_tables: Whether it cannot do without ``data.tables``.
         is_stage: Whether it is a stage of another method, compared only where it is asked for by name.

@@ -86,13 +86,18 @@ def test_written_config_reads_back_equal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--head.clusters", "3"], ["--seed", "many"], ["--logger", "paper"], ["--config", "no/such/file.yaml"]],
+    [["--head.clusters", "3"], ["--seed", "many"], ["--logger", "paper"]],
 )
 def test_unknown_keys_and_wrong_types_end_with_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_config(arguments)
     assert caught.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) <= 4
+
+
+def test_unknown_recipe_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"no/such/file\.yaml.*recipes are .*quickstart"):
+        parse_config(["--config", "no/such/file.yaml"])
 
 
 @pytest.mark.parametrize(

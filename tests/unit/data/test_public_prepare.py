@@ -68,7 +68,7 @@ def test_prompts_without_text_are_left_out_with_a_warning(tmp_path: Path, files:
 @pytest.mark.parametrize("name", made.PICKLED)
 def test_pickle_is_not_opened_without_leave(tmp_path: Path, files: Path, name: str) -> None:
     made.WRITERS[name](files)
-    with pytest.raises(DataError, match=r"can carry code.*--unsafe-pickle if you accept that"):
+    with pytest.raises(DataError, match=r"can carry code.*unsafe_pickle if you accept that"):
         prepare_table(name, tmp_path / "table", from_files=files)
     assert not (tmp_path / "table").exists()
 
@@ -105,7 +105,7 @@ def test_missing_file_is_refused_by_name(tmp_path: Path, files: Path, name: str)
 
 @pytest.mark.parametrize(("name", "from_files"), [("embedllm", True), ("headlines", False)])
 def test_revision_is_refused_where_there_is_none(tmp_path: Path, name: str, from_files: bool) -> None:
-    with pytest.raises(DataError, match=r"--revision: only files of the Hugging Face hub"):
+    with pytest.raises(DataError, match=r"revision: only files of the Hugging Face hub"):
         prepare_table(name, tmp_path / "t", from_files=tmp_path if from_files else None, revision="x")
 
 
@@ -115,7 +115,7 @@ def test_dataset_out_of_reach_is_refused_with_a_way_out(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     expected = revision or "266ae3e180ccb533c86afc9cfb2f5db99d171aea"
-    with pytest.raises(DataError, match=rf"RZ412/EmbedLLM@{expected}: cannot be downloaded .*--from-files"):
+    with pytest.raises(DataError, match=rf"RZ412/EmbedLLM@{expected}: cannot be downloaded .*from_files"):
         prepare_table("embedllm", tmp_path / "table", revision=revision)
 
 

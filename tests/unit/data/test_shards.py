@@ -93,7 +93,7 @@ def test_prompts_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_columns_are_checked_from_the_footer(tmp_path: Path) -> None:
     shard = write(tmp_path / "in.parquet", ["a", "b"], llm=pa.array(["x", "y"]))
     assert count_prompts(shard, "prompt", ["estimated_error"]) == 2
-    with pytest.raises(DataError, match=r"no column 'text'; it has prompt, llm\. .*--column"):
+    with pytest.raises(DataError, match=r"no column 'text'; it has prompt, llm\. Name the column of the prompts"):
         count_prompts(shard, "text")
     with pytest.raises(DataError, match="column 'llm' already"):
         count_prompts(shard, "prompt", ["llm"])
@@ -109,7 +109,7 @@ def test_shards_are_found_by_pattern_or_folder_in_order(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file matches"):
         find_shards(str(tmp_path / "y" / "*.parquet"))
     write(tmp_path / "z" / "1.parquet", ["a"])
-    with pytest.raises(DataError, match=r"1\.parquet stands in 2 folders"):
+    with pytest.raises(DataError, match=r"1\.parquet is in 2 folders"):
         find_shards(str(tmp_path / "**" / "*.parquet"))
 
 

@@ -38,12 +38,12 @@ def test_error_of_a_job_reaches_the_caller(num_workers: int) -> None:
 
 
 def test_killed_worker_is_reported() -> None:
-    with pytest.raises(UniRouterError, match=r"jobs: a worker process was killed.*fewer --workers"):
+    with pytest.raises(UniRouterError, match=r"jobs: a worker process was killed.*fewer workers"):
         run_in_workers(die, [1, 2, 3], num_workers=2, description="jobs")
 
 
 def test_no_worker_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--workers"):
+    with pytest.raises(ConfigError, match="workers: got 0"):
         run_in_workers(square, [1], num_workers=0, description="jobs")
 
 
