@@ -1,5 +1,7 @@
 """Files that are either whole or absent: atomic writes, checksums, and a format version."""
 
+# over 300 lines: atomic files, atomic folders and their recovery after a kill are read against one another
+
 import contextlib
 import ctypes
 import hashlib

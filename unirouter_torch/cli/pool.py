@@ -1,5 +1,7 @@
 """``unirouter pool``: look at the LLMs of a saved router, and change them."""
 
+# over 300 lines: one small subcommand after another, each an options class and a function of a few lines
+
 import json
 import math
 import sys

@@ -1,5 +1,7 @@
 """The routing table: prompts x LLMs with observed outcomes."""
 
+# over 300 lines: the checks of three tables that refer to one another
+
 import hashlib
 import json
 import warnings

@@ -1,5 +1,7 @@
 """All that decides which LLM a prompt goes to, worked out once: cluster errors, costs, cost weight, order of ties."""
 
+# over 300 lines: a third is docstrings, which state options, ties and errors once for all callers
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,5 +1,7 @@
 """Every state of the pool of a saved router: one small file each, never changed; the highest number counts."""
 
+# over 300 lines: writing and reading of a revision are kept side by side, key by key
+
 import getpass
 import hashlib
 import json

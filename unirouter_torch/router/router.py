@@ -1,5 +1,7 @@
 """The router: encoder, cluster head and pool, saved and loaded as one folder."""
 
+# over 300 lines: the public face, one short method per call; two fifths are docstrings
+
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
+# over 300 lines: the rule, its checks and the two ways to compute it must agree, and are read together
+
 import math
 from collections.abc import Sequence
 from heapq import heappop, heappush
