@@ -120,6 +120,35 @@ def test_costs_that_depend_on_the_prompt_are_compared_with_mean_ones(
     assert float(rows[-1][1].split()[0]) < 1.0, "who knows every length pays less"
 
 
+def test_estimates_are_checked_against_bills(tmp_path: Path) -> None:
+    price_in, price_out = {"small": 0.1, "middle": 1.0, "large": 10.0}, {"small": 0.3, "middle": 4.0, "large": 30.0}
+    texts = {f"{number:02}": f"Task {number % 6}: " + "word " * (number + 5) for number in range(36)}
+    outcomes = []
+    for number, (prompt_id, text) in enumerate(texts.items()):
+        for place, llm in enumerate(price_in):
+            tokens = 50 + 7 * ((number * 5 + place * 3) % 11)
+            dollars = (len(text) / 4 * price_in[llm] + tokens * price_out[llm]) / 1e6
+            outcome = {"prompt_id": prompt_id, "model_id": llm, "score": float((number + place) % 4 < place + 1)}
+            outcomes.append(
+                outcome | {"output_tokens": tokens, "cost_usd": dollars, "latency": 1 + place * tokens / 50}
+            )
+    prompts = [{"prompt_id": name, "prompt": text, "source": text[:6]} for name, text in texts.items()]
+    models = [{"model_id": llm, "price_in": price_in[llm], "price_out": price_out[llm]} for llm in price_in]
+    write_parquet_folder(tmp_path / "table", *(pa.Table.from_pylist(part) for part in (prompts, models, outcomes)))
+    result = script("billed_dollars.py", tmp_path, "table", "--trials", "2", "--output", "found.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["estimated_to_billed"] == pytest.approx(dict.fromkeys(price_in, 1.0))
+    dollars, seconds = found["misses"]["dollars"], found["misses"]["seconds"]
+    exact = "the length as it turned out"
+    assert dollars[f"list prices, {exact}"]["the list price agrees"] == pytest.approx(0.0, abs=1e-9)
+    assert dollars["the mean bill of the LLM"]["the list price agrees"] > 0.01
+    assert seconds[f"seconds by the token, {exact}"]["all"] == pytest.approx(0.0, abs=1e-6)
+    times = [route["seconds"] for route in found["routes"].values()]
+    assert times == sorted(times, reverse=True), "the more a second costs, the fewer are taken"
+    assert "3 of 3 list prices agree with the bills" in result.stdout
+
+
 def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunResult, config: TrainConfig) -> None:
     script = [sys.executable, str(ROOT / "scripts" / "benchmark_scoring.py"), "--quick", "--repeats", "1"]
     router = Path(config.output_dir) / "router"

@@ -19,7 +19,8 @@ class DataConfig:
     tables: list[str] = field(default_factory=list, metadata=Decides.NOTHING.mark)
     """Other tables to train on as well, in the forms of ``path``, all their prompts and LLMs."""
     cost: Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"] = "auto"
-    """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs."""
+    """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs, and for at
+    least half of their answers where it is a mean over these."""
     group_column: str | None = None
     """Column of the LLMs that names which ones are the same LLM; a split never parts them."""
     same_llm: list[list[str]] = field(default_factory=list)

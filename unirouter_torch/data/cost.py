@@ -14,9 +14,11 @@ from unirouter_torch.shapes import CostVector, LLMSubset
 Rule = Literal["billed", "estimated", "list_price", "parameters", "equal"]
 CostRule = Literal["auto", "billed", "estimated", "list_price", "parameters", "equal"]
 
-LEAST_SHARE_OF_LENGTHS = 0.5
-"""Share of an LLM's answers whose length must be known for ``auto`` to take its estimated cost."""
+LEAST_SHARE_OF_ANSWERS = 0.5
+"""Share of an LLM's answers that a mean must rest on, of bills or of lengths, for ``auto`` to take it."""
 _RULES: tuple[Rule, ...] = ("billed", "estimated", "list_price", "parameters", "equal")
+_MEANS: dict[Rule, str] = {"billed": "bills", "estimated": "lengths"}
+"""The rules that average over answers, and what they need of each."""
 _UNIT: dict[Rule, str] = {
     "billed": "US dollars per prompt",
     "estimated": "US dollars per prompt",
@@ -73,9 +75,9 @@ def choose_cost(rule: CostRule, facts: CostFacts, llm_names: list[str]) -> tuple
     ``billed`` is the mean billed cost over an LLM's pairs; ``estimated`` is the mean over its pairs of
     ``(prompt_tokens * price_in + output_tokens * price_out) / 1e6``; ``list_price`` is the mean of the two prices;
     ``parameters`` is the size; ``equal`` is 1. ``auto`` takes the first of them, in this order, that is known for at
-    least half of the LLMs; an estimate counts there only where it rests on the lengths of at least half of the LLM's
-    answers. A warning says where ``auto`` passes over estimates for that, or where estimates rest on so few; where
-    ``auto`` ends at ``equal``; and which LLMs have no cost.
+    least half of the LLMs; a mean of bills or of estimates counts there only where it rests on at least half of the
+    LLM's answers. A warning says where ``auto`` passes over one for that, or where a rule that was asked for rests on
+    so few; where ``auto`` ends at ``equal``; and which LLMs have no cost.
 
     Args:
         rule: The rule to use.
@@ -90,7 +92,7 @@ def choose_cost(rule: CostRule, facts: CostFacts, llm_names: list[str]) -> tuple
     """
     chosen = _first_known_for_half(facts) if rule == "auto" else rule
     value = _cost_by_rule(chosen, facts)
-    _warn_of_few_lengths(rule, chosen, facts)
+    _warn_of_few_answers(rule, chosen, facts)
     known = ~value.isnan()
     if rule == "auto" and chosen == "equal":
         message = "nothing distinguishes the LLMs by cost, each costs 1 request. Give prices or billed costs."
@@ -111,34 +113,34 @@ def choose_cost(rule: CostRule, facts: CostFacts, llm_names: list[str]) -> tuple
 
 def _first_known_for_half(facts: CostFacts) -> Rule:
     half = len(facts.params_b) / 2
-    enough = _share_of_lengths(facts) >= LEAST_SHARE_OF_LENGTHS
-    return next(
-        rule
-        for rule in _RULES
-        if (~_cost_by_rule(rule, facts).isnan() & (enough | (rule != "estimated"))).sum().item() >= half
-    )
+
+    def rests_on_enough(rule: Rule) -> Bool[Tensor, " llm"]:
+        known = ~_cost_by_rule(rule, facts).isnan()
+        return known & (_share_of_answers(rule, facts) >= LEAST_SHARE_OF_ANSWERS) if rule in _MEANS else known
+
+    return next(rule for rule in _RULES if rests_on_enough(rule).sum().item() >= half)
 
 
-def _share_of_lengths(facts: CostFacts) -> Float[Tensor, " llm"]:
-    """Share of each LLM's answers whose length is known."""
-    known = ~facts.output_tokens.isnan() & facts.observed
+def _share_of_answers(rule: Rule, facts: CostFacts) -> Float[Tensor, " llm"]:
+    """Share of each LLM's answers that its mean bill or estimate rests on."""
+    known = ~(facts.pair_cost if rule == "billed" else facts.output_tokens).isnan() & facts.observed
     return known.sum(dim=0) / facts.observed.sum(dim=0).clamp(min=1)
 
 
-def _warn_of_few_lengths(asked: CostRule, chosen: Rule, facts: CostFacts) -> None:
-    """Say what estimates rest on, where that is little, or that they were passed over."""
-    estimated = ~_cost_by_rule("estimated", facts).isnan()
-    share = _share_of_lengths(facts)[estimated]
-    if not len(share) or share.mean() >= LEAST_SHARE_OF_LENGTHS:
-        return
-    rests = f"lengths are known of {share.mean().item():.0%} of the answers"
-    if chosen == "estimated":
-        message = f"cost rule 'estimated': {rests}; costs are means over these."
-    elif asked == "auto" and _RULES.index(chosen) > _RULES.index("estimated"):
-        message = f"cost rule 'auto': {rests}, too few for 'estimated'; {chosen!r} is taken. Set data.cost to choose."
-    else:
-        return
-    warnings.warn(message, UserWarning, stacklevel=3)
+def _warn_of_few_answers(asked: CostRule, chosen: Rule, facts: CostFacts) -> None:
+    """Say what a mean rests on, where that is little, or that it was passed over."""
+    for rule, what in _MEANS.items():
+        share = _share_of_answers(rule, facts)[~_cost_by_rule(rule, facts).isnan()]
+        if not len(share) or share.mean() >= LEAST_SHARE_OF_ANSWERS:
+            continue
+        rests = f"{what} are known of {share.mean().item():.0%} of the answers"
+        if chosen == rule:
+            message = f"cost rule {rule!r}: {rests}; costs are means over these."
+        elif asked == "auto" and _RULES.index(chosen) > _RULES.index(rule):
+            message = f"cost rule 'auto': {rests}, too few for {rule!r}; {chosen!r} is taken. Set data.cost to choose."
+        else:
+            continue
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _cost_by_rule(rule: Rule, facts: CostFacts) -> CostVector:

@@ -181,3 +181,23 @@ def test_auto_passes_over_estimates_that_rest_on_few_answers_and_says_so() -> No
         assert cost_of("estimated", known)[0].is_estimate
     lengths[:4] = 50.0
     assert cost_of("auto", known)[0].rule == "estimated"
+
+
+def test_auto_passes_over_bills_of_few_answers_and_says_so() -> None:
+    bills = torch.full((8, 2), NAN, dtype=torch.float64)
+    bills[:3] = 0.25
+    known = CostFacts(
+        observed=torch.ones(8, 2, dtype=torch.bool),
+        pair_cost=bills,
+        output_tokens=torch.full((8, 2), 50.0, dtype=torch.float64),
+        prompt_tokens=torch.full((8,), 10.0, dtype=torch.float64),
+        price_in=torch.tensor([1.0, 2.0], dtype=torch.float64),
+        price_out=torch.tensor([3.0, 4.0], dtype=torch.float64),
+        params_b=torch.full((2,), NAN, dtype=torch.float64),
+    )
+    with pytest.warns(UserWarning, match=r"'auto': bills are known of 38% of the answers, too few .* 'estimated'"):
+        assert cost_of("auto", known)[0].rule == "estimated"
+    with pytest.warns(UserWarning, match=r"'billed': bills are known of 38% of the answers; costs are means"):
+        assert cost_of("billed", known)[0].value.tolist() == [0.25, 0.25]
+    bills[3] = 0.25
+    assert cost_of("auto", known)[0].rule == "billed"
