@@ -14,6 +14,7 @@ import httpx2
 import yaml
 from small_router import small_router
 
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.router.router import Router
 from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
@@ -58,12 +59,12 @@ def write_upstreams(path: Path, upstreams: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def served(
-    folder: Path, upstream_file: Path | None = None, *, latency_weight: float = 0.0, **settings: Any
+    folder: Path, upstream_file: Path | None = None, *, defaults: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[Served]:
     """Serve the router in a folder."""
     metrics = Metrics()
     router = Router.from_pretrained(folder)
-    live = LiveRouter(router, metrics, latency_weight=latency_weight, upstream_file=upstream_file)
+    live = LiveRouter(router, metrics, defaults=WeightedChoiceOptions(**defaults or {}), upstream_file=upstream_file)
     server = server_of(make_app(live, metrics, **settings))
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -196,6 +196,21 @@ def test_change_that_leaves_a_kept_target_without_a_latency_is_refused(
     assert Router.from_pretrained(folder).pool.names[-1] == "new"
 
 
+def test_cautious_choice_among_some_llms_is_tuned_and_not_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = {"caution": 0.9, "llms": ["small", "large"]}
+    options = ("--router", folder, "--target-cost", "1.0", "--caution", "0.9", "--llms", "small", "large")
+    facts = tuned(capsys, *options)
+    router, prompts = Router.from_pretrained(folder), list(PROMPTS.values())
+    routes = router.route(prompts, facts["cost_weight"] + 1e-6, **choice)
+    assert {route.llm for route in routes} <= {"small", "large"}
+    quality = sum(1 - route.estimated_error[route.llm] for route in routes) / len(routes)
+    assert facts["expected"]["quality"] == pytest.approx(quality)
+    assert main(["tune", *map(str, options), "--save"]) == 2
+    assert "--save: a target is kept for all LLMs without caution" in capsys.readouterr().err
+
+
 def test_target_without_a_latency_weight_is_written_as_before(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tuned(capsys, "--router", folder, "--target-cost", "1.6", "--save")
     newest = sorted((folder / "pool").iterdir())[-1]

@@ -143,12 +143,7 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
     # a bad option shows before anything is read
-    chooser = router.chooser(
-        settings.cost_weight,
-        latency_weight=settings.latency_weight,
-        caution=settings.caution,
-        llms=settings.llms,
-    )
+    chooser = router.chooser(settings.cost_weight, **settings.choice)
     names = chooser.pool.names
 
     @torch.inference_mode()

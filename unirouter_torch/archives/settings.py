@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.choice import ChoiceOptions
+from unirouter_torch.config.choice import WeightedChoiceOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSettings(ChoiceOptions):
+class ScoreSettings(WeightedChoiceOptions):
     """How the prompts of an archive are routed."""
 
     column: str = "prompt"

@@ -5,11 +5,11 @@ from typing import Literal
 
 from unirouter_torch.cli.options import Folder, SavedRouter
 from unirouter_torch.cli.output import plain_console, print_places
-from unirouter_torch.config.choice import LatencyOptions
+from unirouter_torch.config.choice import WeightedChoiceOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(LatencyOptions):
+class ExportOptions(WeightedChoiceOptions):
     """Options of ``unirouter export``."""
 
     router: SavedRouter
@@ -29,7 +29,12 @@ def export(options: ExportOptions) -> None:
 
     router = Router.from_pretrained(options.router)
     written = export_router(
-        router, options.format, options.output, int8=options.int8, latency_weight=options.latency_weight
+        router,
+        options.format,
+        options.output,
+        int8=options.int8,
+        cost_weight=options.cost_weight,
+        **options.choice,
     )
     found = written.comparison
     console = plain_console()
@@ -39,5 +44,5 @@ def export(options: ExportOptions) -> None:
         soft_wrap=True,
     )
     if written.left_out:
-        console.print(f"without disabled LLMs: {', '.join(written.left_out)}", soft_wrap=True)
+        console.print(f"without LLMs that may not be chosen: {', '.join(written.left_out)}", soft_wrap=True)
     print_places(console, {"export": options.output})

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from unirouter_torch.router.calibration import cost_of_prompts
 from unirouter_torch.router.pool_history import PoolRevision
 from unirouter_torch.router.profile import ClusterStanding, LLMProfile
 from unirouter_torch.router.router import Router
@@ -20,7 +21,7 @@ def describe_pool(router: Router) -> dict[str, Any]:
     """The LLMs of a router as JSON values, in the order of the pool; costs are means over the calibration prompts."""
     pool = router.pool
     errors, counts = overall_error(pool.sums).tolist(), [round(count) for count in pool.sums.weight.sum(-1).tolist()]
-    costs, calls = router.prompt_cost(pool).typical.tolist(), pool.cost.tolist()
+    costs, calls = cost_of_prompts(router.head, router.calibration, pool).typical.tolist(), pool.cost.tolist()
     prices = [llm.token_cost for llm in pool.llms]
     price_in, price_out = ([None if one is None else getattr(one, name) for one in prices] for name in _PRICES)
     known = [llm.latency for llm in pool.llms]
@@ -134,7 +135,13 @@ def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
 
 
 def _relatives_table(profile: LLMProfile, router: Router) -> Table:
-    costs = dict(zip(router.pool.names, router.prompt_cost(router.pool).typical.tolist(), strict=True))
+    costs = dict(
+        zip(
+            router.pool.names,
+            cost_of_prompts(router.head, router.calibration, router.pool).typical.tolist(),
+            strict=True,
+        )
+    )
     table = _table("nearest relatives", ("LLM", "distance of cluster errors", "cost"), "")
     for name, distance in profile.relatives.items():
         table.add_row(name, f"{distance:.3f}", f"{costs[name]:.4g}")
@@ -142,7 +149,9 @@ def _relatives_table(profile: LLMProfile, router: Router) -> Table:
 
 
 def _traffic_table(profile: LLMProfile) -> Table:
-    if profile.takes_from is None:
+    if not profile.traffic:
+        caption = "not known: latency counts, and that of this LLM is not known; give it with unirouter pool reprice"
+    elif profile.takes_from is None:
         caption = "it is never the choice for a calibration prompt"
     elif profile.takes_to is None:
         caption = f"it takes calibration prompts from a cost weight of {profile.takes_from:.3g} on"
@@ -154,7 +163,8 @@ def _traffic_table(profile: LLMProfile) -> Table:
         "share of the calibration prompts" if profile.is_available else "share of the calibration prompts, if enabled"
     )
     table = _table(title, ("cost weight", *(f"{weight:g}" for weight in profile.traffic)), caption)
-    table.add_row("share", *(f"{share:.1%}" for share in profile.traffic.values()))
+    if profile.traffic:
+        table.add_row("share", *(f"{share:.1%}" for share in profile.traffic.values()))
     return table
 
 

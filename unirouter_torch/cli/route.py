@@ -12,7 +12,7 @@ from rich.table import Table
 from unirouter_torch.cli.options import SavedRouter, Shown
 from unirouter_torch.cli.output import plain_console
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.choice import ChoiceOptions
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RouteOptions(ChoiceOptions):
+class RouteOptions(WeightedChoiceOptions):
     """Options of ``unirouter route``."""
 
     prompts: Annotated[list[str], Shown(metavar="PROMPT", positional=True)] = field(default_factory=list)
@@ -48,9 +48,7 @@ def route(options: RouteOptions) -> None:
 
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
-    chooser = router.chooser(
-        options.cost_weight, latency_weight=options.latency_weight, caution=options.caution, llms=options.llms
-    )
+    chooser = router.chooser(options.cost_weight, **options.choice)
     routes = chooser.routes(router.cluster(prompts), count_tokens(prompts))
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from unirouter_torch.cli.options import SavedRouter, Shown
 from unirouter_torch.cli.output import plain_console
+from unirouter_torch.config.choice import ChoiceOptions
 from unirouter_torch.errors import ConfigError, PoolError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SAME_QUALITY = 5e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions:
+class TuneOptions(ChoiceOptions):
     """Options of ``unirouter tune``; one of the three targets is given."""
 
     router: SavedRouter
@@ -31,8 +32,6 @@ class TuneOptions:
     """Target: share of the cost of the best single LLM that is saved, in [0, 1)."""
     outcomes: Annotated[str | None, Shown(metavar="DATA")] = None
     """Outcomes on other prompts, in the forms of a table: what the cost weight gives there."""
-    latency_weight: float = 0.0
-    """What a second costs, in the unit of the pool: costs then contain the latency."""
     save: bool = False
     """Keep the target in the router: it is met where no cost weight is asked for, also when LLMs come and go."""
     json: bool = False
@@ -42,14 +41,15 @@ class TuneOptions:
         """Check that there is one target."""
         if sum(value is not None for value in self._targets.values()) != 1:
             raise ConfigError("target_cost, target_quality, target_saving: expected one of them. Give one.")
+        if self.save and not (self.caution is None and self.llms is None):
+            raise ConfigError("save: a target is kept for all LLMs without caution. Leave out caution and llms.")
 
-    @property
-    def target(self) -> "Target":
-        """The target that was given."""
+    def target(self, latency_weight: float) -> "Target":
+        """The target that was given, for costs that contain the latency with this weight."""
         from unirouter_torch.routing.target import Target
 
         return next(
-            Target(kind=kind, value=value, latency_weight=self.latency_weight)
+            Target(kind=kind, value=value, latency_weight=latency_weight)
             for kind, value in self._targets.items()
             if value is not None
         )
@@ -62,13 +62,12 @@ class TuneOptions:
 def tune(options: TuneOptions) -> None:
     """Find the cost weight for a cost, a quality or a saving."""
     from unirouter_torch.experiments.expected_saving import expected_saving
-    from unirouter_torch.router.chooser import Chooser
     from unirouter_torch.router.router import Router
 
-    target, router = options.target, Router.from_pretrained(options.router)
-    chooser = Chooser.of(
-        router.head, router.calibration, router.pool, cost_weight=0.0, latency_weight=target.latency_weight
-    )
+    router = Router.from_pretrained(options.router)
+    kept = router.pool.latency_weight
+    target = options.target(kept if options.latency_weight is None else options.latency_weight)
+    chooser = router.chooser(0.0, **options.choice)
     found = chooser.tune(router.calibration, target)
     if not found.is_reached:
         raise PoolError(
@@ -86,9 +85,7 @@ def tune(options: TuneOptions) -> None:
         from unirouter_torch.experiments.held_out import judge_on_table
 
         table = load_table(options.outcomes)
-        facts["held_out"] = judge_on_table(
-            router, table, found.cost_weight, latency_weight=target.latency_weight
-        )._asdict()
+        facts["held_out"] = judge_on_table(router, table, found.cost_weight, **options.choice)._asdict()
     if options.save:
 
         def keep() -> None:

@@ -1,32 +1,41 @@
-"""Settings of a choice among LLMs, for every command that chooses. The classes are inherited, never made themselves."""
+"""Settings of a choice among LLMs, the same for every call and every command that chooses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
+
+
+class Choice(TypedDict, total=False):
+    """What a call that chooses takes by name beside the cost weight; :class:`ChoiceOptions` says what each means."""
+
+    latency_weight: float | None
+    caution: float | None
+    llms: Sequence[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyOptions:
-    """Whether the latency of an LLM counts."""
+class ChoiceOptions:
+    """How an LLM is chosen, and among which. Commands inherit it."""
 
     latency_weight: float | None = None
     """What a second costs, in the unit of the pool: the latency of an LLM then counts as a cost. That of the target
     that ``unirouter tune --save`` keeps, else 0, when not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightOptions(LatencyOptions):
-    """How cost counts against quality."""
-
-    cost_weight: float | None = None
-    """Error accepted to save the reference cost of the router, at least 0; 0 asks for quality alone. That of the target
-    that ``unirouter tune --save`` keeps, else 0.1, when not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceOptions(WeightOptions):
-    """How an LLM is chosen, and among which."""
-
     caution: float | None = None
     """Count each cluster error as the bound that it is below with this probability, in [0.5, 1): LLMs of which little
     is known are taken for worse ones. The estimate itself counts when not given."""
     llms: list[str] | None = None
     """Choose among these LLMs alone; among all that are not disabled when not given."""
+
+    @property
+    def choice(self) -> Choice:
+        """The same as the library takes it."""
+        return Choice(latency_weight=self.latency_weight, caution=self.caution, llms=self.llms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedChoiceOptions(ChoiceOptions):
+    """How an LLM is chosen, among which, and how cost counts against quality. Commands inherit it."""
+
+    cost_weight: float | None = None
+    """Error accepted to save the reference cost of the router, at least 0; 0 asks for quality alone. That of the target
+    that ``unirouter tune --save`` keeps, else 0.1, when not given."""

@@ -1,13 +1,12 @@
 """What a router gives on prompts whose outcomes are known."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 
+from unirouter_torch.config.choice import Choice
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
-from unirouter_torch.router.observation import cluster_prompts
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.token_cost import count_tokens
 
@@ -35,26 +34,21 @@ def judge_on_table(
     router: Router,
     table: RoutingTable,
     cost_weight: float | None = None,
-    *,
-    latency_weight: float | None = None,
-    caution: float | None = None,
-    llms: Sequence[str] | None = None,
+    **choice: Unpack[Choice],
 ) -> HeldOut:
     """Route the prompts of a table, and look up what came of it.
 
     Args:
         router: The router.
         table: Prompts and outcomes.
-        cost_weight: As in :meth:`Router.route`, like all that follow.
-        latency_weight: As there; expected costs contain it.
-        caution: As there.
-        llms: As there.
+        cost_weight: As in :meth:`Router.chooser`.
+        choice: As there; expected costs contain the latency.
 
     Raises:
         DataError: The table tells of no LLM that the router may choose.
         PoolError: As there.
     """
-    chooser = router.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+    chooser = router.chooser(cost_weight, **choice)
     names = chooser.pool.names
     may_be_chosen = dict(zip(names, chooser.may_be_chosen.tolist(), strict=True))
     column_of = {name: column for column, name in enumerate(table.llm_names) if may_be_chosen.get(name)}
@@ -63,7 +57,7 @@ def judge_on_table(
     columns = list(column_of.values())
     prompts = table.observed[:, columns].any(-1).nonzero().squeeze(-1)
     texts = [table.prompt_texts[row] for row in prompts.tolist()]
-    probability, tokens = cluster_prompts(router.head, router.encoder, texts), count_tokens(texts)
+    probability, tokens = router.cluster(texts).cpu(), count_tokens(texts)
     observed = torch.zeros(len(texts), len(names), dtype=torch.bool)
     observed[:, [names.index(name) for name in column_of]] = table.observed[prompts][:, columns]
     routed = (observed & chooser.totals(probability, tokens).isfinite()).any(-1)

@@ -15,7 +15,6 @@ from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.progress import progress
 from unirouter_torch.router.chooser import Chooser
-from unirouter_torch.router.observation import cluster_prompts
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import LLMIndex
@@ -106,7 +105,7 @@ def compare(router: Router, chooser: Chooser, tokenize: Tokenize, run: Run) -> C
         batch = [texts[row] for row in rows]
         num_characters = torch.tensor([len(text) for text in batch])
         estimated, choice = run(*tokenize(batch), cost_weight[rows], num_characters, *bytes_of(router.encoder, batch))
-        probability = cluster_prompts(router.head, router.encoder, batch)
+        probability = router.cluster(batch)
         expected = chooser.estimate_error(probability)[:, llms]
         difference = max(difference, (estimated - expected).abs().max().item())
         totals = torch.stack([one.totals(probability, count_tokens(batch)) for one in at_each])

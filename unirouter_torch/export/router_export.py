@@ -1,13 +1,13 @@
 """``unirouter export``: one folder that runs without this package."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 
+from unirouter_torch.config.choice import Choice
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
@@ -35,7 +35,7 @@ class Export:
     Attributes:
         comparison: The export beside its router.
         num_bytes: Size of all files.
-        left_out: Names of disabled LLMs, which the export does not hold.
+        left_out: Names of LLMs that may not be chosen, which the export does not hold.
     """
 
     comparison: Comparison
@@ -50,9 +50,7 @@ def export_router(
     *,
     int8: bool = False,
     cost_weight: float | None = None,
-    latency_weight: float | None = None,
-    caution: float | None = None,
-    llms: Sequence[str] | None = None,
+    **choice: Unpack[Choice],
 ) -> Export:
     """Write a router in another format, after a check that it does the same.
 
@@ -62,10 +60,9 @@ def export_router(
             the LLMs that are disabled; ``"sentence-transformers"``: the encoder alone.
         folder: Where to write; an earlier export is replaced.
         int8: Whether the encoder's weights are rounded to 8 bits; ONNX alone.
-        cost_weight: Written down for the programs that use it; as in :meth:`Router.route`, like all that follow.
-        latency_weight: As there; the costs that the graph holds contain it.
-        caution: As there; the cluster errors that the graph holds are as cautious.
-        llms: As there; the graph holds no others.
+        cost_weight: Written down for the programs that use it; as in :meth:`Router.chooser`.
+        choice: As there. The costs that the graph holds contain the latency, its cluster errors are as cautious, and
+            it holds no other LLMs.
 
     Returns:
         How the export compares with the router.
@@ -77,7 +74,7 @@ def export_router(
             written.
     """
     _refuse_what_cannot_be(router, export_format, int8)
-    chooser = router.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+    chooser = router.chooser(cost_weight, **choice)
     left_out = [name for name in router.pool.names if name not in _names(chooser)]
     graph = RoutingGraph(router.encoder, router.head, chooser)
     with atomic_folder(folder, "export", FORMAT_VERSION) as target:
@@ -86,6 +83,7 @@ def export_router(
         comparison.check(ROUNDED if int8 else EXACT)
         if export_format != "sentence-transformers":
             about = _settings(router, chooser, export_format, comparison, int8=int8)
+            latency_weight = choice.get("latency_weight")
             weight = router.pool.latency_weight if latency_weight is None else latency_weight
             about |= {"left_out": sorted(left_out), "latency_weight": weight}
             write_json(target / SETTINGS_FILE, about)

@@ -1,17 +1,18 @@
 """The prompts that represent an LLM, and from its outcomes on them to its sums."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
+from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips, estimate_flip_rate, fit_difficulty
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
-from unirouter_torch.routing.token_cost import TokenCost, sum_tokens
+from unirouter_torch.routing.token_cost import PromptCost, TokenCost, count_tokens, sum_tokens
 from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
 
 
@@ -54,6 +55,72 @@ class TokenPrices:
     price_in: float
     price_out: float
     output_tokens: Mapping[str, float]
+
+
+def new_llm(
+    calibration: CalibrationPrompts,
+    name: str,
+    scores: Mapping[str, float],
+    cost: float,
+    tokens: TokenPrices | None = None,
+    flip_rate: float | None = 0.0,
+) -> PooledLLM:
+    """An LLM by its outcomes on calibration prompts.
+
+    Args:
+        calibration: The prompts.
+        name: Of the LLM.
+        scores: Quality in [0, 1] of its answers by prompt id; some may be left out.
+        cost: Cost of one call.
+        tokens: What comes to it where the LLM is paid by the token.
+        flip_rate: As in :func:`sum_scores`.
+
+    Raises:
+        PoolError: As there; the cost is negative or not finite, or prices are given and no length.
+    """
+    token_cost = None if tokens is None else sum_output_tokens(calibration, tokens)
+    sums = sum_scores(calibration, name, scores, flip_rate)
+    return PooledLLM(name=name, cost=cost, sums=sums, token_cost=token_cost)
+
+
+@torch.inference_mode()
+def calibrated_pool(
+    prompts: Mapping[str, str],
+    scores: Mapping[str, Mapping[str, float]],
+    cost: Mapping[str, float],
+    cluster: Callable[[Sequence[str]], ClusterProbability],
+    *,
+    cost_unit: str,
+    cost_is_estimate: bool,
+) -> tuple[CalibrationPrompts, LLMPool]:
+    """Calibration prompts and a pool from outcomes by name and prompt id.
+
+    Args:
+        prompts: Text of each calibration prompt, by prompt id.
+        scores: Quality in [0, 1] of the answers of each LLM, by its name and prompt id; some may be left out.
+        cost: Cost of one prompt for each LLM, by its name.
+        cluster: Gives the cluster probabilities of texts.
+        cost_unit: As in :func:`pool_of_outcomes`.
+        cost_is_estimate: As there.
+
+    Raises:
+        PoolError: There are no prompts or LLMs, an LLM has no cost or no score, a prompt id is not one of ``prompts``,
+            or a score or cost is out of range.
+    """
+    if not prompts or not scores:
+        raise PoolError(f"calibrate: got {len(prompts)} prompts and {len(scores)} LLMs, expected some of both.")
+    missing = [name for name in scores if name not in cost]
+    if missing:
+        raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
+    texts = tuple(prompts.values())
+    probability = cluster(texts).cpu()
+    calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
+    outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
+    error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))
+    costs = [cost[name] for name in scores]
+    return pool_of_outcomes(
+        calibration, list(scores), costs, error, observed, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate
+    )
 
 
 def pool_of_outcomes(
@@ -164,3 +231,22 @@ def sum_output_tokens(calibration: CalibrationPrompts, prices: TokenPrices) -> T
     return sum_tokens(
         calibration.cluster_probability, tokens, counted, price_in=prices.price_in, price_out=prices.price_out
     )
+
+
+def cost_of_prompts(
+    head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool, latency_weight: float = 0.0
+) -> PromptCost:
+    """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts.
+
+    Args:
+        head: Its shrinkage is that of the lengths of answers.
+        calibration: The calibration prompts.
+        pool: The LLMs.
+        latency_weight: What a second costs [cost unit / second].
+
+    Raises:
+        PoolError: The latency weight is negative or not finite, or a latency counts that is not known.
+    """
+    share = calibration.cluster_probability.mean(0)
+    typical_tokens = float(count_tokens(calibration.texts).mean())
+    return pool.prompt_cost(share, typical_tokens, float(head.shrinkage.detach()), latency_weight)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.errors import PoolError
-from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
 from unirouter_torch.router.route import Route
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.decision import (
@@ -31,6 +31,7 @@ from unirouter_torch.routing.token_cost import PromptCost, count_tokens
 from unirouter_torch.shapes import ClusterError, ClusterProbability, ErrorMatrix, LLMIndex, LLMSubset, ObservedMatrix
 
 _LLMS_AT_ONCE = 256
+_MOST_KEPT = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +97,7 @@ class Chooser:
         latency_weight = pool.latency_weight if latency_weight is None else latency_weight
         plain = cls(
             pool=pool,
-            features=cluster_errors(head, pool),
+            features=head.cluster_error(pool.sums.to(head.device)),
             cost=cost_of_prompts(head, calibration, pool, latency_weight),
             cost_weight=DEFAULT_COST_WEIGHT if cost_weight is None else cost_weight,
             may_be_chosen=pool.available,
@@ -265,11 +266,6 @@ class Chooser:
         )
 
 
-def cluster_errors(head: ClusterHead, pool: LLMPool) -> ClusterError:
-    """Cluster errors of the LLMs of a pool, on the device of the head."""
-    return head.cluster_error(ClusterSums(*(part.to(head.log_shrinkage.device) for part in pool.sums)))
-
-
 def cautious_errors(head: ClusterHead, pool: LLMPool, caution: float) -> ClusterError:
     """Bounds that the cluster errors of a pool are below with a probability, and never below the estimates.
 
@@ -283,26 +279,38 @@ def cautious_errors(head: ClusterHead, pool: LLMPool, caution: float) -> Cluster
     """
     if not 0.5 <= caution < 1:
         raise PoolError(f"caution: got {caution}, expected a probability in [0.5, 1), such as 0.9.")
-    sums = ClusterSums(*(part.to(head.log_shrinkage.device) for part in pool.sums))
+    sums = pool.sums.to(head.device)
     parts = zip(*(torch.split(part, _LLMS_AT_ONCE) for part in sums), strict=True)
     bound = torch.cat([head.cluster_error_quantile(ClusterSums(*part), caution) for part in parts])
     return torch.maximum(head.cluster_error(sums), bound)  # of a very skewed belief the mean lies above the bound
 
 
-def cost_of_prompts(
-    head: ClusterHead, calibration: CalibrationPrompts, pool: LLMPool, latency_weight: float = 0.0
-) -> PromptCost:
-    """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts.
+class KeptChoosers:
+    """The choosers of one pool with one set of calibration prompts: each is made once, and anew for another head."""
 
-    Args:
-        head: Its shrinkage is that of the lengths of answers.
-        calibration: The calibration prompts.
-        pool: The LLMs.
-        latency_weight: What a second costs [cost unit / second].
+    def __init__(self) -> None:
+        self._kept: dict[tuple[float | bool | None, ...], Chooser] = {}
 
-    Raises:
-        PoolError: The latency weight is negative or not finite, or a latency counts that is not known.
-    """
-    share = calibration.cluster_probability.mean(0)
-    typical_tokens = float(count_tokens(calibration.texts).mean())
-    return pool.prompt_cost(share, typical_tokens, float(head.shrinkage.detach()), latency_weight)
+    def of(
+        self,
+        head: ClusterHead,
+        calibration: CalibrationPrompts,
+        pool: LLMPool,
+        cost_weight: float | None,
+        *,
+        latency_weight: float | None = None,
+        caution: float | None = None,
+        llms: Sequence[str] | None = None,
+    ) -> Chooser:
+        """As :meth:`Chooser.of`; changes of the head in place count, other tensors are never changed in place."""
+        key = (cost_weight is None, latency_weight, caution, *head.prior())
+        chooser = self._kept.get(key)
+        if chooser is None:
+            if len(self._kept) >= _MOST_KEPT:  # clients of a server may ask with any caution
+                self._kept.clear()
+            chooser = Chooser.of(
+                head, calibration, pool, cost_weight=cost_weight, latency_weight=latency_weight, caution=caution
+            )
+            self._kept[key] = chooser
+        chooser = chooser if cost_weight is None else chooser.at(cost_weight)
+        return chooser if llms is None else chooser.among(llms)

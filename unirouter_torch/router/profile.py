@@ -1,18 +1,19 @@
 """What a router knows of one of its LLMs, for people."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
-from unirouter_torch.router.chooser import Chooser, cluster_errors
+from unirouter_torch.router.calibration import cost_of_prompts
+from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.cluster_error import ClusterSums, overall_error
-from unirouter_torch.routing.envelope import Envelope
+from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import ClusterError
 
@@ -61,7 +62,8 @@ class LLMProfile:
             where it is furthest behind.
         relatives: Distance to the nearest other LLMs, nearest first: the root of the mean squared difference of cluster
             errors, each cluster with its share.
-        traffic: Share of the calibration prompts that it takes at some cost weights, or would if it were available.
+        traffic: Share of the calibration prompts that it takes at some cost weights, or would if it were available;
+            empty where its latency counts and is not known.
         takes_from: Least cost weight at which it takes any of them; none where it never does.
         takes_to: Cost weight from which on it takes none any more; none where there is no such.
     """
@@ -82,50 +84,38 @@ class LLMProfile:
 def profile_llm(
     router: Router,
     name: str,
-    *,
-    latency_weight: float | None = None,
-    caution: float | None = None,
-    llms: Sequence[str] | None = None,
+    **choice: Unpack[Choice],
 ) -> LLMProfile:
     """What a router knows of one LLM.
 
     Args:
         router: The router.
         name: Name of the LLM.
-        latency_weight: Traffic is that of choices with these options; see :meth:`Router.route`.
-        caution: As there.
-        llms: As there.
+        choice: Traffic is that of choices with these options, as in :meth:`Router.chooser`.
 
     Raises:
         PoolError: The pool has no LLM of that name, or an option is out of range.
     """
     pool, row, calibration = router.pool, router.pool.find(name), router.calibration
-    features = cluster_errors(router.head, pool).cpu()
+    features = router.head.cluster_error(pool.sums.to(router.head.device)).cpu()
     probability = calibration.cluster_probability
     share = probability.mean(0)
     distance = ((features - features[row]).square() @ share).sqrt()
     others = [other for other in distance.argsort(stable=True).tolist() if other != row]
-    chooser = Chooser.of(
-        router.head,
-        calibration,
-        pool.with_changes(name, is_available=True),
-        cost_weight=DEFAULT_COST_WEIGHT,
-        latency_weight=latency_weight,
-        caution=caution,
-        llms=None if llms is None else [*llms, name],
-    )
-    start, end = _winning_range(chooser.curve(probability, count_tokens(calibration.texts)), row, len(probability))
+    start, end = _winning_range(router, name, choice)
     takes = start < end
     last = float(end[takes].max()) if takes.any() else math.inf
     return LLMProfile(
         name=name,
         is_available=bool(pool.available[row]),
-        cost=float(router.prompt_cost(pool).typical[row]),
+        cost=float(cost_of_prompts(router.head, calibration, pool).typical[row]),
         outcomes=float(pool.sums.weight[row].sum()),
         error=float(overall_error(pool.sums)[row]),
         clusters=_standings(router, row, features, share),
         relatives={pool.names[other]: float(distance[other]) for other in others[:_NUM_RELATIVES]},
-        traffic={weight: float(((start <= weight) & (weight < end)).double().mean()) for weight in COST_WEIGHTS},
+        traffic={
+            weight: float(((start <= weight) & (weight < end)).double().mean()) for weight in COST_WEIGHTS if len(start)
+        },
         takes_from=float(start[takes].min()) if takes.any() else None,
         takes_to=last if last < math.inf else None,
     )
@@ -136,7 +126,7 @@ def _standings(
 ) -> tuple[ClusterStanding, ...]:
     """How one LLM does in each cluster, the best first."""
     head, calibration = router.head, router.calibration
-    sums = ClusterSums(*(part.to(head.log_shrinkage.device) for part in router.pool.llms[row].sums))
+    sums = router.pool.llms[row].sums.to(head.device)
     low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL))
     nearest = calibration.cluster_probability.topk(min(_NUM_EXAMPLES, len(calibration.texts)), dim=0).indices
     pool_error = features.mean(0)
@@ -156,13 +146,24 @@ def _standings(
 
 
 def _winning_range(
-    curve: Envelope, row: int, num_prompts: int
+    router: Router, name: str, choice: Choice
 ) -> tuple[Float[Tensor, " prompt"], Float[Tensor, " prompt"]]:
-    """Range of cost weights over which an LLM wins each prompt, without its end; empty where start >= end."""
-    start, end = curve.cost_weight.new_full((2, num_prompts), math.inf)
+    """Range of cost weights over which an LLM wins each calibration prompt, without its end; empty where start >= end.
+
+    There are no prompts where its latency counts and is not known.
+    """
+    calibration, pool = router.calibration, router.pool.with_changes(name, is_available=True)
+    weight = choice.get("latency_weight")
+    if pool[name].latency is None and (pool.latency_weight if weight is None else weight) > 0:
+        return torch.zeros(0), torch.zeros(0)
+    llms = choice.get("llms")
+    among = choice | Choice(llms=None if llms is None else [*llms, name])
+    chooser = Chooser.of(router.head, calibration, pool, cost_weight=DEFAULT_COST_WEIGHT, **among)
+    curve = chooser.curve(calibration.cluster_probability, count_tokens(calibration.texts))
+    start, end = curve.cost_weight.new_full((2, len(calibration.texts)), math.inf)
     end.neg_()
     # the line before is that of the next cheaper LLM, but for the first line of a prompt
     until = curve.cost_weight.roll(1).masked_fill(curve.is_best.roll(1), math.inf)
-    mine = curve.llm == row
+    mine = curve.llm == pool.find(name)
     start[curve.prompt[mine]], end[curve.prompt[mine]] = curve.cost_weight[mine], until[mine]
     return start, end

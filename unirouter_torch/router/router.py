@@ -1,49 +1,37 @@
 """The router: encoder, cluster head and pool, saved and loaded as one folder."""
 
-# over 300 lines: the public face, one short method per call; two fifths are docstrings
-
 import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.errors import PoolConflictError, PoolError
-from unirouter_torch.router.calibration import (
-    CalibrationPrompts,
-    TokenPrices,
-    errors_of,
-    pool_of_outcomes,
-    sum_output_tokens,
-    sum_scores,
-)
-from unirouter_torch.router.chooser import Chooser, cluster_errors, cost_of_prompts
-from unirouter_torch.router.hub import push_folder
-from unirouter_torch.router.observation import cluster_embedding, cluster_prompts, observe
-from unirouter_torch.router.pool_history import PoolChange, PoolRevision
+from unirouter_torch.errors import PoolError
+from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices, calibrated_pool, new_llm, sum_scores
+from unirouter_torch.router.chooser import Chooser, KeptChoosers
+from unirouter_torch.router.observation import observe
 from unirouter_torch.router.route import Route
-from unirouter_torch.router.router_files import RouterParts, read_router, write_router
-from unirouter_torch.router.saved_pool import SavedPool
-from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
+from unirouter_torch.router.router_files import RouterParts, push_router, read_router, write_router
+from unirouter_torch.router.saved_pool import FolderPool
+from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.pooled_llm import PooledLLM
-from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
 
-class Router(nn.Module):
+class Router(FolderPool, nn.Module):
     """Sends each prompt to the LLM with the smallest estimated error plus weighted cost.
 
     The estimated error is one inner product, ``p(x) . Psi(h)``: the cluster probabilities of the prompt and the cluster
-    errors of the LLM.
+    errors of the LLM. All calls that choose take the options of :meth:`chooser`, and raise what it raises.
 
     Args:
         encoder: Embeds prompts.
@@ -57,9 +45,6 @@ class Router(nn.Module):
         >>> router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm
     """
 
-    saved: SavedPool | None = None
-    """The pool as it lies in the router's folder; none before the router is saved."""
-
     def __init__(
         self,
         *,
@@ -72,67 +57,24 @@ class Router(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.pool = pool
+        self.calibration = calibration
         self.about = dict(about)
-        self._choosers: dict[tuple[bool, float | None, float | None], Chooser] = {}
-        self._pool = pool
-        self._calibration = calibration
 
-    @property
-    def pool(self) -> LLMPool:
-        """The LLMs."""
-        return self._pool
-
-    @pool.setter
-    def pool(self, pool: LLMPool) -> None:
-        self._pool, self._choosers = pool, {}
-
-    @property
-    def calibration(self) -> CalibrationPrompts:
-        """The prompts that represent an LLM."""
-        return self._calibration
-
-    @calibration.setter
-    def calibration(self, calibration: CalibrationPrompts) -> None:
-        self._calibration, self._choosers = calibration, {}
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module's; what was made of another pool or of other calibration prompts is forgotten."""
+        super().__setattr__(name, value)
+        if name in ("pool", "calibration"):
+            self._choosers = KeptChoosers()
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
-        return estimate_error(self.head(embedding), cluster_errors(self.head, self.pool))
+        return estimate_error(self.head(embedding), self.head.cluster_error(self.pool.sums.to(self.head.device)))
 
     @torch.inference_mode()
     def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool (columns as in ``pool.names``) on each prompt."""
-        estimated: ErrorMatrix = self(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
-        return estimated.cpu()
-
-    def chooser(
-        self,
-        cost_weight: float | None = None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Sequence[str] | None = None,
-    ) -> Chooser:
-        """What all choices with these options are made by; a change of the pool takes effect at the next call.
-
-        Args and errors are those of :meth:`Chooser.of`. All that chooses here takes the same options.
-        """
-        if not self.pool.names:
-            raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
-        # read before the pool, so that what is made of a pool that another thread replaces is not kept
-        kept, key = self._choosers, (cost_weight is None, latency_weight, caution)
-        chooser = kept.get(key)
-        if chooser is None:
-            chooser = kept[key] = Chooser.of(
-                self.head,
-                self.calibration,
-                self.pool,
-                cost_weight=cost_weight,
-                latency_weight=latency_weight,
-                caution=caution,
-            )
-        chooser = chooser if cost_weight is None else chooser.at(cost_weight)
-        return chooser if llms is None else chooser.among(llms)
+        return estimate_error(self.cluster(prompts), self.head.cluster_error(self.pool.sums.to(self.head.device))).cpu()
 
     @torch.inference_mode()
     def cluster(self, prompts: Sequence[str]) -> ClusterProbability:
@@ -143,109 +85,68 @@ class Router(nn.Module):
         """
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
-        probability: ClusterProbability = self.head(self.encoder.embed(prompts).to(self.head.log_shrinkage.device))
+        probability: ClusterProbability = self.head(self.encoder.embed(prompts).to(self.head.device))
         return probability
 
-    @torch.inference_mode()
-    def route(
-        self,
-        prompts: Sequence[str],
-        cost_weight: float | None = None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Sequence[str] | None = None,
-    ) -> list[Route]:
+    def chooser(self, cost_weight: float | None = None, **choice: Unpack[Choice]) -> Chooser:
+        """What all choices with these options are made by; a change of head or pool takes effect at the next call.
+
+        Args:
+            cost_weight: Error accepted to save one reference cost [1].
+            choice: ``latency_weight``, what a second costs [cost unit / second]; ``caution``, how sure to be that a
+                cluster error is not underestimated, in [0.5, 1); ``llms``, names of the LLMs that may be chosen. What
+                is taken where one is not given is said in :meth:`Chooser.of`.
+
+        Raises:
+            PoolError: As there.
+        """
+        # looked up before the pool, so that what is made of a pool that another thread replaces is not kept
+        return self._choosers.of(self.head, self.calibration, self.pool, cost_weight, **choice)
+
+    def route(self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[Route]:
         """Choose an LLM for each prompt.
 
         Args:
             prompts: Texts to route.
-            cost_weight: Error accepted to save one reference cost; as in :meth:`Chooser.of`, like all that follow.
-            latency_weight: What a second costs.
-            caution: How sure to be that a cluster error is not underestimated.
-            llms: Names of the LLMs that may be chosen.
+            cost_weight: Error accepted to save one reference cost; 0 asks for quality alone.
+            choice: ``latency_weight``, ``caution`` and ``llms``, as in :meth:`chooser`.
 
         Returns:
             One route for each prompt, in order. Equal totals go to the cheaper LLM.
 
         Raises:
-            PoolError: As there, or ``prompts`` is one string.
+            PoolError: As there, ``prompts`` is one string, or one of them fits no LLM.
         """
-        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+        chooser = self.chooser(cost_weight, **choice)
         return chooser.routes(self.cluster(prompts), count_tokens(prompts))
 
-    @torch.inference_mode()
     def route_clustered(
         self,
         probability: ClusterProbability,
         tokens: Float[Tensor, " prompt"],
         cost_weight: float | None = None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Sequence[str] | None = None,
+        **choice: Unpack[Choice],
     ) -> list[Route]:
-        """The same for prompts that are embedded already.
+        """As :meth:`route`, from what :meth:`cluster` gives and the lengths that ``count_tokens`` gives [tokens]."""
+        return self.chooser(cost_weight, **choice).routes(probability, tokens)
 
-        Args:
-            probability: What :meth:`cluster` gives.
-            tokens: Lengths of the prompts, as ``count_tokens`` gives them [tokens].
-            cost_weight: As in :meth:`route`, like all that follow.
-            latency_weight: As there.
-            caution: As there.
-            llms: As there.
-
-        Raises:
-            PoolError: As there.
-        """
-        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
-        return chooser.routes(probability, tokens)
-
-    @torch.inference_mode()
-    def choose(
-        self,
-        prompts: Sequence[str],
-        cost_weight: float | None = None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Sequence[str] | None = None,
-    ) -> list[str]:
-        """Name the LLM for each prompt: the choice of :meth:`route` without its reasons, for large batches.
-
-        Arguments and errors are those of :meth:`route`. Memory does not grow with prompts x LLMs.
-        """
-        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
+    def choose(self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[str]:
+        """Name the LLM that :meth:`route` chooses for each prompt, in memory that does not grow with prompts x LLMs."""
+        chooser = self.chooser(cost_weight, **choice)
         chosen = chooser.choose(self.cluster(prompts), count_tokens(prompts))
         return [chooser.pool.names[column] for column in chosen.tolist()]
 
-    @torch.inference_mode()
     def choose_and_estimate(
-        self,
-        prompts: Sequence[str],
-        cost_weight: float | None = None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Sequence[str] | None = None,
+        self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]
     ) -> tuple[LLMIndex, ErrorMatrix]:
-        """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM.
-
-        Arguments and errors are those of :meth:`route`.
-        """
-        chooser = self.chooser(cost_weight, latency_weight=latency_weight, caution=caution, llms=llms)
-        probability = self.cluster(prompts)
-        chosen = chooser.choose(probability, count_tokens(prompts))
-        return chosen.cpu(), chooser.estimate_error(probability).cpu()
+        """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM."""
+        chooser, probability = self.chooser(cost_weight, **choice), self.cluster(prompts)
+        return chooser.choose(probability, count_tokens(prompts)).cpu(), chooser.estimate_error(probability).cpu()
 
     @property
     def cost_weight(self) -> float:
         """The cost weight that is taken where none is given: that of the pool's target, or 0.1."""
         return self.chooser().cost_weight if self.pool.names else DEFAULT_COST_WEIGHT
-
-    def prompt_cost(self, pool: LLMPool) -> PromptCost:
-        """What prompts cost with each LLM of a pool, in its cost unit; typical prompts are the calibration prompts."""
-        return cost_of_prompts(self.head, self.calibration, pool)
 
     def add_llm(
         self,
@@ -268,13 +169,9 @@ class Router(nn.Module):
             flip_rate: Share of the scores that say the opposite of the truth, in [0, 0.5); None to estimate it.
 
         Raises:
-            PoolError: There are no scores, a prompt id is not one of ``calibration.prompt_ids``, a score is outside
-                [0, 1], the name is taken, a cost is negative or not finite, prices are given and no length, or the flip
-                rate cannot be used.
+            PoolError: As :func:`new_llm`, or the name is taken.
         """
-        token_cost = None if tokens is None else sum_output_tokens(self.calibration, tokens)
-        sums = sum_scores(self.calibration, name, scores, flip_rate)
-        self.pool = self.pool.with_llm(PooledLLM(name=name, cost=cost, sums=sums, token_cost=token_cost))
+        self.pool = self.pool.with_llm(new_llm(self.calibration, name, scores, cost, tokens, flip_rate))
 
     def add_outcomes(self, name: str, scores: Mapping[str, float]) -> None:
         """Add outcomes on further calibration prompts to those by which an LLM of the pool is known.
@@ -287,11 +184,9 @@ class Router(nn.Module):
             scores: Quality in [0, 1] of its answers, by prompt id.
 
         Raises:
-            PoolError: The pool has no such LLM, there are no scores, a prompt id is not one of
-                ``calibration.prompt_ids``, or a score is outside [0, 1].
+            PoolError: As :func:`sum_scores`, or the pool has no such LLM.
         """
-        before, more = self.pool[name].sums, sum_scores(self.calibration, name, scores)
-        sums = ClusterSums(before.error + more.error, before.weight + more.weight)
+        sums = self.pool[name].sums.merged(sum_scores(self.calibration, name, scores))
         self.pool = self.pool.with_changes(name, sums=sums)
 
     def observe(
@@ -299,11 +194,9 @@ class Router(nn.Module):
     ) -> DriftTest:
         """Add outcomes of prompts that an LLM of the pool answered in use, and test whether it still errs as estimated.
 
-        Without forgetting, the order of outcomes does not matter, also over replicas.
-
         Args:
             name: The LLM.
-            prompts: What it answered, in order.
+            prompts: What it answered, in order; without forgetting, the order does not matter.
             scores: Quality of each answer, in [0, 1].
             half_life: After how many further outcomes of it one counts half [prompts]; infinite to forget nothing.
 
@@ -311,16 +204,11 @@ class Router(nn.Module):
             The test with all outcomes since the LLM joined; it compares with the errors estimated before the first.
 
         Raises:
-            PoolError: The pool has no such LLM, there are not as many scores as prompts, a score is outside [0, 1], or
-                the half-life is not positive. The pool stays as it was.
+            PoolError: As :func:`observe`. The pool stays as it was.
         """
-        probability = cluster_prompts(self.head, self.encoder, prompts)
-        self.pool = observe(self.head, self.pool, name, probability, scores, half_life)
-        test = self.pool[name].drift
-        assert test is not None
+        self.pool, test = observe(self.head, self.pool, name, self.cluster(prompts).cpu(), scores, half_life)
         return test
 
-    @torch.inference_mode()
     def calibrate(
         self,
         prompts: Mapping[str, str],
@@ -344,29 +232,11 @@ class Router(nn.Module):
             embedding: Embeddings of the prompts by this router's encoder, where they are known.
 
         Raises:
-            PoolError: There are no prompts or LLMs, an LLM has no cost or no score, a prompt id is not one of
-                ``prompts``, or a score or cost is out of range. The router is left as it was.
+            PoolError: As :func:`calibrated_pool`. The router is left as it was.
         """
-        if not prompts or not scores:
-            raise PoolError(f"calibrate: got {len(prompts)} prompts and {len(scores)} LLMs, expected some of both.")
-        missing = [name for name in scores if name not in cost]
-        if missing:
-            raise PoolError(f"calibrate: no cost of {missing[0]!r}. Give every LLM a cost; 0 where it costs nothing.")
-        texts = tuple(prompts.values())
-        embedding = self.encoder.embed(texts) if embedding is None else embedding
-        probability = cluster_embedding(self.head, embedding)
-        calibration = CalibrationPrompts(prompt_ids=tuple(prompts), texts=texts, cluster_probability=probability)
-        outcomes = [errors_of(calibration, name, its_scores) for name, its_scores in scores.items()]
-        error, observed = (torch.cat(parts, dim=1) for parts in zip(*outcomes, strict=True))
-        costs = [cost[name] for name in scores]
-        self.calibration, self.pool = pool_of_outcomes(
-            calibration,
-            list(scores),
-            costs,
-            error,
-            observed,
-            cost_unit=cost_unit,
-            cost_is_estimate=cost_is_estimate,
+        cluster = self.cluster if embedding is None else lambda _: self.head(embedding.to(self.head.device))
+        self.calibration, self.pool = calibrated_pool(
+            prompts, scores, cost, cluster, cost_unit=cost_unit, cost_is_estimate=cost_is_estimate
         )
         self.saved = None
 
@@ -385,10 +255,7 @@ class Router(nn.Module):
             ArtifactError: The folder exists and holds something else than a router.
             PoolConflictError: Somebody else changed the pool in the folder since this router read it.
         """
-        parts = RouterParts(
-            encoder=self.encoder, head=self.head, pool=self.pool, calibration=self.calibration, about=self.about
-        )
-        self.saved = write_router(Path(folder).absolute(), parts, self.saved, with_encoder=with_encoder)
+        self.saved = write_router(Path(folder).absolute(), self._parts(), self.saved, with_encoder=with_encoder)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, token: str | None = None, message: str = "Add the router"
@@ -407,90 +274,10 @@ class Router(nn.Module):
         Raises:
             ArtifactError: The name is no hub id, the hub cannot be reached, or the token does not allow it.
         """
-        saved = self.saved
-        try:
-            with tempfile.TemporaryDirectory() as place:
-                self.save_pretrained(Path(place) / "router")
-                return push_folder(Path(place) / "router", repo_id, private=private, token=token, message=message)
-        finally:
-            self.saved = saved
+        return push_router(self._parts(), repo_id, private=private, token=token, message=message)
 
-    def save_pool(self, what: str, *, data: Path | Sequence[Path] = ()) -> None:
-        """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
-
-        Args:
-            what: What was changed, for the history.
-            data: File or folder that the change was made from, or several; the history keeps names and a checksum.
-
-        Raises:
-            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
-            PoolError: The router lies in no folder, or the pool's target counts a latency that is not known.
-        """
-        self.pool.check_latency(self.pool.latency_weight)  # here, rather than at every route from now on
-        self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
-
-    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | Sequence[Path] = ()) -> None:
-        """Make a change of the pool and save it; where somebody else was quicker, make it again on top of theirs.
-
-        Args:
-            change: Changes :attr:`pool`; nothing else may be unsaved.
-            what: As in :meth:`save_pool`.
-            data: As there.
-
-        Raises:
-            PoolError: The router lies in no folder.
-        """
-        while True:
-            change()
-            try:
-                return self.save_pool(what, data=data)
-            except PoolConflictError:
-                self.reload_pool()
-
-    def reload_pool(self) -> bool:
-        """Take the pool as it lies in the router's folder now; changes that were not saved are dropped.
-
-        Returns:
-            Whether the folder holds another revision than before.
-
-        Raises:
-            ArtifactError: The latest revision is damaged or belongs to another head. The pool stays as it was.
-            PoolError: The router lies in no folder.
-        """
-        saved = self._in_folder()
-        has_changed = saved.reload()
-        self.pool = saved.revision.pool
-        return has_changed
-
-    def undo_pool(self, to: int | None = None) -> None:
-        """Bring an earlier pool back, as the next revision in the router's folder; unsaved changes are dropped.
-
-        Args:
-            to: Number of the revision to bring back. When not given, the one before the latest change that was not
-                undone, so that calls in a row go back step by step.
-
-        Raises:
-            PoolError: Nothing is left to undo, or the router lies in no folder.
-            ArtifactError: There is no such revision, or it is damaged.
-        """
-        self.reload_pool()
-        saved = self._in_folder()
-        saved.undo(to)
-        self.pool = saved.revision.pool
-
-    def pool_history(self) -> list[PoolRevision]:
-        """All revisions of the pool in the router's folder, the first one first.
-
-        Raises:
-            ArtifactError: One is damaged.
-            PoolError: The router lies in no folder.
-        """
-        return self._in_folder().history()
-
-    def _in_folder(self) -> SavedPool:
-        if self.saved is None:
-            raise PoolError("router: it lies in no folder as it is. Call save_pretrained first.")
-        return self.saved
+    def _parts(self) -> RouterParts:
+        return RouterParts(self.encoder, self.head, self.pool, self.calibration, self.about)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":

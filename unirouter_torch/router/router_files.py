@@ -1,5 +1,6 @@
 """What a saved router's folder holds, between its parts in memory and its files."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,9 @@ from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError, PoolError
-from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
 from unirouter_torch.router.card import router_card
-from unirouter_torch.router.chooser import cost_of_prompts
-from unirouter_torch.router.hub import download_router, is_hub_id
+from unirouter_torch.router.hub import download_router, is_hub_id, push_folder
 from unirouter_torch.router.pool_history import (
     HISTORY_FOLDER,
     PoolChange,
@@ -146,6 +146,14 @@ def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, w
             revision = saved.revision.followed_by(parts.pool, PoolChange.by_this_user("saved with the router"))
         write_revision(target, revision)
     return SavedPool(folder, revision)
+
+
+def push_router(parts: RouterParts, repo_id: str, *, private: bool | None, token: str | None, message: str) -> str:
+    """Put a router on the hub as :func:`write_router` writes it; the rest is said in :func:`push_folder`."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "router"
+        write_router(folder, parts, None, with_encoder=True)
+        return push_folder(folder, repo_id, private=private, token=token, message=message)
 
 
 def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:

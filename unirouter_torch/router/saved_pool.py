@@ -1,6 +1,8 @@
 """The pool of a router that lies in a folder: save a change, take over those of others, go back."""
 
 import shutil
+from abc import ABC
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unirouter_torch.errors import PoolConflictError, PoolError
@@ -119,3 +121,79 @@ class SavedPool:
             f"{self.folder}: {other.who} changed the pool meanwhile ({other.what}; {other.when}). Nothing was saved: "
             "call reload_pool and make the change again."
         )
+
+
+class FolderPool(ABC):
+    """What holds a pool that may lie in a router's folder: the calls that change it there."""
+
+    pool: LLMPool
+    """The LLMs."""
+    saved: SavedPool | None = None
+    """The pool as it lies in the folder; none before there is one."""
+
+    def save_pool(self, what: str, *, data: Path | Sequence[Path] = ()) -> None:
+        """Write the pool as it is now into the router's folder, as the next revision; nothing else is written.
+
+        Args:
+            what: What was changed, for the history.
+            data: File or folder that the change was made from, or several; the history keeps names and a checksum.
+
+        Raises:
+            PoolConflictError: Somebody else changed the pool in the folder since this router read it.
+            PoolError: The router lies in no folder, or the pool's target counts a latency that is not known.
+        """
+        self.pool.check_latency(self.pool.latency_weight)  # here, rather than at every route from now on
+        self._in_folder().write(self.pool, PoolChange.by_this_user(what, data=data))
+
+    def change_pool(self, change: Callable[[], None], what: str, *, data: Path | Sequence[Path] = ()) -> None:
+        """Make a change of the pool and :meth:`save_pool`; where somebody else was quicker, make it again on theirs.
+
+        Args:
+            change: Changes :attr:`pool`; nothing else may be unsaved.
+            what: As there.
+            data: As there.
+        """
+        while True:
+            change()
+            try:
+                return self.save_pool(what, data=data)
+            except PoolConflictError:
+                self.reload_pool()
+
+    def reload_pool(self) -> bool:
+        """Take the pool as it lies in the router's folder now; changes that were not saved are dropped.
+
+        Returns:
+            Whether the folder holds another revision than before.
+
+        Raises:
+            ArtifactError: The latest revision is damaged or belongs to another head. The pool stays as it was.
+            PoolError: The router lies in no folder.
+        """
+        has_changed = self._in_folder().reload()
+        self.pool = self._in_folder().revision.pool
+        return has_changed
+
+    def undo_pool(self, to: int | None = None) -> None:
+        """Bring an earlier pool back, as the next revision in the router's folder; unsaved changes are dropped.
+
+        Args:
+            to: Number of the revision to bring back. When not given, the one before the latest change that was not
+                undone, so that calls in a row go back step by step.
+
+        Raises:
+            PoolError: Nothing is left to undo, or the router lies in no folder.
+            ArtifactError: There is no such revision, or it is damaged.
+        """
+        self.reload_pool()
+        self._in_folder().undo(to)
+        self.pool = self._in_folder().revision.pool
+
+    def pool_history(self) -> list[PoolRevision]:
+        """All revisions of the pool in the router's folder, the first one first; errors as :meth:`reload_pool`."""
+        return self._in_folder().history()
+
+    def _in_folder(self) -> SavedPool:
+        if self.saved is None:
+            raise PoolError("router: it lies in no folder as it is. Call save_pretrained first.")
+        return self.saved

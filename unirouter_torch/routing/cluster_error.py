@@ -25,6 +25,14 @@ class ClusterSums(NamedTuple):
     error: ClusterError
     weight: ClusterError
 
+    def to(self, device: torch.device) -> "ClusterSums":
+        """The same on another device."""
+        return ClusterSums(self.error.to(device), self.weight.to(device))
+
+    def merged(self, other: "ClusterSums") -> "ClusterSums":
+        """Those over the prompts of both."""
+        return ClusterSums(self.error + other.error, self.weight + other.weight)
+
 
 def sum_by_cluster(
     cluster_probability: ClusterProbability, error: ErrorMatrix, observed: ObservedMatrix

@@ -311,7 +311,7 @@ def check_costs(cost: CostVector, *cost_weights: float) -> None:
         if not 0 <= weight < math.inf:
             raise PoolError(f"cost_weight: expected a finite number of at least 0, got {weight}.")
     if len(cost) == 0:
-        raise PoolError("pool: empty, there is nothing to choose. Add an LLM first.")
+        raise PoolError("pool: empty, there is nothing to choose. Call router.calibrate with your outcomes first.")
     if not torch.isfinite(cost).all():
         raise PoolError("cost: expected finite numbers, got NaN or infinity. Give every LLM of the pool a cost.")
 

@@ -80,6 +80,15 @@ class ClusterHead(nn.Module):
         """Strength with which a cluster error is pulled to the one expected at the LLM's ability [prompts]."""
         return self.log_shrinkage.exp()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.log_shrinkage.device
+
+    def prior(self) -> tuple[float, ...]:
+        """Log of the shrinkage, and the difficulty of each cluster: what cluster errors rest on beside the sums."""
+        return (self.log_shrinkage.item(), *self.difficulty.tolist())
+
     @torch.no_grad()
     def split_far(self, embedding: Embedding) -> None:
         """Give each cluster a twin for prompts unlike these.

@@ -34,7 +34,6 @@ def make_app(
     live: LiveRouter,
     metrics: Metrics,
     *,
-    cost_weight: float | None = None,
     fallbacks: int = 2,
     api_key: str = "",
     accept_feedback: bool = False,
@@ -46,7 +45,6 @@ def make_app(
     Args:
         live: The router and where its LLMs are asked.
         metrics: What is counted.
-        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
         accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
@@ -57,7 +55,7 @@ def make_app(
         ConfigError: The environment names a proxy or certificates that cannot be used.
     """
     batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
-    endpoints = Endpoints(live, batcher, relay, metrics, cost_weight=cost_weight, fallbacks=fallbacks)
+    endpoints = Endpoints(live, batcher, relay, metrics, fallbacks=fallbacks)
 
     @contextlib.asynccontextmanager
     async def beside(_: FastAPI) -> AsyncIterator[None]:

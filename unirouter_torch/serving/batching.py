@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, Unpack
 
 import torch
 
+from unirouter_torch.config.choice import Choice
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
@@ -75,30 +76,27 @@ class Batcher:
         prompts: Sequence[str],
         cost_weight: float | None = None,
         *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: Iterable[str] | None = None,
         client: str = "",
+        **choice: Unpack[Choice],
     ) -> Decision:
         """Choose an LLM for each prompt, as :meth:`Router.route` does. A cancelled call is dropped from the queue.
 
         Args:
             prompts: Texts to route, at least one.
             cost_weight: As there.
-            latency_weight: As there.
-            caution: As there.
-            llms: As there, but names that the pool does not hold are passed over.
             client: Who asks; clients take turns.
+            choice: As there, but names that the pool does not hold are passed over.
 
         Raises:
             OverloadedError: Too many prompts wait.
             PoolError: As there.
         """
         done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        llms = choice.get("llms")
         options = Options(
             cost_weight=cost_weight,
-            latency_weight=latency_weight,
-            caution=caution,
+            latency_weight=choice.get("latency_weight"),
+            caution=choice.get("caution"),
             llms=None if llms is None else frozenset(llms),
         )
         tokens = count_tokens(prompts)

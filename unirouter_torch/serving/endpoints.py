@@ -1,8 +1,9 @@
 """What each endpoint does."""
 
 import math
+from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,7 +90,6 @@ class Endpoints:
         batcher: Routes with it.
         relay: Asks its LLMs.
         metrics: What is counted.
-        cost_weight: Counted where a request has none; that of the pool's target, or 0.1, when not given.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
     """
 
@@ -100,28 +100,19 @@ class Endpoints:
         relay: Relay,
         metrics: Metrics,
         *,
-        cost_weight: float | None,
         fallbacks: int,
     ) -> None:
         self._live = live
         self._batcher = batcher
         self._relay = relay
         self._metrics = metrics
-        self._cost_weight = cost_weight
         self._fallbacks = fallbacks
 
     async def route(self, body: RouteRequest, request: Request) -> RouteReply:
         """Choose an LLM for each prompt."""
         for llm in body.llms or ():
             self._live.router.pool.find(llm)
-        routing = self._route(
-            request,
-            body.prompts,
-            body.cost_weight,
-            latency_weight=body.latency_weight,
-            caution=body.caution,
-            llms=body.llms,
-        )
+        routing = self._route(request, body.prompts, **body.model_dump(exclude={"prompts"}))
         decision = await unless_gone(request.receive, routing)
         pool = decision.chooser.pool
         routes = [OneRoute(llm=one.llm, estimated_error=one.estimated_error, cost=one.cost) for one in decision.routes]
@@ -132,25 +123,12 @@ class Endpoints:
             cost_unit=pool.cost_unit,
         )
 
-    async def _route(
-        self,
-        request: Request,
-        prompts: list[str],
-        cost_weight: float | None,
-        *,
-        latency_weight: float | None = None,
-        caution: float | None = None,
-        llms: list[str] | None,
-    ) -> Decision:
-        """Choose, by the server's own weights where a request has none."""
-        return await self._batcher.route(
-            prompts,
-            self._cost_weight if cost_weight is None else cost_weight,
-            latency_weight=self._live.latency_weight if latency_weight is None else latency_weight,
-            caution=caution,
-            llms=llms,
-            client="" if request.client is None else request.client.host,
-        )
+    async def _route(self, request: Request, prompts: list[str], **asked: Any) -> Decision:
+        """Choose, by the server's own options where a request has none."""
+        given = {name: value for name, value in asked.items() if value is not None}
+        options = replace(self._live.defaults, **given)
+        client = "" if request.client is None else request.client.host
+        return await self._batcher.route(prompts, options.cost_weight, client=client, **options.choice)
 
     async def chat(self, request: Request) -> Response:
         """Send a chat to the LLM that the router chooses, or to the one that the request names."""
@@ -163,17 +141,18 @@ class Endpoints:
         return await unless_gone(request.receive, self._answer(body, request))
 
     async def _answer(self, body: bytes, request: Request) -> Response:
-        chat, upstreams, reachable = read_chat(body), self._live.upstreams, self._live.reachable
+        live, chat = self._live, read_chat(body)
         if is_router(chat.model):
             try:
-                decision = await self._route(request, [chat.prompt], asked_cost_weight(chat.model), llms=reachable)
+                weight = asked_cost_weight(chat.model)
+                decision = await self._route(request, [chat.prompt], cost_weight=weight, llms=live.open_to_chats)
             except PoolError as error:
                 raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
-            llms = self._relay.in_service(order_of_llms(decision, reachable))[: self._fallbacks + 1]
+            llms = self._relay.in_service(order_of_llms(decision, live.open_to_chats))[: self._fallbacks + 1]
         else:
-            check_llm(chat.model, self._live.router.pool, reachable)
+            check_llm(chat.model, live.router.pool, live.reachable)
             llms = [chat.model]
-        return await self._relay.ask(llms, upstreams, chat, request.headers)
+        return await self._relay.ask(llms, live.upstreams, chat, request.headers)
 
     async def feedback(self, body: FeedbackRequest) -> JSONResponse:
         """Add outcomes in use to the pool, and say which LLMs err more or less than estimated."""

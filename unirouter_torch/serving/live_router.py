@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.router.pool_history import latest_number
 from unirouter_torch.router.router import Router
@@ -23,17 +24,17 @@ class LiveRouter:
     Args:
         router: The router.
         metrics: Where the revision and failed changes are counted.
-        latency_weight: What a second costs [cost unit / second] where a request does not say; as in ``Router.route``
-            when not given.
+        defaults: How an LLM is chosen where a request does not say.
         upstream_file: Where LLMs are asked; none for a server that only routes.
 
     Attributes:
         router: The router.
-        latency_weight: As above.
+        defaults: As above; names that the pool does not hold any more are passed over.
         upstreams: Where each LLM is asked, by name; LLMs that the pool does not hold are allowed.
 
     Raises:
-        PoolError: The pool is empty, no LLM of it has an upstream, or a latency counts that is not known.
+        PoolError: The pool is empty, no LLM of it has an upstream, a latency counts that is not known, or one of the
+            defaults is out of range.
         ConfigError: The upstream file is at fault.
     """
 
@@ -42,23 +43,21 @@ class LiveRouter:
         router: Router,
         metrics: Metrics,
         *,
-        latency_weight: float | None = None,
+        defaults: WeightedChoiceOptions | None = None,
         upstream_file: Path | None = None,
     ) -> None:
         self.router = router
         self.upstreams: dict[str, Upstream] = {}
         self._metrics = metrics
-        self.latency_weight = latency_weight
+        self.defaults = WeightedChoiceOptions() if defaults is None else defaults
         self._file = upstream_file
         self._file_state = self._state_of_file()
         self._number = self._latest_number()
-        if not router.pool.names:
-            raise PoolError("pool: empty, there is nothing to choose. Adopt outcomes or add an LLM first.")
-        self._check(router.pool)
+        router.chooser(self.defaults.cost_weight, **self.defaults.choice)
         metrics.revision.set(self._number)
         if upstream_file is not None:
             self.upstreams = read_upstreams(upstream_file)
-            if not self.reachable:
+            if not self.open_to_chats:
                 some = ", ".join(router.pool.names[:5])
                 raise PoolError(f"{upstream_file}: names no LLM of the pool, which holds {some}. Use these names.")
 
@@ -66,6 +65,12 @@ class LiveRouter:
     def reachable(self) -> list[str]:
         """LLMs of the pool that can be asked, those that are disabled among them."""
         return [llm for llm in self.router.pool.names if llm in self.upstreams]
+
+    @property
+    def open_to_chats(self) -> list[str]:
+        """Those of them that a chat may be sent to by the router."""
+        among = self.defaults.llms
+        return self.reachable if among is None else [llm for llm in self.reachable if llm in among]
 
     def follow(self) -> None:
         """Take over what has changed in the files; on the thread that routes."""
@@ -135,7 +140,8 @@ class LiveRouter:
 
     def _check(self, pool: LLMPool) -> None:
         """Refuse a pool that could not be chosen from."""
-        pool.check_latency(pool.latency_weight if self.latency_weight is None else self.latency_weight)
+        weight = self.defaults.latency_weight
+        pool.check_latency(pool.latency_weight if weight is None else weight)
 
     def _latest_number(self) -> int:
         saved = self.router.saved

@@ -38,17 +38,15 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
 
     Raises:
         ConfigError: The address cannot be listened on, or the upstream file is at fault.
-        PoolError: The pool is empty, no LLM of it has an upstream, a latency counts that is not known, or feedback is
-            accepted for a router that lies in no folder.
+        PoolError: As :class:`LiveRouter`, or feedback is accepted for a router that lies in no folder.
     """
     if settings.accept_feedback and router.saved is None:
         raise PoolError("accept_feedback: the router lies in no folder of its own, where its pool could be kept.")
     metrics = Metrics()
-    live = LiveRouter(router, metrics, latency_weight=settings.latency_weight, upstream_file=settings.upstreams)
+    live = LiveRouter(router, metrics, defaults=settings, upstream_file=settings.upstreams)
     app = make_app(
         live,
         metrics,
-        cost_weight=settings.cost_weight,
         fallbacks=settings.fallbacks,
         api_key=key_in(settings.api_key_env, "api_key_env") if settings.api_key_env else "",
         accept_feedback=settings.accept_feedback,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.choice import WeightOptions
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerSettings(WeightOptions):
+class ServerSettings(WeightedChoiceOptions):
     """How a router is served; a request may say otherwise how an LLM is chosen."""
 
     host: str = "127.0.0.1"
@@ -33,8 +33,6 @@ class ServerSettings(WeightOptions):
         if not 0 <= self.port < 2**16:
             raise ConfigError(f"port: got {self.port}, expected a port from 0 to 65535.")
         at_least("fallbacks", self.fallbacks, 0)
-        if self.cost_weight is not None and not 0 <= self.cost_weight < float("inf"):
-            raise ConfigError(f"cost_weight: got {self.cost_weight}, expected a finite number of at least 0.")
         for origin in self.cors_origin:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")

@@ -3,11 +3,23 @@
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import pytest
 
+from unirouter_torch.cli import COMMANDS
 from unirouter_torch.cli.options import Shown, declare, options_of, read, with_flags
+from unirouter_torch.config.choice import Choice, ChoiceOptions
+
+
+def test_every_command_that_chooses_takes_the_same_options() -> None:
+    choice = set(get_type_hints(Choice))
+    assert choice == {option.name for option in options_of(ChoiceOptions)}
+    for command in ("route", "route-archive", "serve", "export", "tune"):
+        owner = get_type_hints(COMMANDS[command])["options"]
+        texts = {option.name: option.text for option in options_of(owner)}
+        assert texts.items() >= {option.name: option.text for option in options_of(ChoiceOptions)}.items(), command
+        assert ("cost_weight" in texts) == (command != "tune")
 
 
 @dataclass(frozen=True, kw_only=True)

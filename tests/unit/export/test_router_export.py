@@ -38,7 +38,8 @@ def router(tmp_path: Path, request: pytest.FixtureRequest) -> Router:
 def test_export_chooses_as_the_router_by_the_length_and_the_clusters_of_a_prompt(
     router: Router, tmp_path: Path, export_format: ExportFormat, latency_weight: float
 ) -> None:
-    written = export_router(router, export_format, tmp_path / "out", latency_weight=latency_weight)
+    options = {"latency_weight": latency_weight} | ({"caution": 0.8} if latency_weight else {})
+    written = export_router(router, export_format, tmp_path / "out", **options)
     assert written.left_out == ("other",)
     about = json.loads((tmp_path / "out" / "export.json").read_text())
     assert about["latency_weight"] == latency_weight
@@ -56,7 +57,7 @@ def test_export_chooses_as_the_router_by_the_length_and_the_clusters_of_a_prompt
             weight, beside = torch.full((len(MORE),), cost_weight), bytes_of(router.encoder, MORE)
             _, choice = run(*tokens.values(), weight, lengths, *beside)
         chosen = [about["llms"][column] for column in choice]
-        assert chosen == router.choose(MORE, cost_weight, latency_weight=latency_weight)
+        assert chosen == router.choose(MORE, cost_weight, **options)
         taken.update(chosen)
     assert taken >= {"small", "metered", "by answer"}
 

@@ -10,7 +10,7 @@ from small_router import PROMPTS, small_router
 from unirouter_torch.errors import PoolError
 from unirouter_torch.router import chooser
 from unirouter_torch.router.calibration import TokenPrices
-from unirouter_torch.router.chooser import Chooser, cautious_errors, cluster_errors
+from unirouter_torch.router.chooser import Chooser, cautious_errors
 from unirouter_torch.router.route import Route
 from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
@@ -25,7 +25,7 @@ def test_less_known_llm_is_taken_for_a_worse_one_the_more_caution_is_asked_for(t
     router.add_llm("known", every, 0.0)
     router.pool = router.pool.select(["known"])
     router.add_llm("lucky", {"p0": 1.0}, 0.0)
-    mean = cluster_errors(router.head, router.pool)
+    mean = router.head.cluster_error(router.pool.sums)
     bound, higher = (cautious_errors(router.head, router.pool, caution) for caution in (0.9, 0.99))
     assert (mean <= bound).all() and (mean < higher).all() and (bound < higher).all()
     added = bound - mean
@@ -149,3 +149,24 @@ def test_ranking_puts_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_
     total = {"worst": 1.0, "cheap": 0.75, "expensive": 0.75 - 1e-6, "best": 0.5, "chosen": 0.5}
     route = Route(llm="chosen", estimated_error={}, cost={}, total=total)
     assert route.ranking == ["chosen", "best", "cheap", "expensive", "worst"]
+
+
+@torch.no_grad()
+def test_change_of_the_head_in_place_takes_effect_at_the_next_choice(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    router.pool = replace(router.pool, target=Target(kind="quality", value=0.7))
+    prompts = list(PROMPTS.values())
+    for tensor in (router.head.log_shrinkage, router.head.difficulty):
+        before = router.route(prompts, caution=0.9)
+        tensor.data += torch.linspace(1.0, 2.0, tensor.numel()).view_as(tensor)
+        fresh = Chooser.of(router.head, router.calibration, router.pool, caution=0.9)
+        expected = fresh.routes(router.cluster(prompts), count_tokens(prompts))
+        assert router.route(prompts, caution=0.9) == expected != before
+
+
+def test_each_chooser_is_made_once_and_not_all_are_kept(tmp_path: Path) -> None:
+    router = small_router(tmp_path)
+    assert router.chooser(0.1).features is router.chooser(0.3, llms=["small"]).features
+    for number in range(200):
+        router.chooser(caution=0.5 + number / 1000)
+    assert len(router._choosers._kept) <= 64

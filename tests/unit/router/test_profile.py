@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from small_router import COST, PROMPTS, SCORES, small_router
 from unirouter_torch.errors import PoolError
 from unirouter_torch.router.profile import profile_llm
 from unirouter_torch.router.router import Router
+from unirouter_torch.routing.latency import Latency
+from unirouter_torch.routing.target import Target
 
 NUM_PROMPTS = 5
 
@@ -45,6 +48,17 @@ def test_traffic_begins_and_ends_where_it_says(router: Router, name: str) -> Non
         assert takes(1e4)
     else:
         assert takes(profile.takes_to - 1e-4) and not takes(profile.takes_to + 1e-4)
+
+
+def test_disabled_llm_without_latency_has_no_traffic_where_latency_counts(router: Router) -> None:
+    for name in ("small", "large"):
+        router.pool = router.pool.with_changes(name, latency=Latency(seconds=1.0))
+    router.pool = router.pool.with_changes("other", is_available=False)
+    router.pool = replace(router.pool, target=Target(kind="quality", value=0.5, latency_weight=0.1))
+    profile = profile_llm(router, "other")
+    assert (profile.traffic, profile.takes_from, profile.takes_to) == ({}, None, None)
+    assert profile_llm(router, "other", latency_weight=0.0).traffic
+    assert profile_llm(router, "small").traffic
 
 
 def test_equal_llms_of_equal_cost_leave_the_traffic_to_the_first(router: Router) -> None:

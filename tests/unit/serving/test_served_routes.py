@@ -13,6 +13,7 @@ from misbehaving_endpoint import endpoint_on_loopback
 from served_router import Served, saved_router, served, write_upstreams
 from small_router import small_router
 
+from unirouter_torch.config.choice import Choice, WeightedChoiceOptions
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.latency import Latency
@@ -63,16 +64,19 @@ def test_routes_are_those_of_the_router(server: Served, folder: Path) -> None:
             torch.testing.assert_close(one["estimated_error"], expected.estimated_error)
 
 
-def test_server_has_a_cost_weight_and_a_latency_weight_of_its_own(folder: Path) -> None:
+def test_server_has_options_of_its_own_where_a_request_has_none(folder: Path) -> None:
     router = Router.from_pretrained(folder)
     for llm, seconds in (("small", 3.0), ("large", 1.0), ("other", 2.0)):
         router.pool = router.pool.with_changes(llm, latency=Latency(seconds=seconds))
     router.save_pool("latencies")
-    with served(folder, cost_weight=0.4, latency_weight=0.5) as server:
+    own: Choice = {"latency_weight": 0.5, "caution": 0.9, "llms": ["small", "large"]}
+    with served(folder, defaults={"cost_weight": 0.4, **own}) as server:
         found = route(server, prompts=PROMPTS)
         assert found["cost_weight"] == 0.4
-        for one, expected in zip(found["routes"], router.route(PROMPTS, 0.4, latency_weight=0.5), strict=True):
+        for one, expected in zip(found["routes"], router.route(PROMPTS, 0.4, **own), strict=True):
             assert (one["llm"], one["cost"]) == (expected.llm, expected.cost)
+            torch.testing.assert_close(one["estimated_error"], expected.estimated_error)
+        assert {one["llm"] for one in route(server, prompts=PROMPTS, llms=["other"])["routes"]} == {"other"}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,7 @@ def test_llm_whose_latency_is_unknown_is_not_taken_over_where_latency_counts(
     for llm in router.pool.names:
         router.pool = router.pool.with_changes(llm, latency=Latency(seconds=1.0))
     router.save_pool("latencies")
-    with served(folder, latency_weight=0.1) as server:
+    with served(folder, defaults={"latency_weight": 0.1}) as server:
         before = route(server, prompts=PROMPTS)
         router.add_llm("tomorrow", dict.fromkeys(router.calibration.prompt_ids, 1.0), cost=0.0)
         router.save_pool("add tomorrow")
@@ -202,7 +206,10 @@ def test_pool_of_none_that_can_be_asked_is_refused(folder: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="no such file"):
         LiveRouter(router, Metrics(), upstream_file=tmp_path / "none.yaml")
     with pytest.raises(PoolError, match="latency of 'small': not known"):
-        LiveRouter(router, Metrics(), latency_weight=1.0)
+        LiveRouter(router, Metrics(), defaults=WeightedChoiceOptions(latency_weight=1.0))
+    for wrong, message in (({"caution": 0.2}, "caution: got 0.2"), ({"llms": ["smal"]}, "no LLM named 'smal'")):
+        with pytest.raises(PoolError, match=message):
+            LiveRouter(router, Metrics(), defaults=WeightedChoiceOptions(**wrong))
     with pytest.raises(PoolError, match="pool: empty"):
         LiveRouter(Router.from_pretrained("unirouter-minilm"), Metrics())
 
@@ -248,7 +255,7 @@ def test_feedback_keeps_what_others_wrote_and_no_latency_in_a_saved_cost(folder:
     for llm in router.pool.names:
         router.pool = router.pool.with_changes(llm, latency=Latency(seconds=2.0))
     router.save_pool("latencies")
-    with served(folder, accept_feedback=True, latency_weight=0.5) as server:
+    with served(folder, accept_feedback=True, defaults={"latency_weight": 0.5}) as server:
         router.pool = router.pool.with_changes("large", cost=4.0)
         router.save_pool("reprice")
         outcome = {"llm": "small", "prompt": PROMPTS[0], "score": 1.0}
