@@ -5,10 +5,16 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-_TAG = r"(?:antml:|seed:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|inner_monologue)"
+_TAG = (
+    r"(?:antml:|seed:|ant_?|internal_|inner_)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|monologue"
+    r"|analysis|chain_of_thought|cot)(?:_process)?"
+)
+_FOLDED = r"<details\s+type=[\"']reasoning[\"'][^<>]*>"
 # What LLMs of several vendors put around their reasoning; a mark behind a backtick is quoted text.
 _OPENING = (
-    rf"(?<!`)<{_TAG}(?:\s[^<>]*)?>",
+    rf"(?<!`)(?:<|&lt;)\s*{_TAG}(?:\s[^<>]*?)?\s*(?:>|&gt;)",
+    rf"<\|{_TAG}\|>",
+    _FOLDED,
     r"\[THINK\]",
     r"◁think▷",
     r"<\|begin_of_thought\|>",
@@ -19,7 +25,8 @@ _OPENING = (
     r"<unused94>(?:thought)?",
 )
 _CLOSING = (
-    rf"(?<!`)</{_TAG}\s*>",
+    rf"(?<!`)(?:<|&lt;)\s*/\s*{_TAG}\s*(?:>|&gt;)",
+    rf"<\|/{_TAG}\|>",
     r"\[/THINK\]",
     r"◁/think▷",
     r"<\|end_of_thought\|>",
@@ -31,6 +38,7 @@ _CLOSING = (
 )
 _FLAGS = re.IGNORECASE | re.DOTALL
 _MARK = re.compile(rf"(?P<opening>{'|'.join(_OPENING)})|(?P<closing>{'|'.join(_CLOSING)})", _FLAGS)
+_FOLDED_BLOCK = re.compile(rf"{_FOLDED}(.*?)</details>", _FLAGS)  # </details> alone closes anything that folds
 _WRAPPER = re.compile(
     r"\A<(answer|response|solution|output)>(?P<a>.*?)(?:</\1>)?\Z"
     r"|\A<\|(?:begin_of_solution|START_RESPONSE)\|>(?P<b>.*?)(?:<\|(?:end_of_solution|END_RESPONSE)\|>)?\Z",
@@ -58,6 +66,7 @@ def final_answer(text: str) -> FinalAnswer:
     the chat template put into the prompt. A block that is never closed was cut off: then there is no answer. Where all
     that is left is in ``<answer>`` or the like, that mark is removed, too. Text without marks comes back as it is.
     """
+    text = _FOLDED_BLOCK.sub(r"<think>\1</think>", text)
     kept: list[str] = []
     begin, is_inside, is_marked = 0, False, False
     for mark in _MARK.finditer(text):

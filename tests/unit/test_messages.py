@@ -22,6 +22,13 @@ from unirouter_torch.messages import (
         "<reasoning>9?</reasoning>\n12",
         "<seed:think>9?</seed:think>12",
         "[THINK]9?[/THINK]12",
+        "< think >9?</ think >12",
+        "&lt;think&gt;9?&lt;/think&gt;12",
+        "<|thinking|>9?<|/thinking|>12",
+        "<antThinking>9?</antThinking>12",
+        "<internal_reasoning>9?</internal_reasoning>12",
+        "<chain_of_thought>9?</chain_of_thought>12",
+        "<details type='reasoning' done='true'><summary>Thought</summary>9?</details>12",
         "◁think▷9?◁/think▷12",
         "<|begin_of_thought|>9?<|end_of_thought|><|begin_of_solution|>12<|end_of_solution|>",
         "<|START_THINKING|>9?<|END_THINKING|><|START_RESPONSE|>12<|END_RESPONSE|>",
@@ -53,7 +60,10 @@ def test_reasoning_that_is_cut_off_leaves_no_answer(text: str) -> None:
     assert final_answer(text) == ("", True)
 
 
-@pytest.mark.parametrize("text", ["12", "", " a < b > c ", "Between `<think>` and `</think>`.", "assistantfinal? No."])
+@pytest.mark.parametrize(
+    "text",
+    ["12", "", " a < b > c ", "Between `<think>` and `</think>`.", "assistantfinal? No.", "<details>a</details> b"],
+)
 def test_text_without_marks_stays_as_it_is(text: str) -> None:
     assert final_answer(text) == (text, False)
 

@@ -40,6 +40,8 @@ def grade(name: str, answer: str, reference: str) -> float:
         ("choice", "The answer is I think hard to tell.", "I", 0),
         ("choice", "Long thoughts.\n\nG", "G", 1),
         ("choice", "A train leaves at noon.", "A", 0),
+        ("choice", "Both A and B", "B", 0),
+        ("choice", "_B_", "B", 1),
         ("choice", "", "A", 0),
         ("regex", "Call 555-1234 now", r"\d{3}-\d{4}", 1),
         ("regex", "first\nsecond", "^second$", 1),

@@ -16,6 +16,12 @@ from unirouter_torch.measurement.judge import judge_message, read_judgement
         ('{"score": 0.7, "reason": "same value"}', 0.7),
         ('The two agree.\n\n{"score": 0.7}', 0.7),
         ('{"score": "0.7"}', 0.7),
+        ('{"result": {"Score": 0.7}, "flaws": []}', 0.7),
+        ('{"score": 0.7}\n\nThe flaw: {"line": 2}', 0.7),
+        ('{"score": 0.7, "reason": "it says "nine""}', 0.7),
+        ("{'score': 0.7,}", 0.7),
+        ("At first, score: 0.2. **Score:** 0.7", 0.7),
+        (" 0.7\n", 0.7),
     ],
 )
 def test_score_is_read(reply: str, score: float) -> None:
@@ -26,8 +32,10 @@ def test_score_is_read(reply: str, score: float) -> None:
     "reply",
     [
         "",
-        "0.7",
-        "Score: 0.7",
+        "7",
+        "Score: 7/10",
+        "Score: 1/10",
+        "The answer has 1 flaw.",
         '{"score": 1.2}',
         '{"score": -0.1}',
         '{"score": true}',

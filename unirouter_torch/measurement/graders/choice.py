@@ -48,7 +48,8 @@ _PICK = re.compile(rf"(?i:(?<!\w)(?:{_PICKED}))(?:\s+(?i:{_LINK})(?!\w))*[\s:]*(
 _LAST_LINE = re.compile(r"^\W*([A-Z])\W*$", re.MULTILINE)
 _BRACKETED = re.compile(r"[(\[]\s*([A-Za-z])\s*[)\]]")
 _SINGLE = re.compile(rf"(?<!{_WORD})([A-Z])(?!{_WORD})")
-_ARTICLE = re.compile(r"\s+[a-z]")
+_ARTICLE = re.compile(r"\s+(?!(?:and|or|und|oder|et|ou|y|o)\s+\W*[A-Z]\b)[a-z]")
+_EMPHASIS = re.compile(r"(?<!\w)_+(\w)_+(?!\w)")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathsf|mathit|textrm|operatorname|mbox)\s*\{\s*([^{}]*?)\s*\}")
 
 
@@ -79,9 +80,8 @@ class ChoiceGrader(Grader):
 def chosen_letter(text: str) -> str | None:
     """The letter that a text chooses, as :class:`ChoiceGrader` says; None where it chooses none."""
     text = unicodedata.normalize("NFKC", text)
-    text = (
-        _LATEX.sub(r"\1", _LATEX.sub(r"\1", text)).replace("$", "").replace("**", "").replace("__", "").replace("`", "")
-    )
+    text = _EMPHASIS.sub(r"\1", _LATEX.sub(r"\1", _LATEX.sub(r"\1", text)))
+    text = text.replace("$", "").replace("**", "").replace("__", "").replace("`", "")
     for pattern in (_BOXED, (_SAID, _RIGHT), _FIRST, _PICK, _LAST_LINE, _BRACKETED):
         patterns = pattern if isinstance(pattern, tuple) else (pattern,)
         found = [match for one in patterns for match in one.finditer(text) if _is_meant(match, text)]

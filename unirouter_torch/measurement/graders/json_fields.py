@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from unirouter_torch.measurement.grader import Grader, UngradedError, plain_text
@@ -22,25 +23,28 @@ class JSONGrader(Grader):
         Raises:
             UngradedError: The reference is no JSON object with a field.
         """
-        expected = last_object(reference)
+        expected = _last(reference)
         if not expected:
             raise UngradedError("the reference is no JSON object")
-        found = last_object(answer) or {}
+        found = _last(answer)
         return sum(name in found and _equal(found[name], value) for name, value in expected.items()) / len(expected)
 
 
-def last_object(text: str) -> dict[str, Any] | None:
-    """The last JSON object in a text that is no part of another one."""
-    decoder, found, at = json.JSONDecoder(), None, text.find("{")
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text that are no part of another one, in their order."""
+    decoder, at = json.JSONDecoder(), text.find("{")
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            found = value
+            yield value
         at = text.find("{", end)
-    return found
+
+
+def _last(text: str) -> dict[str, Any]:
+    return next(reversed(list(json_objects(text))), {})
 
 
 def _equal(found: Any, expected: Any) -> bool:
