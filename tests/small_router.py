@@ -1,16 +1,19 @@
 """A router over a tiny encoder, with a pool and calibration prompts of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import tiny_encoder
 import torch
 
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.router.calibration import CalibrationPrompts
+from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.head import ClusterHead
+from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.target import Target
 
 PROMPTS = {
     f"p{number}": f"the {word} sings" for number, word in enumerate(("otter", "kite", "clock", "harbour", "red"))
@@ -48,3 +51,31 @@ def small_router(
     )
     router.calibrate(PROMPTS, SCORES, COST)
     return router.eval()
+
+
+def with_far_clusters(router: Router) -> None:
+    """Clusters with twins for prompts unlike the calibration prompts."""
+    with torch.no_grad():
+        router.head.linear.weight.mul_(8)
+    router.head.split_far(router.encoder.embed(list(PROMPTS.values())))
+    router.calibrate(PROMPTS, SCORES, COST)
+
+
+def with_all_kinds_of_llms(router: Router) -> None:
+    """LLMs paid by the token, disabled, of a limited context, observed in use, and as good as another one."""
+    lengths = {"p0": 1.0, "p1": 2.0, "p2": 40.0, "p3": 20.0, "p4": 90.0}
+    for name, price_in, price_out in (("metered", 0.1, 0.002), ("by answer", 0.0, 0.02)):
+        tokens = TokenPrices(price_in=price_in, price_out=price_out, output_tokens=lengths)
+        router.add_llm(name, dict.fromkeys(PROMPTS, 0.9), 0.0, tokens=tokens)
+    router.pool = router.pool.with_changes("other", is_available=False).with_changes("small", context_tokens=5)
+    router.observe("large", list(PROMPTS.values()), [1.0] * len(PROMPTS))
+    for name, cost in (("cheaper twin", 1.0), ("later twin", 2.0)):
+        router.pool = router.pool.with_llm(replace(router.pool["large"], name=name, cost=cost))
+
+
+def with_latencies(router: Router) -> None:
+    """A target that counts latency, which is known of all LLMs."""
+    for number, llm in enumerate(router.pool.llms):
+        latency = Latency(seconds=0.1 * (number + 1), seconds_per_token=0.0 if llm.token_cost is None else 0.01)
+        router.pool = router.pool.with_changes(llm.name, latency=latency)
+    router.pool = replace(router.pool, target=Target(kind="quality", value=0.5, latency_weight=0.3))

@@ -1,12 +1,11 @@
 """The export command, and the programs of its page that use what it writes."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from miniature import ROOT
+from doc_programs import export_program
 
 from unirouter_torch import Router
 from unirouter_torch.cli import main
@@ -14,8 +13,6 @@ from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.experiments.run import RunResult
 from unirouter_torch.export import check, router_export
 
-PAGE = (ROOT / "docs" / "how_to" / "export.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PROMPTS = ["What is 17 + 25?", "Write a haiku about the sea."]
 
 
@@ -29,12 +26,6 @@ def export(folder: Path, export_format: str, output: Path, *more: str) -> int:
     return main(["export", "--router", str(folder), "--format", export_format, "--output", str(output), *more])
 
 
-def program_of(export_format: str, output: Path) -> str:
-    (code,) = [code for code in PROGRAMS if f"runs/quickstart/{export_format}" in code]
-    assert "unirouter_torch" not in code
-    return code.replace(f"runs/quickstart/{export_format}", str(output))
-
-
 @pytest.mark.parametrize("export_format", ["onnx", "torch"])
 def test_export_routes_without_this_package_as_the_page_says(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], export_format: str
@@ -42,7 +33,7 @@ def test_export_routes_without_this_package_as_the_page_says(
     assert export(folder, export_format, tmp_path / "out") == 0
     assert "0.0% of the choices are other ones" in capsys.readouterr().out
     found: dict[str, object] = {}
-    exec(program_of(export_format, tmp_path / "out"), found)
+    exec(export_program(export_format, tmp_path / "out"), found)
     router = Router.from_pretrained(folder)
     routes = router.route(PROMPTS, cost_weight=0.1)
     assert found["llms"] == [route.llm for route in routes]
@@ -58,7 +49,7 @@ def test_encoder_alone_loads_in_sentence_transformers_as_the_page_says(folder: P
     pytest.importorskip("sentence_transformers", reason="the page's program needs sentence-transformers")
     assert export(folder, "sentence-transformers", tmp_path / "out") == 0
     found: dict[str, object] = {}
-    exec(program_of("sentence-transformers", tmp_path / "out"), found)
+    exec(export_program("sentence-transformers", tmp_path / "out"), found)
     expected = Router.from_pretrained(folder).encoder.embed(PROMPTS[:1])
     np.testing.assert_allclose(np.asarray(found["embedding"]), expected.numpy(), atol=1e-5)
 

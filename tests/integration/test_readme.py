@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from doc_programs import programs_of
 from miniature import ROOT, miniature
 from served_router import serve_process, write_upstreams
 
@@ -66,8 +67,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_programs_of_the_tutorials_write_what_their_commands_read(home: Path) -> None:
-    (page,) = [page for page in PAGES if page.name == "new_llm.md"]
-    (program,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    (program,) = programs_of("tutorials/new_llm.md")
     exec(program, {})
     for arguments in commands("unirouter pool"):
         assert main(["pool", *arguments]) == 0
@@ -138,6 +138,6 @@ def test_program_of_the_readme_prints_what_is_shown(capsys: pytest.CaptureFixtur
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("page", ["index.md", "tutorials/cost_weight.md"])
 def test_program_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for program in re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE):
+    for program in programs_of(page):
         exec(program, {})
     assert capsys.readouterr().out

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_router import COST, PROMPTS, SCORES, small_router
+from small_router import small_router, with_all_kinds_of_llms, with_far_clusters, with_latencies
+from tiny_encoder import save_bert, save_static, save_static_with_form
 
 import unirouter_torch
 from unirouter_torch import __version__
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.training import TrainConfig
-from unirouter_torch.router.calibration import TokenPrices
 from unirouter_torch.router.router import Router
 
 ROOT = Path(__file__).parents[2]
@@ -129,43 +129,31 @@ def saved_router(tmp_path: Path) -> Path:
     return tmp_path / "router"
 
 
-def with_far_clusters(router: Router) -> None:
-    with torch.no_grad():
-        router.head.linear.weight.mul_(8)
-    router.head.split_far(router.encoder.embed(list(PROMPTS.values())))
-    router.calibrate(PROMPTS, SCORES, COST)
-
-
-def with_all_kinds_of_llms(router: Router) -> None:
-    tokens = TokenPrices(price_in=0.1, price_out=0.002, output_tokens={"p0": 1.0, "p2": 40.0, "p4": 90.0})
-    router.add_llm("metered", dict.fromkeys(PROMPTS, 0.9), 0.0, tokens=tokens)
-    router.pool = router.pool.with_changes("other", is_available=False).with_changes("small", context_tokens=5)
-    router.observe("large", list(PROMPTS.values()), [1.0] * len(PROMPTS))
-
-
-@pytest.mark.parametrize("cost_weight", ["0.1", "0.0", "100.0"])
+@pytest.mark.parametrize("save_encoder", [save_bert, save_static, save_static_with_form])
 @pytest.mark.parametrize(
-    "kinds", [(), (with_far_clusters,), (with_all_kinds_of_llms,), (with_far_clusters, with_all_kinds_of_llms)]
+    "kinds",
+    [(), (with_far_clusters,), (with_all_kinds_of_llms,), (with_far_clusters, with_all_kinds_of_llms, with_latencies)],
 )
 def test_router_loads_without_this_package_as_the_page_says(
-    tmp_path: Path, kinds: tuple[Callable[[Router], None], ...], cost_weight: str
+    tmp_path: Path, save_encoder: Callable[..., Path], kinds: tuple[Callable[[Router], None], ...]
 ) -> None:
-    router = small_router(tmp_path)
+    router = small_router(tmp_path, save_encoder=save_encoder)
     for change in kinds:
         change(router)
     router.save_pretrained(tmp_path / "router")
-    program = block("reference/artifact_format.md", "## Loading")
-    assert "runs/quickstart/router" in program and "unirouter_torch" not in program
-    program = program.replace("runs/quickstart/router", str(tmp_path / "router")).replace(
-        '= "What is 17 + 25?", 0.1', "= PROMPT, WEIGHT"
-    )
-    for prompt in ("the otter sings", "red", "a long tale of a clock, a harbour and a kite that sings"):
-        found: dict[str, Any] = {"PROMPT": prompt, "WEIGHT": float(cost_weight)}
-        exec(program, found)
-        (route,) = Router.from_pretrained(tmp_path / "router").route([prompt], cost_weight=float(cost_weight))
-        torch.testing.assert_close(found["estimated_error"], torch.tensor(list(route.estimated_error.values())))
-        assert found["cost"].tolist() == pytest.approx(list(route.cost.values()))
-        assert found["llm"] == route.llm
+    text = block("reference/artifact_format.md", "## Loading")
+    assert "runs/quickstart/router" in text and "unirouter_torch" not in text
+    text = text.replace("runs/quickstart/router", str(tmp_path / "router"))
+    program = compile(text.replace('= "What is 17 + 25?", 0.1', "= PROMPT, WEIGHT"), "page", "exec")
+    loaded = Router.from_pretrained(tmp_path / "router")
+    for prompt in ("the otter sings", "red", "A long tale of 1 clock, a harbour and a kite: does it sing? \\"):
+        for weight in (0.1, 0.0, 100.0):
+            found: dict[str, Any] = {"PROMPT": prompt, "WEIGHT": weight}
+            exec(program, found)
+            (route,) = loaded.route([prompt], weight)
+            torch.testing.assert_close(found["estimated_error"], torch.tensor(list(route.estimated_error.values())))
+            assert found["cost"].tolist() == pytest.approx(list(route.cost.values()))
+            assert found["llm"] == route.llm
 
 
 def test_artifact_page_names_every_file_and_tensor(saved_router: Path) -> None:
