@@ -269,7 +269,8 @@ def undo(options: UndoOptions) -> None:
 
 def show_list(options: LookOptions) -> None:
     """Show all LLMs with their errors and costs."""
-    from unirouter_torch.cli.pool_tables import describe_pool, pool_table
+    from unirouter_torch.cli.pool_tables import pool_table
+    from unirouter_torch.router.description import describe_pool
 
     router = _load(options)
     _print(options, describe_pool(router), pool_table(router))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.errors import DataError, PoolError
-from unirouter_torch.routing.envelope import lower_envelope
+from unirouter_torch.routing.envelope import Envelope, lower_envelope
+from unirouter_torch.routing.token_cost import CostMatrix
 from unirouter_torch.shapes import CostVector, ErrorMatrix, ObservedMatrix
 
 PROMPTS_AT_ONCE = 4096
@@ -81,6 +82,18 @@ def deferral_curve(
     return _add_up(moves, num_prompts=int(available.sum(-1).count_nonzero()))
 
 
+def curve_of_choices(choices: Envelope, cost: CostMatrix, error: ErrorMatrix) -> DeferralCurve:
+    """The curve of choices that are worked out already, where what an LLM costs may depend on the prompt.
+
+    Args:
+        choices: The LLM of each prompt for all cost weights.
+        cost: What each LLM costs on each prompt [any unit].
+        error: What the choices are judged by, in [0, 1].
+    """
+    prompt, llm, cost_weight, is_best = choices
+    return _add_up(_moves(cost_weight, is_best, cost[prompt, llm], error[prompt, llm]), int(is_best.sum()))
+
+
 class _Moves(NamedTuple):
     """Changes of the summed cost and error of the chosen LLMs, each at a cost weight; those at 0 give the start."""
 
@@ -95,7 +108,16 @@ def _trace_choices(estimated: ErrorMatrix, cost: CostVector, error: ErrorMatrix)
     Columns are in order of cost; an estimate is infinite where the LLM is not available.
     """
     prompt, llm, cost_weight, is_best = lower_envelope(estimated, cost)
-    changes = (part - part.roll(-1).masked_fill(is_best, 0.0) for part in (cost[llm], error[prompt, llm].double()))
+    return _moves(cost_weight, is_best, cost[llm], error[prompt, llm])
+
+
+def _moves(
+    cost_weight: Float[Tensor, " line"],
+    is_best: Bool[Tensor, " line"],
+    cost: Float[Tensor, " line"],
+    error: Float[Tensor, " line"],
+) -> _Moves:
+    changes = (part - part.roll(-1).masked_fill(is_best, 0.0) for part in (cost.double(), error.double()))
     return _Moves(cost_weight, *changes)
 
 

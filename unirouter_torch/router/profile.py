@@ -12,6 +12,7 @@ from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.router.calibration import cost_of_prompts
 from unirouter_torch.router.chooser import Chooser
+from unirouter_torch.router.explanation import LEVEL, examples_of
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import overall_error
 from unirouter_torch.routing.token_cost import count_tokens
@@ -20,8 +21,6 @@ from unirouter_torch.shapes import ClusterError
 COST_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Cost weights at which the traffic of an LLM is told."""
 
-_LEVEL = 0.05
-_NUM_EXAMPLES = 2
 _NUM_RELATIVES = 5
 
 
@@ -127,8 +126,7 @@ def _standings(
     """How one LLM does in each cluster, the best first."""
     head, calibration = router.head, router.calibration
     sums = router.pool.llms[row].sums.to(head.device)
-    low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (_LEVEL, 1 - _LEVEL))
-    nearest = calibration.cluster_probability.topk(min(_NUM_EXAMPLES, len(calibration.texts)), dim=0).indices
+    low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (LEVEL, 1 - LEVEL))
     pool_error = features.mean(0)
     order = (features[row] - pool_error).argsort(stable=True).tolist()
     return tuple(
@@ -139,7 +137,7 @@ def _standings(
             error=float(features[row, cluster]),
             interval=(low[cluster], high[cluster]),
             pool_error=float(pool_error[cluster]),
-            examples=tuple(calibration.texts[prompt] for prompt in nearest[:, cluster].tolist()),
+            examples=examples_of(calibration, cluster),
         )
         for cluster in order
     )
@@ -162,8 +160,6 @@ def _winning_range(
     curve = chooser.curve(calibration.cluster_probability, count_tokens(calibration.texts))
     start, end = curve.cost_weight.new_full((2, len(calibration.texts)), math.inf)
     end.neg_()
-    # the line before is that of the next cheaper LLM, but for the first line of a prompt
-    until = curve.cost_weight.roll(1).masked_fill(curve.is_best.roll(1), math.inf)
-    mine = curve.llm == pool.find(name)
+    until, mine = curve.until, curve.llm == pool.find(name)
     start[curve.prompt[mine]], end[curve.prompt[mine]] = curve.cost_weight[mine], until[mine]
     return start, end

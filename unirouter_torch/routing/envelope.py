@@ -29,6 +29,17 @@ class Envelope(NamedTuple):
     cost_weight: Float[Tensor, " line"]
     is_best: Bool[Tensor, " line"]
 
+    @property
+    def until(self) -> Float[Tensor, " line"]:
+        """Cost weight from which on the prompt has left this LLM; infinite for its cheapest."""
+        # the line before is that of the next cheaper LLM, but for the first line of a prompt
+        return self.cost_weight.roll(1).masked_fill(self.is_best.roll(1), math.inf)
+
+    def shares(self, cost_weight: float, num_llms: int) -> Float[Tensor, " llm"]:
+        """Share of the prompts that each of ``num_llms`` LLMs takes at a cost weight."""
+        takes = (self.cost_weight <= cost_weight) & (cost_weight < self.until)
+        return torch.bincount(self.llm[takes], minlength=num_llms).double() / takes.sum().clamp(min=1)
+
 
 def lower_envelope(estimated_error: ErrorMatrix, cost: CostVector | CostMatrix, tolerance: float = 0.0) -> Envelope:
     """Find the LLMs that win for some cost weight, and from which cost weight on.

@@ -18,11 +18,14 @@ from unirouter_torch import __version__
 from unirouter_torch.errors import DataError, PoolError, UniRouterError
 from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedError
 from unirouter_torch.serving.bodies import Bodies
+from unirouter_torch.serving.changes import Changes
 from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.page import add_page, is_page
 from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError
 from unirouter_torch.serving.relay import LLM_HEADER, ClientGoneError, Relay
+from unirouter_torch.serving.views import Views
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ def make_app(
     *,
     fallbacks: int = 2,
     api_key: str = "",
+    change_key: str = "",
     accept_feedback: bool = False,
     cors_origins: Sequence[str] = (),
     limits: BatchLimits | None = None,
@@ -47,6 +51,7 @@ def make_app(
         metrics: What is counted.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         api_key: What clients have to send; nothing when empty.
+        change_key: What those send who may change the pool; nobody may when empty. It opens all else too.
         accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
         cors_origins: Origins whose pages may ask from a browser; ``*`` for all.
         limits: How prompts come together.
@@ -73,11 +78,21 @@ def make_app(
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
+    views = Views(live, batcher, metrics, cost_weight=cost_weight, allows_changes=bool(change_key))
+    app.add_api_route("/v1/explain", views.explain, methods=["POST"])
+    app.add_api_route("/v1/pool", views.pool, methods=["GET"])
+    app.add_api_route("/v1/pool/profile", views.profile, methods=["GET"])
+    app.add_api_route("/v1/pool/history", views.history, methods=["GET"])
+    app.add_api_route("/v1/curve", views.curve, methods=["GET"])
+    app.add_api_route("/v1/traffic", views.traffic, methods=["GET"])
+    if change_key:
+        app.add_api_route("/v1/pool", Changes(live, batcher, change_key).change, methods=["POST"])
+    add_page(app)
     if accept_feedback:
         app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
     for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
-    front = _Front(app, metrics=metrics, api_key=api_key)
+    front = _Front(app, metrics=metrics, keys=(api_key, change_key) if api_key else ())
     if not cors_origins:
         return front
     # before the key is looked at: a browser asks whether it may send one
@@ -130,11 +145,11 @@ def _refusal(error: Exception) -> RefusedError:
 class _Front:
     """Checks the key, bounds the body and counts what is answered, before anything else."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, keys: Sequence[str]) -> None:
         self._app = app
         self._metrics = metrics
         self._bodies = Bodies()
-        self._expected = f"Bearer {api_key}".encode() if api_key else b""
+        self._expected = [f"Bearer {key}".encode() for key in keys if key]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -150,7 +165,8 @@ class _Front:
             await send(message)
 
         given = dict(scope["headers"]).get(b"authorization", b"")
-        if self._expected and scope["path"] != "/health" and not hmac.compare_digest(given, self._expected):
+        is_known = not self._expected or any(hmac.compare_digest(given, key) for key in self._expected)
+        if not is_known and scope["path"] != "/health" and not is_page(scope["path"]):
             refused = RefusedError(401, "A key is needed: send Authorization: Bearer KEY.", code="invalid_api_key")
             await refused.response()(scope, receive, count_and_send)
             return

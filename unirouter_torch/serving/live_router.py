@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import PoolError, UniRouterError
-from unirouter_torch.router.pool_history import latest_number
+from unirouter_torch.router.pool_history import PoolRevision, latest_number
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.pool import LLMPool
@@ -99,17 +99,36 @@ class LiveRouter:
         by_llm: dict[str, list[tuple[str, float]]] = {}
         for llm, prompt, score in outcomes:
             by_llm.setdefault(llm, []).append((prompt, score))
-        router, before = self.router, self.router.pool
 
-        def change() -> None:
-            for llm, its in by_llm.items():
-                prompts, scores = zip(*its, strict=True)
-                router.observe(llm, prompts, scores, half_life=half_life)
+        def add(router: Router) -> None:
+            def change() -> None:
+                for llm, its in by_llm.items():
+                    prompts, scores = zip(*its, strict=True)
+                    router.observe(llm, prompts, scores, half_life=half_life)
 
-        try:
             router.change_pool(change, f"feedback: {len(outcomes)} outcomes of {', '.join(by_llm)}")
-            tests = {llm: router.pool[llm].drift for llm in by_llm}
-            return {llm: test for llm, test in tests.items() if test is not None}
+
+        pool = self.change(add).pool
+        return {llm: test for llm in by_llm if (test := pool[llm].drift) is not None}
+
+    def change(self, change: Callable[[Router], None]) -> PoolRevision:
+        """Change the pool and save it, and take it over as a change by others; on the thread that routes.
+
+        Args:
+            change: Changes the pool of the router that it gets, and saves it.
+
+        Returns:
+            The revision that was written.
+
+        Raises:
+            PoolError: As it says, or the router lies in no folder. Nothing was changed.
+            ArtifactError: The latest revision is damaged. Nothing was changed.
+        """
+        router, before = self.router, self.router.pool
+        try:
+            change(router)
+            assert router.saved is not None
+            return router.saved.revision
         finally:
             router.pool = before
             self.follow()

@@ -1,5 +1,7 @@
 """What a server counts, in the text format of Prometheus. The only home of prometheus_client."""
 
+from typing import Any
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 TEXT_FORMAT: str = CONTENT_TYPE_LATEST
@@ -39,6 +41,17 @@ class Metrics:
         self.waiting = Gauge("unirouter_waiting_prompts", "Prompts waiting or in work", registry=all_of)
         self.revision = Gauge("unirouter_pool_revision", "Revision of the pool in service", registry=all_of)
         self.reload_errors = Counter("unirouter_reload_errors", "Changes that were not taken over", registry=all_of)
+
+    def counted(self) -> dict[str, Any]:
+        """All counts as JSON values: for each metric its samples, each with its labels and its value."""
+        return {
+            metric.name.removeprefix("unirouter_"): [
+                {"name": sample.name.removeprefix(metric.name).lstrip("_"), **sample.labels, "value": sample.value}
+                for sample in metric.samples
+                if not sample.name.endswith("_created")
+            ]
+            for metric in self._registry.collect()
+        }
 
     def text(self) -> bytes:
         """All counts."""

@@ -42,6 +42,8 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
     """
     if settings.accept_feedback and router.saved is None:
         raise PoolError("accept_feedback: the router lies in no folder of its own, where its pool could be kept.")
+    if settings.allow_changes and router.saved is None:
+        raise PoolError("allow_changes: the router lies in no folder of its own, where its pool could be kept.")
     metrics = Metrics()
     live = LiveRouter(router, metrics, defaults=settings, upstream_file=settings.upstreams)
     app = make_app(
@@ -49,6 +51,7 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
         metrics,
         fallbacks=settings.fallbacks,
         api_key=key_in(settings.api_key_env, "api_key_env") if settings.api_key_env else "",
+        change_key=key_in(settings.allow_changes, "allow_changes") if settings.allow_changes else "",
         accept_feedback=settings.accept_feedback,
         cors_origins=tuple(settings.cors_origin),
     )

@@ -23,6 +23,8 @@ class ServerSettings(WeightedChoiceOptions):
     """How many of the next best LLMs are asked when one fails, at least 0."""
     api_key_env: str | None = None
     """Environment variable with the key that clients have to send; they need none when not given."""
+    allow_changes: str | None = None
+    """Environment variable with the key with which the pool may be changed over HTTP; nobody may when not given."""
     accept_feedback: bool = False
     """Let clients add outcomes to the pool in the router's folder (``POST /v1/feedback``)."""
     cors_origin: list[str] = field(default_factory=list)
