@@ -78,7 +78,7 @@ def make_app(
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
-    views = Views(live, batcher, metrics, cost_weight=cost_weight, allows_changes=bool(change_key))
+    views = Views(live, batcher, metrics, allows_changes=bool(change_key))
     app.add_api_route("/v1/explain", views.explain, methods=["POST"])
     app.add_api_route("/v1/pool", views.pool, methods=["GET"])
     app.add_api_route("/v1/pool/profile", views.profile, methods=["GET"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.metrics.expected import Expectation, expect
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.explanation import cluster_error_interval
@@ -24,11 +25,26 @@ class Outlook:
 
     Attributes:
         router: The router with the pool as it was looked at; its encoder belongs to the thread that routes.
-        chooser: What chooses where a request says nothing.
+        defaults: How an LLM is chosen where a request does not say.
     """
 
     router: Router
-    chooser: Chooser
+    defaults: WeightedChoiceOptions
+
+    def chooser_of(self, cost_weight: float | None = None, latency_weight: float | None = None) -> Chooser:
+        """What chooses with other weights than those of the server, where they are given."""
+        own, names = self.defaults, self.router.pool.names
+        return self.router.chooser(
+            own.cost_weight if cost_weight is None else cost_weight,
+            latency_weight=own.latency_weight if latency_weight is None else latency_weight,
+            caution=own.caution,
+            llms=None if own.llms is None else [name for name in own.llms if name in names],
+        )
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """What chooses where a request says nothing."""
+        return self.chooser_of()
 
     @cached_property
     def expectation(self) -> Expectation:
@@ -46,12 +62,10 @@ class Outlooks:
 
     Args:
         live: What is served.
-        cost_weight: The server's own; that of the pool's target, or 0.1, when not given.
     """
 
-    def __init__(self, live: LiveRouter, cost_weight: float | None) -> None:
+    def __init__(self, live: LiveRouter) -> None:
         self._live = live
-        self._cost_weight = cost_weight
         self._kept: Outlook | None = None
         self._one = asyncio.Lock()
 
@@ -64,6 +78,5 @@ class Outlooks:
         router, kept = self._live.router, self._kept
         if kept is None or kept.router.pool is not router.pool:
             router = copy.copy(router)  # the one in service may get another pool meanwhile
-            chooser = router.chooser(self._cost_weight, latency_weight=self._live.latency_weight)
-            kept = self._kept = Outlook(router=router, chooser=chooser)
+            kept = self._kept = Outlook(router=router, defaults=self._live.defaults)
         return kept

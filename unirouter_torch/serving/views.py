@@ -14,7 +14,6 @@ from unirouter_torch.router.explanation import explain
 from unirouter_torch.router.profile import COST_WEIGHTS, profile_llm
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
-from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.serving.batching import Batcher
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
@@ -50,18 +49,15 @@ class Views:
         live: What is served.
         batcher: Embeds prompts with it.
         metrics: What was counted.
-        cost_weight: The server's own; that of the pool's target, or 0.1, when not given.
         allows_changes: Whether the server takes changes of the pool.
     """
 
-    def __init__(
-        self, live: LiveRouter, batcher: Batcher, metrics: Metrics, *, cost_weight: float | None, allows_changes: bool
-    ) -> None:
+    def __init__(self, live: LiveRouter, batcher: Batcher, metrics: Metrics, *, allows_changes: bool) -> None:
         self._live = live
         self._batcher = batcher
         self._metrics = metrics
         self._allows_changes = allows_changes
-        self._outlooks = Outlooks(live, cost_weight)
+        self._outlooks = Outlooks(live)
 
     async def explain(self, body: ExplainRequest, request: Request) -> dict[str, Any]:
         """Why each prompt goes where it goes: estimates with 90 % intervals, costs, clusters, turns of the choice."""
@@ -89,25 +85,21 @@ class Views:
             llm["drift"] = None if known.drift is None else _drift(known.drift)
             llm["traffic"] = traffic[row]
             llm["is_reachable"] = known.name in self._live.upstreams
-        saved = outlook.router.saved
+        saved, weight = outlook.router.saved, outlook.defaults.latency_weight
         return found | {
             "cost_weights": COST_WEIGHTS,
             "cost_weight": outlook.chooser.cost_weight,
-            "latency_weight": self._latency_weight(pool),
+            "latency_weight": pool.latency_weight if weight is None else weight,
             "knows_latency": all(llm.latency is not None for llm in pool.llms if llm.is_available),
             "has_chat": bool(self._live.upstreams),
             "revision": 0 if saved is None else saved.revision.number,
             "allows_changes": self._allows_changes and saved is not None,
         }
 
-    def _latency_weight(self, pool: LLMPool) -> float:
-        own = self._live.latency_weight
-        return pool.latency_weight if own is None else own
-
     async def profile(self, llm: str) -> dict[str, Any]:
         """What the router knows of one LLM, as ``unirouter pool show`` prints it."""
         return await self._outlooks.look(
-            lambda outlook: asdict(profile_llm(outlook.router, llm, latency_weight=self._live.latency_weight))
+            lambda outlook: asdict(profile_llm(outlook.router, llm, **outlook.defaults.choice))
         )
 
     async def history(self) -> list[dict[str, Any]]:
@@ -135,11 +127,8 @@ def _explain(
     """What is answered; none where another router came into service since the prompts were embedded."""
     if outlook.router.head is not head:
         return None
-    chooser, pool, calibration = outlook.chooser, outlook.router.pool, outlook.router.calibration
-    if body.latency_weight is not None:
-        chooser = outlook.router.chooser(chooser.cost_weight, latency_weight=body.latency_weight)
-    if body.cost_weight is not None:
-        chooser = chooser.at(body.cost_weight)
+    pool, calibration = outlook.router.pool, outlook.router.calibration
+    chooser = outlook.chooser_of(body.cost_weight, body.latency_weight)
     rows = zip(body.prompts, probability[:, None], strict=True)
     found = [explain(chooser, calibration, outlook.interval, prompt, row) for prompt, row in rows]
     return {

@@ -141,7 +141,7 @@ function clusters(profile) {
 
 function traffic(profile) {
   const weights = Object.keys(profile.traffic);
-  return h("section", {}, h("h3", {}, `Share of the calibration prompts by cost weight${profile.is_available ? "" : ", if it were enabled"}`),
+  return weights.length > 0 && h("section", {}, h("h3", {}, `Share of the calibration prompts by cost weight${profile.is_available ? "" : ", if it were enabled"}`),
     table(weights.map(weight => [number(Number(weight))]), [h("tr", {}, weights.map(weight => h("td", { class: "number" }, percent(profile.traffic[weight]))))], "Share by cost weight"));
 }
 
