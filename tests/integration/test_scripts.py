@@ -149,6 +149,34 @@ def test_estimates_are_checked_against_bills(tmp_path: Path) -> None:
     assert "3 of 3 list prices agree with the bills" in result.stdout
 
 
+def test_ours_are_compared_without_a_peer_and_the_page_is_written_from_the_file(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+data: {{path: "simulated:150x9", num_calibration: 12}}
+encoder: {{name: {workshop / "encoder"}}}
+trainer: {{max_steps: 2}}
+""")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- begin: peers.json -->\nold\n<!-- end: peers.json -->\nafter\n")
+    settings = ("--output", "found.json", "--page", str(page), "--configs", str(config))
+    result = script("compare_peers.py", tmp_path, "--trials", "1", *settings)
+    assert result.returncode == 0, result.stderr
+    records = json.loads((tmp_path / "found.json").read_text())["records"]
+    assert {(record["pool"], record["num_llms"], record["num_labelled"]) for record in records} == {
+        ("fixed", 9, 105),
+        ("new", 3, 12),
+    }
+    assert all(0 < record["default"]["area"] < 1 and record["single_per_second"] > 0 for record in records)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- begin") and text.endswith("end: peers.json -->\nafter\n") and "old" not in text
+    assert "| vLLM's hierarchical shrinkage, as shipped | 0." in text
+    wrong = script("compare_peers.py", tmp_path, *settings, "--pythons", "nobody=python")
+    assert wrong.returncode == 2 and "expected one of llmrouter, routellm" in wrong.stderr
+
+
 def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunResult, config: TrainConfig) -> None:
     script = [sys.executable, str(ROOT / "scripts" / "benchmark_scoring.py"), "--quick", "--repeats", "1"]
     router = Path(config.output_dir) / "router"

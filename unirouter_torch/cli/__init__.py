@@ -8,6 +8,7 @@ from typing import Any
 
 from unirouter_torch import __version__
 from unirouter_torch.cli.adopt import adopt
+from unirouter_torch.cli.arena import predict, score_predictions
 from unirouter_torch.cli.completion import completion
 from unirouter_torch.cli.data import prepare
 from unirouter_torch.cli.distill import distill
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Any] = {
     "pretrain": pretrain,
     "distill": distill,
     "data": {"prepare": prepare},
+    "arena": {"predict": predict, "score": score_predictions},
     "recipes": list_recipes,
     "doctor": doctor,
     "completion": completion,
@@ -75,6 +77,7 @@ COMMANDS: dict[str, Any] = {
 GROUPS = {
     "pool": "Look at the LLMs of a saved router, add, remove and change them.",
     "data": "Prepare public routing tables.",
+    "arena": "Write a submission to RouterArena, and compute its score.",
 }
 
 

@@ -23,7 +23,7 @@ class ClairvoyantEndToEnd(RoutingMethod[ClusterError]):
 
     name: ClassVar[str] = "clairvoyant_end_to_end"
     title: ClassVar[str] = "End-to-end, clairvoyant labels"
-    place: ClassVar[int] = 16
+    place: ClassVar[int] = 17
     is_clairvoyant: ClassVar[bool] = True
     trains_head: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = HeadMethod.settings

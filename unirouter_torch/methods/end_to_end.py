@@ -34,7 +34,7 @@ class FrozenEndToEnd(HeadMethod):
 
     name: ClassVar[str] = "end_to_end_frozen"
     title: ClassVar[str] = "End-to-end, frozen encoder"
-    place: ClassVar[int] = 10
+    place: ClassVar[int] = 11
     is_stage: ClassVar[bool] = True
 
     def fit(self, trial: Trial) -> None:
@@ -65,7 +65,7 @@ class DrawnEndToEnd(HeadMethod):
 
     name: ClassVar[str] = "end_to_end_random"
     title: ClassVar[str] = "End-to-end, calibration prompts at random"
-    place: ClassVar[int] = 11
+    place: ClassVar[int] = 12
     is_stage: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = (*HeadMethod.settings, "encoder_training")
 
@@ -111,7 +111,7 @@ class EndToEnd(HeadMethod):
 
     name: ClassVar[str] = "end_to_end"
     title: ClassVar[str] = "End-to-end"
-    place: ClassVar[int] = 12
+    place: ClassVar[int] = 13
     has_clusters: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = (*DrawnEndToEnd.settings, "data.calibration")
 

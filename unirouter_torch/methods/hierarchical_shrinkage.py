@@ -16,6 +16,7 @@ from unirouter_torch.training.clustering import assign_to_nearest, sum_by_neares
 
 NUM_COARSE, NUM_FINE = 20, 100
 SHRINKAGE = (1.0, 3.0, 10.0, 30.0, 100.0)
+SHIPPED_SHRINKAGE = 24.0
 
 
 class HierarchicalErrors(NamedTuple):
@@ -32,39 +33,41 @@ class HierarchicalErrors(NamedTuple):
     fine_weight: Float[Tensor, "llm fine"]
 
 
-class HierarchicalShrinkage(RoutingMethod[HierarchicalErrors]):
+class ClusterHierarchy(RoutingMethod[HierarchicalErrors]):
     """Estimates an LLM's error in the fine cluster of a prompt, shrunk to that in its coarse one, shrunk to the mean.
 
     With ``n_c`` outcomes of summed error ``s_c`` in a cluster, ``c`` the prompt's coarse cluster (of 20) and ``f`` its
     fine one (of 100), ``coarse = (s_c + kappa * overall) / (n_c + kappa)`` and
     ``estimate = (s_f + kappa * coarse) / (n_f + kappa)``. K-means finds both sets of clusters on training prompts;
-    there are never more of them than training prompts. ``kappa`` is chosen by area on seen LLMs.
+    there are never more of them than training prompts.
 
-    Source: two granularities and the pull to the LLM's mean are what vLLM's semantic router has planned (issue 3459
-    there); the formula, and that a prompt's own coarse cluster is the parent, are this project's.
+    Attributes:
+        strengths: Values of ``kappa`` [prompts]; of several that of the largest area on seen LLMs is taken.
+
+    Source: vLLM semantic router, issue 3459 there.
     """
 
-    name: ClassVar[str] = "hierarchical_shrinkage"
-    title: ClassVar[str] = "Hierarchical shrinkage"
-    place: ClassVar[int] = 5
+    strengths: ClassVar[tuple[float, ...]]
 
     def __init__(self) -> None:
         self.coarse: Centroids = torch.empty(0, 0)
         self.fine: Centroids = torch.empty(0, 0)
-        self.shrinkage = SHRINKAGE[0]
+        self.shrinkage = self.strengths[0]
 
     def fit(self, trial: Trial) -> None:
-        """Cluster the training prompts twice and choose the shrinkage."""
+        """Cluster the training prompts twice, and choose the strength where there are several."""
         tuning = trial.tuning
         num_prompts = trial.train.embedding.shape[0]
         self.coarse, self.fine = (tuning.centroids(min(size, num_prompts)) for size in (NUM_COARSE, NUM_FINE))
+        if len(self.strengths) == 1:
+            return
         assignments = self._assign(tuning.validation.embedding)
 
         def estimate(calibration: Outcomes) -> Iterator[ErrorMatrix]:
-            for shrinkage in SHRINKAGE:
+            for shrinkage in self.strengths:
                 yield _estimate(*assignments, self._represent(calibration, shrinkage), shrinkage)
 
-        self.shrinkage = choose_by_area(list(SHRINKAGE), estimate, trial)
+        self.shrinkage = choose_by_area(list(self.strengths), estimate, trial)
 
     def represent(self, calibration: Outcomes) -> HierarchicalErrors:
         """Shrunk errors in the coarse clusters, sums in the fine ones."""
@@ -84,6 +87,28 @@ class HierarchicalShrinkage(RoutingMethod[HierarchicalErrors]):
     def _represent(self, calibration: Outcomes, shrinkage: float) -> HierarchicalErrors:
         coarse = cluster_error(sum_by_nearest(calibration, self.coarse), shrinkage)
         return HierarchicalErrors(coarse, *sum_by_nearest(calibration, self.fine))
+
+
+class HierarchicalShrinkage(ClusterHierarchy):
+    """``ClusterHierarchy`` with a strength that is chosen by area on seen LLMs, which is this project's addition."""
+
+    name: ClassVar[str] = "hierarchical_shrinkage"
+    title: ClassVar[str] = "Hierarchical shrinkage"
+    place: ClassVar[int] = 5
+    strengths = SHRINKAGE
+
+
+class ShippedHierarchicalShrinkage(ClusterHierarchy):
+    """``ClusterHierarchy`` with the fixed strength of 24 prompts that vLLM's semantic router has.
+
+    Source: vLLM semantic router, issue 3459 there.
+    """
+
+    name: ClassVar[str] = "hierarchical_shrinkage_24"
+    title: ClassVar[str] = "Hierarchical shrinkage, strength 24 (vLLM)"
+    place: ClassVar[int] = 6
+    is_stage: ClassVar[bool] = True
+    strengths = (SHIPPED_SHRINKAGE,)
 
 
 def _estimate(

@@ -101,7 +101,7 @@ class ItemResponse(RoutingMethod[Ability]):
 
     name: ClassVar[str] = "item_response"
     title: ClassVar[str] = "Item response"
-    place: ClassVar[int] = 9
+    place: ClassVar[int] = 10
 
     def __init__(self) -> None:
         self._items = Items(torch.empty(0, 2), torch.empty(2))

@@ -35,7 +35,7 @@ class LearnedMap(RoutingMethod[ClusterError]):
 
     name: ClassVar[str] = "learned_map"
     title: ClassVar[str] = "UniRoute LearnedMap"
-    place: ClassVar[int] = 6
+    place: ClassVar[int] = 7
     has_clusters: ClassVar[bool] = True
 
     def __init__(self) -> None:

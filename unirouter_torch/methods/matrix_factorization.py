@@ -33,7 +33,7 @@ class MatrixFactorization(RetrainedNetwork):
 
     name: ClassVar[str] = "matrix_factorization"
     title: ClassVar[str] = "Matrix factorisation, retrained"
-    place: ClassVar[int] = 8
+    place: ClassVar[int] = 9
     grid = GRID
 
 
@@ -45,5 +45,5 @@ class ClairvoyantMatrixFactorization(ClairvoyantNetwork):
 
     name: ClassVar[str] = "clairvoyant_matrix_factorization"
     title: ClassVar[str] = "Matrix factorisation, clairvoyant"
-    place: ClassVar[int] = 15
+    place: ClassVar[int] = 16
     grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -30,7 +30,7 @@ class RoutingMethod(ABC, Generic[FeaturesT]):
         has_clusters: Whether a sweep over the number of clusters varies it.
         trains_head: Whether its fit trains a cluster head, on all devices at once and on the tables of ``data.tables``.
         needs_other_tables: Whether it cannot do without ``data.tables``.
-        is_stage: Whether it is a stage of another method, compared only where it is asked for by name.
+        is_stage: Whether it is a stage or a special case of another one, compared only where it is asked for by name.
         is_tuned_to_num_calibration: Whether its fit depends on how many prompts will represent an LLM.
         settings: Keys of the config, and whole sections of it, that its fit depends on.
     """

@@ -27,7 +27,7 @@ class MLP(RetrainedNetwork):
 
     name: ClassVar[str] = "mlp"
     title: ClassVar[str] = "MLP, retrained"
-    place: ClassVar[int] = 7
+    place: ClassVar[int] = 8
     grid = GRID
 
 
@@ -39,5 +39,5 @@ class ClairvoyantMLP(ClairvoyantNetwork):
 
     name: ClassVar[str] = "clairvoyant_mlp"
     title: ClassVar[str] = "MLP, clairvoyant"
-    place: ClassVar[int] = 14
+    place: ClassVar[int] = 15
     grid = GRID._replace(num_steps=(20, 40, 80, 160))

@@ -15,7 +15,7 @@ class Oracle(RoutingMethod[ErrorMatrix]):
 
     name: ClassVar[str] = "oracle"
     title: ClassVar[str] = "Oracle"
-    place: ClassVar[int] = 18
+    place: ClassVar[int] = 19
     is_reference: ClassVar[bool] = True
     is_oracle: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ class SourceOracle(RoutingMethod[ClusterError]):
 
     name: ClassVar[str] = "source_oracle"
     title: ClassVar[str] = "Source oracle"
-    place: ClassVar[int] = 17
+    place: ClassVar[int] = 18
     is_reference: ClassVar[bool] = True
     is_oracle: ClassVar[bool] = True
 

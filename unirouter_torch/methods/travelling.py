@@ -59,7 +59,7 @@ class Travelling(HeadMethod):
 
     name: ClassVar[str] = "travelling"
     title: ClassVar[str] = "Travelling"
-    place: ClassVar[int] = 13
+    place: ClassVar[int] = 14
     needs_other_tables: ClassVar[bool] = True
 
     def fit(self, trial: Trial) -> None:

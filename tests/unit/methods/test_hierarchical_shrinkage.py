@@ -2,8 +2,15 @@ import pytest
 import torch
 from made_outcomes import outcomes, trial_of, tuning
 
-from unirouter_torch.methods.hierarchical_shrinkage import NUM_COARSE, NUM_FINE, SHRINKAGE, HierarchicalShrinkage
+from unirouter_torch.methods.hierarchical_shrinkage import (
+    NUM_COARSE,
+    NUM_FINE,
+    SHRINKAGE,
+    HierarchicalShrinkage,
+    ShippedHierarchicalShrinkage,
+)
 from unirouter_torch.methods.method import NUM_TUNING_DRAWS
+from unirouter_torch.methods.registry import method_class
 from unirouter_torch.methods.zero import ZeroRouter
 from unirouter_torch.training.clustering import assign_to_nearest, centroids_of
 
@@ -111,3 +118,17 @@ def test_there_are_no_more_clusters_than_training_prompts() -> None:
     HierarchicalShrinkage().fit(trial_of(outcomes(0, 30), asking))
     assert asked == [NUM_COARSE, 30]
     assert NUM_FINE > 30
+
+
+def test_shipped_form_has_20_and_100_clusters_and_strength_24_whatever_the_area() -> None:
+    train, method = outcomes(0, 120), ShippedHierarchicalShrinkage()
+    how = tuning()._replace(
+        centroids=centroids_of(train.embedding, 0), area=lambda *_: pytest.fail("nothing is chosen")
+    )
+    method.fit(trial_of(train, how))
+    assert (len(method.coarse), len(method.fine), method.shrinkage) == (20, 100, 24.0)
+    assert method_class("hierarchical_shrinkage_24") is ShippedHierarchicalShrinkage
+    same, calibration, prompts = fitted(24.0), outcomes(2), outcomes(3).embedding
+    method.coarse, method.fine = same.coarse, same.fine
+    expected = same.estimate_error(prompts, same.represent(calibration))
+    torch.testing.assert_close(method.estimate_error(prompts, method.represent(calibration)), expected)

@@ -1,0 +1,167 @@
+"""Write the tables of ``docs/evidence/peers.md`` from the JSON of ``compare_peers.py``, and print them.
+
+python scripts/peers_page.py docs/evidence/peers.json docs/evidence/peers.md
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from unirouter_torch.metrics.statistics import sign_test
+from unirouter_torch.storage import read_json, write_atomically
+
+BEGIN, END = "<!-- begin: peers.json -->", "<!-- end: peers.json -->"
+TITLES = {
+    "zero": "ZeroRouter",
+    "kmeans": "UniRoute K-means",
+    "hierarchical_shrinkage_24": "vLLM's hierarchical shrinkage, as shipped",
+    "hierarchical_shrinkage": "the same, strength chosen",
+    "end_to_end": "**End-to-end**",
+    "llmrouter_knn": "LLMRouter K-NN",
+    "llmrouter_svm": "LLMRouter SVM",
+    "llmrouter_mlp": "LLMRouter MLP",
+    "llmrouter_mf": "LLMRouter matrix factorisation",
+    "routellm_mf": "RouteLLM matrix factorisation",
+}
+OF_PAIR = ("zero", "kmeans", "hierarchical_shrinkage_24", "end_to_end", "routellm_mf")
+Records = list[dict[str, Any]]
+
+
+def tables(found: dict[str, Any]) -> str:
+    """All tables as Markdown."""
+    records, parts = found["records"], []
+    for table, pool in dict.fromkeys((record["table"], record["pool"]) for record in records):
+        here = [record for record in records if (record["table"], record["pool"]) == (table, pool)]
+        num_trials = len({record["trial"] for record in here})
+        kind = "all LLMs fixed" if pool == "fixed" else "new LLMs"
+        first = here[0]
+        size = f"{first['num_llms']} LLMs, {first['num_labelled']:,} labelled prompts, {num_trials} trials"
+        parts.append(f"### {table}: {kind}\n\n{size}.\n\n{quality_table(here)}\n\n{pair_table(here)}")
+    parts.append(f"## Time and memory\n\n{cost_table(records)}")
+    return "\n\n".join(parts)
+
+
+def quality_table(here: Records) -> str:
+    """Routers among all LLMs of the pool."""
+    rows = []
+    best = [record["default"]["area"] for record in _of(here, "end_to_end")]
+    for name in dict.fromkeys(record["method"] for record in here):
+        mine = _of(here, name)
+        if name == "routellm_mf":
+            continue
+        for way in ("default", "tuned"):
+            if not any(way in record for record in mine):
+                continue
+            figures = [record.get(way) for record in mine]
+            areas = [None if one is None else one["area"] for one in figures]
+            pairs = [(ours, area) for ours, area in zip(best, areas, strict=True) if area is not None]
+            won = sum(ours > area for ours, area in pairs)
+            against = "" if name == "end_to_end" else f"{won} : {sum(ours < area for ours, area in pairs)}"
+            p = "" if name == "end_to_end" else f"{sign_test([ours - area for ours, area in pairs]):.2g}"
+            title = TITLES[name] + (", tuned" if way == "tuned" else "")
+            values = [_mean(figures, key) for key in ("area", "quality_at_25", "quality_at_50")]
+            rows.append([title, *values, _reached(figures), against, p])
+        rows += _choice_rows(mine, name)
+    heads = ["router", "area", "quality at 25% of the highest cost", "at 50%", "cost at 99% of the best LLM's quality"]
+    return _markdown([*heads, "end-to-end won : lost", "p"], rows)
+
+
+def _choice_rows(mine: Records, name: str) -> Iterable[list[str]]:
+    choices = [record["choice"] for record in mine if "choice" in record]
+    if choices:
+        quality, cost, ours = (_mean(choices, key) for key in ("quality", "relative_cost", "our_quality"))
+        share = f"{float(cost):.0%}" if cost else ""
+        yield [
+            f"{TITLES[name]}, its own choice",
+            f"quality {quality} at {share} of the highest cost; ours there {ours}",
+        ]
+
+
+def pair_table(here: Records) -> str:
+    """Routers between a strong and a weak LLM."""
+    rows = []
+    best = [record["pair"]["area"] for record in _of(here, "end_to_end")]
+    for name in OF_PAIR:
+        for way in ("pair",) if name != "routellm_mf" else ("default", "tuned"):
+            figures = [record.get(way) for record in _of(here, name)]
+            if not any(figures):
+                continue
+            pairs = [(ours, one["area"]) for ours, one in zip(best, figures, strict=True) if one is not None]
+            won = f"{sum(ours > area for ours, area in pairs)} : {sum(ours < area for ours, area in pairs)}"
+            title = TITLES[name] + (", tuned" if way == "tuned" else "")
+            rows.append([title, _mean(figures, "area"), _reached(figures), "" if name == "end_to_end" else won])
+    heads = ["router between two LLMs", "area", "cost at 99% of the best LLM's quality", "end-to-end won : lost"]
+    return _markdown(heads, rows)
+
+
+def cost_table(records: Records) -> str:
+    """What every router takes, on the largest set of labels."""
+    largest = max(record["num_labelled"] * record["num_llms"] for record in records)
+    here = [record for record in records if record["num_labelled"] * record["num_llms"] == largest]
+    rows = []
+    for name in dict.fromkeys(record["method"] for record in here):
+        mine = [record for record in _of(here, name) if record.get("fit_seconds") is not None]
+        if not mine:
+            rows.append([TITLES[name], "did not run", "", "", ""])
+            continue
+        seconds, memory, batch, single = (
+            sum(record[key] for record in mine) / len(mine)
+            for key in ("fit_seconds", "fit_bytes", "batch_per_second", "single_per_second")
+        )
+        rows.append([TITLES[name], f"{seconds:.2g}", f"{memory / 1e6:,.0f}", f"{batch:,.0f}", f"{single:,.0f}"])
+    first = here[0]
+    size = f"{first['table']}, {first['num_labelled']:,} labelled prompts, {first['num_llms']} LLMs"
+    heads = ["router", "fit [s]", "memory of the fit [MB]", "prompts/s in a batch", "prompts/s one at a time"]
+    return f"{size}; one thread, embeddings at hand.\n\n{_markdown(heads, rows)}\n\n{error_list(records)}"
+
+
+def error_list(records: Records) -> str:
+    """What did not run, with its error."""
+    lines: dict[str, None] = {}
+    for record in records:
+        if record.get("embeds", "works") != "works":
+            lines[f"{TITLES[record['method']]}, its own embedding of a prompt: `{record['embeds']}`"] = None
+        for number, error in record.get("errors", {}).items():
+            place = f"{record['table']}, {record['pool']}"
+            lines[f"{TITLES[record['method']]}, setting {int(number) + 1} ({place}): `{error}`"] = None
+    listed = "\n".join(f"* {line}" for line in lines) or "Everything ran."
+    return f"What did not run:\n\n{listed}"
+
+
+def _of(records: Records, name: str) -> Records:
+    return [record for record in records if record["method"] == name]
+
+
+def _mean(figures: Iterable[dict[str, Any] | None], key: str) -> str:
+    values = [one[key] for one in figures if one is not None and one[key] is not None]
+    return f"{sum(values) / len(values):.4f}" if values else ""
+
+
+def _reached(figures: list[dict[str, Any] | None]) -> str:
+    known = [one["cost_at_99"] for one in figures if one is not None]
+    values = [value for value in known if value is not None]
+    if not values:
+        return "not reached"
+    return f"{sum(values) / len(values):.1%}" + (
+        "" if len(values) == len(known) else f" ({len(values)} of {len(known)})"
+    )
+
+
+def _markdown(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return "\n".join([*lines, *(f"| {' | '.join([*row, *[''] * (len(heads) - len(row))])} |" for row in rows)])
+
+
+def write_page(found: Path, page: Path | None) -> None:
+    """Print the tables, and put them between the marks of a page."""
+    text = tables(read_json(found))
+    print(text)
+    if page is not None:
+        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        write_atomically(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+
+
+if __name__ == "__main__":
+    write_page(Path(sys.argv[1]), Path(sys.argv[2]))
