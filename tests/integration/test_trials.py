@@ -1,11 +1,10 @@
 """``unirouter evaluate`` on the miniature: every method, sweeps, workers, interruptions."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,9 @@ import pytest
 from miniature import miniature
 
 from unirouter_torch.cli import main
+from unirouter_torch.config.files import parse_config
+from unirouter_torch.config.router import HeadConfig
+from unirouter_torch.experiments.trials import NUM_EMBEDDED, run_trials
 from unirouter_torch.methods.registry import built_in_methods
 
 FEW_METHODS = ("--evaluation.methods", "[zero, kmeans, end_to_end]")
@@ -120,17 +122,69 @@ def test_only_what_a_new_setting_changes_is_computed_again(workshop: Path, tmp_p
     assert list(results(tmp_path)["methods"]) == ["zero", "end_to_end"]
 
 
+def test_new_key_with_its_default_keeps_kept_trials(workshop: Path, tmp_path: Path) -> None:
+    newer = make_dataclass("Newer", [("brand_new", float, field(default=0.5))], bases=(HeadConfig,), frozen=True)
+    config = parse_config(miniature(workshop, "--output_dir", str(tmp_path), *FEW_METHODS))
+    run_trials(config, num_trials=1, num_workers=1)
+    kept, embedding = tmp_path / "trials" / "seed_0.json", tmp_path / "embedding.json"
+    before = kept.stat().st_mtime_ns, embedding.stat().st_mtime_ns
+    areas = {name: its["area"] for name, its in results(tmp_path)["methods"].items()}
+    run_trials(replace(config, head=newer(**vars(config.head))), num_trials=1, num_workers=1)
+    assert (kept.stat().st_mtime_ns, embedding.stat().st_mtime_ns) == before
+    assert {name: its["area"] for name, its in results(tmp_path)["methods"].items()} == areas
+    settings = json.loads(kept.read_text())["methods"]
+    run_trials(replace(config, head=newer(**vars(config.head), brand_new=0.6)), num_trials=1, num_workers=1)
+    changed = json.loads(kept.read_text())["methods"]
+    assert {name for name in settings if settings[name]["settings"] != changed[name]["settings"]} == {"end_to_end"}
+
+
+def test_embedding_is_timed_once_for_each_encoder_and_table(workshop: Path, tmp_path: Path) -> None:
+    few = ("--evaluation.methods", "[zero, end_to_end]")
+    assert evaluate(workshop, tmp_path, *few, trials=1) == 0
+    path = tmp_path / "embedding.json"
+    kept = json.loads(path.read_text())
+    assert 0 < kept["num_prompts"] <= NUM_EMBEDDED and kept["seconds"] > 0
+    path.write_text(json.dumps(kept | {"seconds": 1234.5}))
+    assert evaluate(workshop, tmp_path, *few) == 0
+    assert json.loads(path.read_text())["seconds"] == 1234.5
+    path.write_text(json.dumps(kept | {"seconds": 1234.5, "fingerprint": "of another encoder"}))
+    assert evaluate(workshop, tmp_path, *few) == 0
+    again = json.loads(path.read_text())
+    assert again["fingerprint"] == kept["fingerprint"] and again["seconds"] < 1234.5
+
+
+KILLED_IN_THE_SECOND_TRIAL = """
+import os, signal, sys
+from unirouter_torch.cli import main
+from unirouter_torch.experiments import trial_jobs
+
+run_method, started = trial_jobs.run_method, []
+
+def until_the_fifth(*arguments):
+    started.append(arguments)
+    if len(started) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_method(*arguments)
+
+trial_jobs.run_method = until_the_fifth
+main(sys.argv[1:])
+"""
+
+
 def test_killed_run_goes_on_where_it_was(workshop: Path, tmp_path: Path) -> None:
-    settings = miniature(workshop, "--output_dir", str(tmp_path), *FEW_METHODS, "--trainer.max_steps", "60")
-    command = [sys.executable, "-m", "unirouter_torch.cli", "evaluate", "--trials", "4", "--workers", "1", *settings]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    first = tmp_path / "trials" / "seed_0.json"
-    deadline = time.monotonic() + 120
-    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    arguments = [
+        "evaluate",
+        "--trials",
+        "2",
+        "--workers",
+        "1",
+        *miniature(workshop, "--output_dir", str(tmp_path), *FEW_METHODS),
+    ]
+    command = [sys.executable, "-c", KILLED_IN_THE_SECOND_TRIAL, *arguments]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    (first,) = (tmp_path / "trials").iterdir()
     written = first.stat().st_mtime_ns
-    assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert first.name == "seed_0.json"
+    assert main(arguments) == 0
     assert first.stat().st_mtime_ns == written
-    assert [trial["seed"] for trial in results(tmp_path)["trials"]] == [0, 1, 2, 3]
+    assert [trial["seed"] for trial in results(tmp_path)["trials"]] == [0, 1]
