@@ -2,8 +2,17 @@
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from unirouter_torch.errors import ConfigError
+
+Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A text, or a conversation: a list of messages, each with a role and content."""
+
+LAST_USER = "last_user"
+WHOLE = "whole"
+_RULE = re.compile(r"last_user|whole|last_turns:[1-9]\d{0,5}")
 
 _TAG = (
     r"(?:antml:|seed:|ant_?|internal_|inner_)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|monologue"
@@ -90,7 +99,9 @@ def final_answer(text: str) -> FinalAnswer:
 def content_text(content: Any, *, between: str = "\n") -> str:
     """The text of a message's content: itself, or that of its text parts; empty where there is none.
 
-    Parts that are reasoning, images, calls of tools and the like are left out.
+    A part is text where it is a bare string, has no type, or is of type ``text``, ``input_text`` or ``output_text``:
+    logs hold all of these, and a chat that is served has to be read as the log that its router was trained on. Parts
+    that are reasoning, images, calls of tools and the like are left out.
     """
     if isinstance(content, str):
         return content
@@ -122,21 +133,79 @@ def is_conversation(value: Any) -> bool:
     )
 
 
-def conversation_prompt(messages: Sequence[Any]) -> str:
-    """The text that a conversation is routed by: the last message of the user, or the last one where none is."""
-    of_user = [message for message in messages if message.get("role") == "user"]
-    return content_text((of_user or messages)[-1].get("content"))
+def check_conversation_rule(rule: str, place: str) -> None:
+    """Refuse what is no rule of :func:`conversation_prompt`.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if _RULE.fullmatch(rule) is None:
+        raise ConfigError(f"{place}: got {rule!r}, expected last_user, whole, or last_turns:N with N of at least 1.")
 
 
-def prompt_text(value: Any) -> str | None:
+def conversation_prompt(messages: Sequence[Any], rule: str = LAST_USER) -> str:
+    """The text that a conversation is routed by: the same in training, calibration and serving.
+
+    Messages are joined by blank lines, without marks of who spoke, so that a conversation of one message is routed as
+    the prompt that it is, whatever the rule. Under ``last_turns:N`` and ``whole`` a call of a tool counts as its name
+    and arguments, and its result as its text. What is longer than the encoder reads is cut there, as any prompt.
+
+    Args:
+        messages: Each with a role and content, at least one; items of OpenAI's Responses API without a role count as
+            calls and results.
+        rule: ``last_user``: the last message of the user, or the last one where none is. ``last_turns:N``: from the
+            N-th last message of the user on, N at least 1. ``whole``: every message, those of the system included.
+    """
+    users = [place for place, message in enumerate(messages) if message.get("role") == "user"]
+    if rule == LAST_USER:
+        return whole_characters(content_text(messages[users[-1] if users else -1].get("content")))
+    counted = 0 if rule == WHOLE else int(rule.partition(":")[2])
+    first = users[-counted] if counted and len(users) >= counted else 0
+    if counted and not users:
+        first = len(messages) - 1
+    texts = [text for message in messages[first:] for text in _texts_of_message(message) if text]
+    return whole_characters("\n\n".join(texts))
+
+
+def _texts_of_message(message: Mapping[str, Any]) -> Iterator[str]:
+    """What a message says, its calls of tools and their results, in the forms of OpenAI and Anthropic."""
+    content = message.get("content")
+    yield content_text(content)
+    for part in [message, *(content if isinstance(content, list) else [])]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("function_call", "tool_use"):
+            yield _call_text(part.get("name"), part.get("arguments", part.get("input")))
+        elif kind in ("function_call_output", "tool_result"):
+            yield content_text(part.get("output", part.get("content") if part is not message else None))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            yield _call_text(function.get("name"), function.get("arguments"))
+
+
+def _call_text(name: object, arguments: object) -> str:
+    if not isinstance(name, str):
+        return ""
+    try:
+        return f"{name} {arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)}"
+    except (TypeError, ValueError, RecursionError):
+        return name
+
+
+def prompt_text(value: Any, rule: str = LAST_USER) -> str | None:
     """The text of a prompt that may be a conversation: a list of messages, or one written as JSON.
 
     Any other text is itself, and any other value none. Half a surrogate pair in it becomes U+FFFD, as UTF-8 has none.
+
+    Args:
+        value: The prompt.
+        rule: That of :func:`conversation_prompt`.
     """
     if isinstance(value, str):
         parsed = _parsed_list(value)
-        return conversation_prompt(parsed) if is_conversation(parsed) else whole_characters(value)
-    return whole_characters(conversation_prompt(value)) if is_conversation(value) else None
+        return conversation_prompt(parsed, rule) if is_conversation(parsed) else whole_characters(value)
+    return conversation_prompt(value, rule) if is_conversation(value) else None
 
 
 def _parsed_list(text: str) -> Any:

@@ -74,14 +74,15 @@ def _await(pending: "list[ray.ObjectRef]") -> None:
 
 
 def _score_shard(router: str, expected: str, shard: Path, folder: Path, settings: ScoreSettings) -> None:
-    answer = _answer_of(router, expected, settings)
-    answer_shard(shard, folder / shard.name, settings.column, settings.batch_size, answer)
+    answer, rule = _answer_of(router, expected, settings)
+    answer_shard(shard, folder / shard.name, settings.column, settings.batch_size, answer, rule)
 
 
 @functools.lru_cache(maxsize=1)
-def _answer_of(router: str, expected: str, settings: ScoreSettings) -> Callable[[list[str]], Answers]:
-    """Loaded once in each process."""
+def _answer_of(router: str, expected: str, settings: ScoreSettings) -> tuple[Callable[[list[str]], Answers], str]:
+    """The answers, and the rule for conversations; loaded once in each process."""
     loaded = Router.from_pretrained(router)
     if fingerprint(loaded) != expected:
         raise ConfigError(f"router: a machine of the Ray cluster finds another router at {router}. Share one folder.")
-    return answer_by(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings)
+    answer = answer_by(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings)
+    return answer, loaded.encoder.recipe.conversation

@@ -104,7 +104,8 @@ def score_archive(
 
     try:
         for shard in work.missing:
-            answer_shard(shard, folder / shard.name, settings.column, settings.batch_size, counted)
+            target, rule = folder / shard.name, router.encoder.recipe.conversation
+            answer_shard(shard, target, settings.column, settings.batch_size, counted, rule)
     finally:
         bar.close()
     return work.finished()

@@ -31,8 +31,8 @@ def adopt(options: AdoptOptions) -> None:
     from unirouter_torch.experiments.adopt import adopt_table
     from unirouter_torch.router.router import Router
 
-    table = load_table(options.data)
     router = Router.from_pretrained(options.router)
+    table = load_table(options.data, conversation=router.encoder.recipe.conversation)
     adopt_table(router, table, num_calibration=options.num_calibration)
     router.save_pretrained(options.output)
     console = plain_console()

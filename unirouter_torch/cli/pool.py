@@ -145,6 +145,7 @@ def add(options: AddOptions) -> None:
         llm=options.outcomes.llm_in_file,
         metric=options.outcomes.metric,
         grading=_grading(options),
+        conversation=router.encoder.recipe.conversation,
     )
     for line in found.report.lines():
         _say(line)
@@ -211,7 +212,13 @@ def observe(options: ObserveOptions) -> None:
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
     reading, router = options.reading, _load(options)
-    feedback = read_feedback(options.outcomes, format=reading.format, llm=reading.llm_in_file, metric=reading.metric)
+    feedback = read_feedback(
+        options.outcomes,
+        format=reading.format,
+        llm=reading.llm_in_file,
+        metric=reading.metric,
+        conversation=router.encoder.recipe.conversation,
+    )
     what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
 
     def add_feedback() -> None:

@@ -84,7 +84,7 @@ def tune(options: TuneOptions) -> None:
         from unirouter_torch.data.load import load_table
         from unirouter_torch.experiments.held_out import judge_on_table
 
-        table = load_table(options.outcomes)
+        table = load_table(options.outcomes, conversation=router.encoder.recipe.conversation)
         facts["held_out"] = judge_on_table(router, table, found.cost_weight, **options.choice)._asdict()
     if options.save:
 

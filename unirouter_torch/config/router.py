@@ -1,14 +1,20 @@
 """Settings of the router itself: what it is made of."""
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from unirouter_torch.config.checks import at_least, positive
 from unirouter_torch.config.fingerprint import Decides
+from unirouter_torch.messages import LAST_USER, check_conversation_rule
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_COST_WEIGHT = 0.1
 CHARS_PER_TOKEN = 4
 """Characters taken for one token where tokens were not counted."""
+
+
+KeptPart: TypeAlias = Literal["head", "tail", "head_and_tail"]
+"""What is read of a prompt that is longer than the encoder reads; the rest is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,12 @@ class EncoderConfig:
     form_weight: float | None = None
     """Weight of surface features (lengths, digits, punctuation, code marks) beside the embedding, at least 0; 0 leaves
     them out. What the encoder's own files say when not given, and 0 where they say nothing."""
+    keep: KeptPart = "head"
+    """What is read of a prompt, or conversation, of more than ``max_length`` tokens: its beginning, its end, or half of
+    each; the rest is cut."""
+    conversation: str = LAST_USER
+    """How a conversation becomes the text that it is routed by: ``last_user`` (the last message of the user),
+    ``last_turns:N`` (from the N-th last message of the user on, with calls of tools and their results) or ``whole``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -32,6 +44,7 @@ class EncoderConfig:
             at_least("encoder.form_weight", self.form_weight, 0)
         if self.max_length is not None:
             at_least("encoder.max_length", self.max_length, 8)
+        check_conversation_rule(self.conversation, "encoder.conversation")
 
 
 @dataclass(frozen=True, kw_only=True)

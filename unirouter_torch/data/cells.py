@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from unirouter_torch.data.files import shown
 from unirouter_torch.errors import DataError
-from unirouter_torch.messages import prompt_text
+from unirouter_torch.messages import LAST_USER, prompt_text
 
 _RIGHT = frozenset(("true", "t", "yes", "y", "right", "correct", "pass", "passed"))
 _WRONG = frozenset(("false", "f", "no", "n", "wrong", "incorrect", "fail", "failed"))
@@ -17,15 +17,21 @@ _UNKNOWN = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "-"))
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
-def text_array(values: Iterable[Any], *, place: str, column: str) -> pa.Array:
+def text_array(values: Iterable[Any], *, place: str, column: str, conversation: str = LAST_USER) -> pa.Array:
     """A column of text: strings as they are, whole numbers by their digits, conversations by their prompt.
+
+    Args:
+        values: What the column holds.
+        place: Where it was read, for messages.
+        column: Its name.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Raises:
         DataError: A value is something else.
     """
     texts = []
     for row, value in enumerate(values, start=1):
-        text = _text(value)
+        text = _text(value, conversation)
         if text is None and value is not None and value == value:
             expected = "text, a whole number, or a list of messages with role and content"
             raise DataError(f"{place}: column {column!r}, row {row}: got {shown(value)}, expected {expected}.")
@@ -33,14 +39,14 @@ def text_array(values: Iterable[Any], *, place: str, column: str) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, conversation: str) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None
-    return prompt_text(value)
+    return prompt_text(value, conversation)
 
 
 def number_array(values: Iterable[Any], *, place: str, column: str) -> pa.Array:

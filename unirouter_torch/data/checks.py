@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from unirouter_torch.data.cells import number_array, text_array
 from unirouter_torch.data.files import shown
 from unirouter_torch.errors import DataError
+from unirouter_torch.messages import LAST_USER, prompt_text
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 """A column, in one piece or in several."""
@@ -71,22 +72,30 @@ def refuse_repeats(keys: pa.Array, values: Column, *, place: str, column: str) -
     refuse_rows(pa.array(repeated), values, place=place, column=column, expected=expected)
 
 
-def text_column(table: pa.Table, column: str, place: str) -> pa.Array:
+def text_column(table: pa.Table, column: str, place: str, conversation: str = LAST_USER) -> pa.Array:
     """A required column of text that is nowhere empty, as one array of large strings.
+
+    Arguments are those of :func:`optional_text_column`.
 
     Raises:
         DataError: The column is missing, is not text in UTF-8, or is null or blank somewhere.
     """
     _require(table, column, place)
-    text = optional_text_column(table, column, place)
+    text = optional_text_column(table, column, place, conversation)
     refuse_rows(pc.is_null(text), text, place=place, column=column, expected="text that is not empty. Fill it in.")
     return text
 
 
-def optional_text_column(table: pa.Table, column: str, place: str) -> pa.Array:
+def optional_text_column(table: pa.Table, column: str, place: str, conversation: str = LAST_USER) -> pa.Array:
     """A column of text as one array of large strings; null where it is missing or blank.
 
-    Whole numbers are taken as their digits, and conversations as their prompt.
+    Whole numbers are taken as their digits, and conversations, also those written as JSON, as their prompt.
+
+    Args:
+        table: Has the column.
+        column: Its name.
+        place: Where it was read, for messages.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Raises:
         DataError: The column is something else, or not in UTF-8.
@@ -99,13 +108,23 @@ def optional_text_column(table: pa.Table, column: str, place: str) -> pa.Array:
     if _is_text(found.type):
         text = found.cast(pa.large_string()).combine_chunks()
     else:
-        text = text_array(found.to_pylist(), place=place, column=column)
+        text = text_array(found.to_pylist(), place=place, column=column, conversation=conversation)
     try:
         text.validate(full=True)
     except pa.ArrowInvalid as error:
         raise DataError(f"{place}: column {column!r}: expected UTF-8 ({error}). Write the file in UTF-8.") from None
+    text = _without_json(text, conversation)
     blank = pc.equal(pc.utf8_trim_whitespace(text), "")
     return pc.if_else(blank, pa.scalar(None, pa.large_string()), text)
+
+
+def _without_json(text: pa.Array, conversation: str) -> pa.Array:
+    """The texts with the prompt of each conversation that is written as JSON; few columns hold any."""
+    is_list = pc.and_(pc.starts_with(pc.utf8_ltrim_whitespace(text), "["), pc.match_substring(text, '"role"'))
+    if not pc.any(is_list).as_py():
+        return text
+    prompts = [prompt_text(value, conversation) for value in text.filter(is_list).to_pylist()]
+    return pc.replace_with_mask(text, pc.fill_null(is_list, False), pa.array(prompts, pa.large_string()))
 
 
 def number_column(table: pa.Table, column: str, place: str, *, upper: float = _LARGEST) -> pa.Array:

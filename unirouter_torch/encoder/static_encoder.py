@@ -148,10 +148,13 @@ class StaticEncoder(PromptEncoder):
 
         write_static_encoder(folder, self)
 
-    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        limit = self.recipe.max_length
+        limit = self.recipe.max_length if cut else None
         return [encoding.ids[:limit] for encoding in encodings]
+
+    def _num_added(self) -> tuple[int, int]:
+        return 0, 0
 
     def _digest_of_weights(self) -> str:
         return digest_of_tensors(self.state_dict())

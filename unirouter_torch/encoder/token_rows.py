@@ -1,6 +1,7 @@
 """Prompts of different lengths, one tensor each, and their padded batches."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int, Shaped
@@ -8,6 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from unirouter_torch.shapes import TokenMask
+
+Ends = TypeVar("Ends", str, list[int])
 
 _TOKENS_ON_CPU = 1024
 _TOKENS_ON_ACCELERATOR = 16384
@@ -23,6 +26,19 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def keep_ends(content: Ends, most: int, first: int) -> Ends:
+    """At most so many items of a text or list: the first few and the last ones; the middle is cut.
+
+    Args:
+        content: What may be too long.
+        most: Items that may stay, at least 0.
+        first: How many of them are from the beginning, from 0 to ``most``.
+    """
+    if len(content) <= most:
+        return content
+    return content[:first] + content[len(content) - (most - first) :]
 
 
 def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Int[Tensor, " prompt"]]:

@@ -94,9 +94,15 @@ class TransformerEncoder(PromptEncoder):
         write_recipe(folder, self.recipe, self.text_dim)
         write_form(folder, self.form)
 
-    def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
+        limit = {"truncation": True, "max_length": self.max_length} if cut else {"verbose": False}
+        ids: list[list[int]] = self.tokenizer(texts, **limit)["input_ids"]
         return ids
+
+    def _num_added(self) -> tuple[int, int]:
+        is_special = self.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+        before = is_special.index(0) if 0 in is_special else len(is_special)
+        return before, is_special[::-1].index(0) if 0 in is_special else 0
 
     def _digest_of_weights(self) -> str:
         return digest_of_tensors(self.network.state_dict())

@@ -54,7 +54,13 @@ def embed_table(config: TrainConfig, encoder: PromptEncoder | None = None) -> Em
             beside ``data.path``.
     """
     data, encoder = config.data, encoder or load_encoder(config)
-    table = load_table(data.path, cost_rule=data.cost, group_column=data.group_column, same_llm=data.same_llm)
+    table = load_table(
+        data.path,
+        cost_rule=data.cost,
+        group_column=data.group_column,
+        same_llm=data.same_llm,
+        conversation=encoder.recipe.conversation,
+    )
     _check_split(config, table)
     embedding = embed_texts(config, encoder, table.prompt_texts)
     others = embed_other_tables(config, encoder, besides=table.prompt_texts)
@@ -90,7 +96,7 @@ def embed_other_tables(
     left_out = set(besides)
     others = []
     for path in config.data.tables:
-        table = load_table(path, cost_rule="equal")
+        table = load_table(path, cost_rule="equal", conversation=encoder.recipe.conversation)
         embedding = embed_texts(config, encoder, table.prompt_texts)
         rows = torch.tensor([row for row, text in enumerate(table.prompt_texts) if text not in left_out])
         if len(rows) >= FEWEST_PROMPTS:

@@ -104,6 +104,14 @@ def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> No
         raise ConfigError(f"int8: only onnx has 8-bit weights, got the format {export_format}. Leave int8 out.")
     if export_format == "onnx":
         require_onnx()
+    recipe = router.encoder.recipe
+    can_cut_in_front = export_format != "sentence-transformers" and not recipe.prefix
+    if recipe.keep == "head_and_tail" or (recipe.keep == "tail" and not can_cut_in_front):
+        raise ConfigError(
+            f"encoder.keep: this router keeps the {recipe.keep} of long prompts, which no file of the format "
+            f"{export_format} can say; expected head{', or tail in onnx and torch' if not recipe.prefix else ''}. "
+            "Train it so to export it."
+        )
     if not router.pool.names:
         raise PoolError(
             "export: this router has no LLM yet, so there is nothing to choose. Give it your LLMs first, by "

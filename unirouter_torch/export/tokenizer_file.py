@@ -24,10 +24,10 @@ def write_tokenizer(folder: Path, encoder: PromptEncoder) -> None:
 
     Args:
         folder: Where to.
-        encoder: Whose tokenizer to write.
+        encoder: Whose tokenizer to write; it does not cut prompts in the middle.
     """
     tokenizer = Tokenizer.from_str(encoder.backend_tokenizer.to_str())
-    tokenizer.enable_truncation(encoder.max_length)
+    tokenizer.enable_truncation(encoder.max_length, direction="left" if encoder.recipe.keep == "tail" else "right")
     filler = {} if encoder.pad_token is None else {"pad_id": encoder.filler, "pad_token": encoder.pad_token}
     tokenizer.enable_padding(direction="right", **filler)
     tokenizer.save(str(folder / TOKENIZER_FILE))

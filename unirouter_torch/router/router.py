@@ -13,6 +13,7 @@ from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import PoolError
+from unirouter_torch.messages import Prompt
 from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices, calibrated_pool, new_llm, sum_scores
 from unirouter_torch.router.chooser import Chooser, KeptChoosers
 from unirouter_torch.router.observation import observe
@@ -72,21 +73,32 @@ class Router(FolderPool, nn.Module):
         return estimate_error(self.head(embedding), self.head.cluster_error(self.pool.sums.to(self.head.device)))
 
     @torch.inference_mode()
-    def estimate_error(self, prompts: Sequence[str]) -> ErrorMatrix:
+    def estimate_error(self, prompts: Sequence[Prompt]) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool (columns as in ``pool.names``) on each prompt."""
         return estimate_error(self.cluster(prompts), self.head.cluster_error(self.pool.sums.to(self.head.device))).cpu()
 
     @torch.inference_mode()
-    def cluster(self, prompts: Sequence[str]) -> ClusterProbability:
+    def cluster(self, prompts: Sequence[Prompt]) -> ClusterProbability:
         """Cluster probabilities of prompts, on the device of the head: what a :class:`Chooser` takes.
 
         Raises:
             PoolError: ``prompts`` is one string.
+            DataError: A prompt is neither text nor a conversation.
+        """
+        embedding = self.encoder.embed(self.texts(prompts))
+        probability: ClusterProbability = self.head(embedding.to(self.head.device))
+        return probability
+
+    def texts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The texts that prompts are routed by: conversations become text as this router was trained to read them.
+
+        Raises:
+            PoolError: ``prompts`` is one string.
+            DataError: A prompt is neither text nor a conversation.
         """
         if isinstance(prompts, str):
             raise PoolError("prompts: got one string, expected a list of prompts. Write router.route([prompt]).")
-        probability: ClusterProbability = self.head(self.encoder.embed(prompts).to(self.head.device))
-        return probability
+        return self.encoder.texts(prompts)
 
     def chooser(self, cost_weight: float | None = None, **choice: Unpack[Choice]) -> Chooser:
         """What all choices with these options are made by; a change of head or pool takes effect at the next call.
@@ -103,11 +115,13 @@ class Router(FolderPool, nn.Module):
         # looked up before the pool, so that what is made of a pool that another thread replaces is not kept
         return self._choosers.of(self.head, self.calibration, self.pool, cost_weight, **choice)
 
-    def route(self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[Route]:
+    def route(
+        self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]
+    ) -> list[Route]:
         """Choose an LLM for each prompt.
 
         Args:
-            prompts: Texts to route.
+            prompts: Texts to route, and conversations: lists of messages, each with role and content.
             cost_weight: Error accepted to save one reference cost; 0 asks for quality alone.
             choice: ``latency_weight``, ``caution`` and ``llms``, as in :meth:`chooser`.
 
@@ -118,7 +132,8 @@ class Router(FolderPool, nn.Module):
             PoolError: As there, ``prompts`` is one string, or one of them fits no LLM.
         """
         chooser = self.chooser(cost_weight, **choice)
-        return chooser.routes(self.cluster(prompts), count_tokens(prompts))
+        texts = self.texts(prompts)
+        return chooser.routes(self.cluster(texts), count_tokens(texts))
 
     def route_clustered(
         self,
@@ -130,18 +145,20 @@ class Router(FolderPool, nn.Module):
         """As :meth:`route`, from what :meth:`cluster` gives and the lengths that ``count_tokens`` gives [tokens]."""
         return self.chooser(cost_weight, **choice).routes(probability, tokens)
 
-    def choose(self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[str]:
+    def choose(self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[str]:
         """Name the LLM that :meth:`route` chooses for each prompt, in memory that does not grow with prompts x LLMs."""
         chooser = self.chooser(cost_weight, **choice)
-        chosen = chooser.choose(self.cluster(prompts), count_tokens(prompts))
+        texts = self.texts(prompts)
+        chosen = chooser.choose(self.cluster(texts), count_tokens(texts))
         return [chooser.pool.names[column] for column in chosen.tolist()]
 
     def choose_and_estimate(
-        self, prompts: Sequence[str], cost_weight: float | None = None, **choice: Unpack[Choice]
+        self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]
     ) -> tuple[LLMIndex, ErrorMatrix]:
         """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM."""
-        chooser, probability = self.chooser(cost_weight, **choice), self.cluster(prompts)
-        return chooser.choose(probability, count_tokens(prompts)).cpu(), chooser.estimate_error(probability).cpu()
+        chooser, texts = self.chooser(cost_weight, **choice), self.texts(prompts)
+        probability = self.cluster(texts)
+        return chooser.choose(probability, count_tokens(texts)).cpu(), chooser.estimate_error(probability).cpu()
 
     @property
     def cost_weight(self) -> float:
@@ -190,7 +207,7 @@ class Router(FolderPool, nn.Module):
         self.pool = self.pool.with_changes(name, sums=sums)
 
     def observe(
-        self, name: str, prompts: Sequence[str], scores: Sequence[float], *, half_life: float = math.inf
+        self, name: str, prompts: Sequence[Prompt], scores: Sequence[float], *, half_life: float = math.inf
     ) -> DriftTest:
         """Add outcomes of prompts that an LLM of the pool answered in use, and test whether it still errs as estimated.
 

@@ -10,7 +10,8 @@ import torch
 from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.errors import ArtifactError, PoolError
+from unirouter_torch.errors import ArtifactError, ConfigError, PoolError
+from unirouter_torch.messages import check_conversation_rule
 from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
 from unirouter_torch.router.card import router_card
 from unirouter_torch.router.hub import download_router, is_hub_id, push_folder
@@ -88,15 +89,21 @@ def form_of_reference(reference: Mapping[str, Any]) -> PromptForm | None:
 
 
 def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
-    """The encoder in a router's folder, or the one that the router refers to.
+    """The encoder in a router's folder, or the one that the router refers to, reading prompts as it was trained to.
+
+    Routers that were saved before that was written down read as the files of their encoder say.
 
     Raises:
         ArtifactError: The encoder is missing, damaged, or has other weights than the router was trained with.
+        ConfigError: It cannot read prompts so.
     """
+    reading = settings.get("reading", {})
+    if "conversation" in reading:
+        check_conversation_rule(reading["conversation"], "router.json: reading.conversation")
     if "encoder" not in settings:
-        return PromptEncoder.from_pretrained(str(folder / "encoder"))
+        return PromptEncoder.from_pretrained(str(folder / "encoder"), **reading)
     reference = settings["encoder"]
-    encoder = PromptEncoder.from_pretrained(reference["name"])
+    encoder = PromptEncoder.from_pretrained(reference["name"], **reading)
     encoder.form = form_of_reference(reference)
     assert encoder.folder is not None
     found = digest_of_weights(encoder.folder)
@@ -138,7 +145,9 @@ def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, w
     with atomic_folder(folder, "router", FORMAT_VERSION, retire=retire) as target:
         if with_encoder:
             parts.encoder.save_pretrained(target / "encoder")
-        write_json(target / "router.json", reference | {"about": dict(parts.about)})
+        recipe = parts.encoder.recipe
+        reading = {"max_length": recipe.max_length, "keep": recipe.keep, "conversation": recipe.conversation}
+        write_json(target / "router.json", reference | {"reading": reading, "about": dict(parts.about)})
         _write_head_and_calibration(target, parts.head, parts.calibration)
         write_atomically(target / "README.md", router_card(parts.pool, cost, parts.about).encode("utf-8"))
         if saved is not None and goes_on:
@@ -176,14 +185,16 @@ def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterPa
     tensors = read_tensors(folder / "router.safetensors")
     settings = read_json(folder / "router.json")
     try:
-        about = read_as(RouterSettings, settings, "router.json").about
+        facts = read_as(RouterSettings, settings, "router.json")
+        about = facts.about
         entries = read_json(folder / "calibration_prompts.json")
         prompts = read_as(CalibrationFile, entries, "calibration_prompts.json").root
         check_router_tensors(tensors, prompts)
         head = read_head(tensors)
         latest = read_pool(folder, digest_of_head(head), tensors, settings)
         check_clusters("pool", latest.pool.sums.error.shape[1], head.num_clusters)
-        encoder = load_encoder(folder, settings)
+        reading = {} if facts.reading is None else {"reading": facts.reading.model_dump()}
+        encoder = load_encoder(folder, settings | reading)
         _check_encoder(encoder, head)
         parts = RouterParts(
             encoder=encoder, head=head, pool=latest.pool, calibration=read_calibration(tensors, prompts), about=about
@@ -191,7 +202,7 @@ def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterPa
     except ArtifactError as error:
         raise error if str(folder) in str(error) else ArtifactError(f"{folder}: {error}") from None
     # what no check has foreseen ends as one line too, and never in a router that is half read
-    except (PoolError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except (PoolError, ConfigError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise ArtifactError(f"{folder}: damaged ({type(error).__name__}: {error}). Save the router again.") from None
     return parts, SavedPool(folder, latest) if Path(name).exists() else None
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from torch import Tensor
 
+from unirouter_torch.config.router import KeptPart
 from unirouter_torch.errors import ArtifactError
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -35,10 +36,19 @@ class EncoderReference(_Strict):
     sha256: Digest
 
 
+class ReadingSettings(_Strict):
+    """How prompts are read: part of ``router.json`` since ``encoder.keep`` and ``encoder.conversation`` exist."""
+
+    max_length: Annotated[int, Field(ge=1)] | None
+    keep: KeptPart
+    conversation: Annotated[str, Field(max_length=50)]
+
+
 class RouterSettings(_Strict):
     """``router.json``."""
 
     encoder: EncoderReference | None = None
+    reading: ReadingSettings | None = None
     about: dict[str, Any]
 
 

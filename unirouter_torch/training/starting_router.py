@@ -71,6 +71,8 @@ def load_encoder_to_start_from(config: TrainConfig) -> PromptEncoder:
         revision=settings.revision,
         max_length=settings.max_length,
         form_weight=None if start else settings.form_weight,
+        keep=settings.keep,
+        conversation=settings.conversation,
     )
     if start and own is None:
         encoder.form = form_of_reference(start.reference)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from unirouter_torch.messages import LAST_USER
+
 Grader: TypeAlias = Callable[[str, str], float | None]
 """From an answer and the reference for its prompt to the quality of the answer, in [0, 1]; None if it cannot tell."""
 
@@ -57,6 +59,8 @@ class Pick:
     Attributes:
         metrics: Names of the metrics that are the score, each alone or as ``task=metric``; needed where a task has
             several.
+        conversation: The rule by which a conversation becomes its prompt: that of the router.
     """
 
     metrics: tuple[str, ...] = ()
+    conversation: str = LAST_USER

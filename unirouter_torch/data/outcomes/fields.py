@@ -8,7 +8,7 @@ from typing import Any
 from unirouter_torch.data.cells import as_number
 from unirouter_torch.data.outcomes import Pick
 from unirouter_torch.errors import DataError
-from unirouter_torch.messages import conversation_prompt, is_conversation, whole_characters
+from unirouter_torch.messages import LAST_USER, conversation_prompt, is_conversation, whole_characters
 
 
 def as_list(value: Any) -> list[Any]:
@@ -55,14 +55,19 @@ def parsed(value: Any) -> Any:
     return value
 
 
-def prompt_texts(*values: Any) -> tuple[str, ...]:
-    """Texts that may be a prompt: texts themselves, and the prompts of conversations, also where these are JSON."""
+def prompt_texts(*values: Any, conversation: str = LAST_USER) -> tuple[str, ...]:
+    """Texts that may be a prompt: texts themselves, and the prompts of conversations, also where these are JSON.
+
+    Args:
+        values: Where the prompt may be.
+        conversation: The rule by which a conversation becomes its prompt.
+    """
     texts: list[str] = []
     for value in values:
         found = parsed(value)
         found = found.get("messages", found) if isinstance(found, dict) else found
         if is_conversation(found):
-            texts.append(conversation_prompt(found))
+            texts.append(conversation_prompt(found, conversation))
         if isinstance(value, str):
             texts.append(value)
     return tuple(dict.fromkeys(whole_characters(text) for text in texts if text.strip()))

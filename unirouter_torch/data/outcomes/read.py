@@ -9,6 +9,7 @@ from unirouter_torch.data.outcomes import Grading, OutcomeRow, Pick
 from unirouter_torch.data.outcomes.match import MatchedOutcomes, match_outcomes
 from unirouter_torch.data.outcomes.places import Place, find_places
 from unirouter_torch.errors import DataError, first_few
+from unirouter_torch.messages import LAST_USER
 
 Paths: TypeAlias = str | Path | Sequence[str | Path]
 """A file or folder, or several."""
@@ -22,6 +23,7 @@ def read_outcomes(
     llm: str | None = None,
     metric: str | Sequence[str] | None = None,
     grading: Grading | None = None,
+    conversation: str = LAST_USER,
 ) -> MatchedOutcomes:
     """Read what one LLM scored on the calibration prompts of a router.
 
@@ -33,6 +35,7 @@ def read_outcomes(
         metric: Name of the metric that is the score, or several: one for each task, or ``task=metric``; needed where a
             task has several metrics.
         grading: How answers without a score are graded; needed where there are no scores.
+        conversation: How a conversation becomes its prompt: ``router.encoder.recipe.conversation``.
 
     Returns:
         Scores, tokens and costs by prompt id, and what matched.
@@ -41,7 +44,7 @@ def read_outcomes(
         DataError: A file cannot be read, something has to be chosen, or nothing matches.
         ConfigError: There is no reader of that name.
     """
-    rows, notes, place = _read(path, format, llm, metric)
+    rows, notes, place = _read(path, format, llm, metric, conversation)
     return match_outcomes(rows, calibration, place, grading, notes)
 
 
@@ -54,7 +57,12 @@ class UsedPrompts:
 
 
 def read_feedback(
-    path: Paths, *, format: str = "auto", llm: str | None = None, metric: str | Sequence[str] | None = None
+    path: Paths,
+    *,
+    format: str = "auto",
+    llm: str | None = None,
+    metric: str | Sequence[str] | None = None,
+    conversation: str = LAST_USER,
 ) -> UsedPrompts:
     """Read outcomes of one LLM on prompts of any kind, in the order of the file; those without a score are left out.
 
@@ -63,11 +71,12 @@ def read_feedback(
         format: As there.
         llm: As there.
         metric: As there.
+        conversation: As there.
 
     Raises:
         DataError: A file cannot be read, something has to be chosen, no row is graded, or a graded row has no prompt.
     """
-    every, _, place = _read(path, format, llm, metric)
+    every, _, place = _read(path, format, llm, metric, conversation)
     rows = [row for row in every if row.score is not None]
     if every and not any(row.texts for row in every):
         raise DataError(
@@ -84,13 +93,14 @@ def read_feedback(
 
 
 def _read(
-    path: Paths, form: str, llm: str | None, metric: str | Sequence[str] | None
+    path: Paths, form: str, llm: str | None, metric: str | Sequence[str] | None, conversation: str
 ) -> tuple[list[OutcomeRow], tuple[str, ...], str]:
     """Rows of one LLM, what was left out, and where they are from, for messages."""
     paths = [Path(one) for one in ([path] if isinstance(path, str | Path) else path)]
     metrics = (metric,) if isinstance(metric, str) else tuple(metric or ())
     places, notes = find_places(paths, form, llm)
-    rows = [row for place in places for row in _rows_of(place, Pick(metrics=metrics))]
+    pick = Pick(metrics=metrics, conversation=conversation)
+    rows = [row for place in places for row in _rows_of(place, pick)]
     where = first_few([str(one) for one in paths])
     return _of_llm(rows, llm, where), notes, where
 

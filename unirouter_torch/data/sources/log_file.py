@@ -20,6 +20,7 @@ from unirouter_torch.data.checks import (
 from unirouter_torch.data.files import read_columns
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.table import TablePlaces
+from unirouter_torch.messages import LAST_USER
 
 _LLM_COLUMNS = ("params_b", "price_in", "price_out")
 TEXTS = ("prompt", "llm", "prompt_id", "source", "answer")
@@ -28,7 +29,7 @@ NUMBERS = ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
 """Columns of a log that hold numbers."""
 
 
-def read_log(path: Path) -> SourceTables:
+def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
     """Read a log with one outcome in each row.
 
     It has the columns ``prompt``, ``llm``, ``score``, and where known ``prompt_id``, ``source``, ``cost`` [US dollars],
@@ -38,6 +39,7 @@ def read_log(path: Path) -> SourceTables:
 
     Args:
         path: CSV, JSON Lines, a JSON array of objects, or Parquet; the first three in UTF-8, compressed or not.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Returns:
         The prompts, the LLMs and the outcomes of the log.
@@ -46,9 +48,9 @@ def read_log(path: Path) -> SourceTables:
         DataError: The file is missing, is not in UTF-8 or cannot be parsed, a value is not what its column expects, or
             rows contradict one another about a prompt or an LLM.
     """
-    rows, place = read_log_columns(path), str(path)
+    rows, place = read_log_columns(path, conversation), str(path)
     check_shape(rows, place)
-    text, llm = text_column(rows, "prompt", place), text_column(rows, "llm", place)
+    text, llm = text_column(rows, "prompt", place, conversation), text_column(rows, "llm", place)
     prompt_id = text_column(rows, "prompt_id", place) if "prompt_id" in rows.column_names else _derived_ids(text)
     prompts = {"prompt": text, "source": optional_text_column(rows, "source", place)}
     models = {column: number_column(rows, column, place) for column in _LLM_COLUMNS}
@@ -73,8 +75,10 @@ def read_log(path: Path) -> SourceTables:
     )
 
 
-def read_log_columns(path: Path) -> pa.Table:
+def read_log_columns(path: Path, conversation: str = LAST_USER) -> pa.Table:
     """The columns of a log, converted to their types but not checked; those that are not used are null.
+
+    Arguments are those of :func:`read_log`.
 
     Raises:
         DataError: The file is missing, cannot be parsed, or a value cannot be converted.
@@ -83,8 +87,10 @@ def read_log_columns(path: Path) -> pa.Table:
     place = str(path)
     for name, values in columns.items():
         if isinstance(values, list):
-            convert = text_array if name in TEXTS else number_array
-            columns[name] = convert(values, place=place, column=name)
+            if name in TEXTS:
+                columns[name] = text_array(values, place=place, column=name, conversation=conversation)
+            else:
+                columns[name] = number_array(values, place=place, column=name)
     return pa.table({name: columns.get(name, pa.nulls(num_rows)) for name in names})
 
 

@@ -47,10 +47,10 @@ class LangfuseReader(OutcomesReader):
         rows = [(place, row, _scores(row)) for place, row in read_rows(path)]
         names = {name for _, _, scores in rows for name in scores}
         metric = choose_metric(names, pick, str(path)) if names else ""
-        return [_row(place, row, scores.get(metric), metric) for place, row, scores in rows]
+        return [_row(place, row, scores.get(metric), metric, pick.conversation) for place, row, scores in rows]
 
 
-def _row(place: str, row: JSONObject, score: float | None, metric: str) -> OutcomeRow:
+def _row(place: str, row: JSONObject, score: float | None, metric: str, conversation: str) -> OutcomeRow:
     answer, is_cut_off = _answer(parsed(row.get("output")))
     usage = parsed(row.get("usageDetails")) or parsed(row.get("usage"))
     llm = row.get("model") or row.get("providedModelName")
@@ -59,7 +59,7 @@ def _row(place: str, row: JSONObject, score: float | None, metric: str) -> Outco
         place=place,
         llm=llm if isinstance(llm, str) else None,
         prompt_ids=identifiers(within(parsed(row.get("metadata")), "prompt_id")),
-        texts=prompt_texts(row.get("input")),
+        texts=prompt_texts(row.get("input"), conversation=conversation),
         score=check_score(score, place, metric),
         answer=None if answer is None else whole_characters(answer),
         is_cut_off=is_cut_off,

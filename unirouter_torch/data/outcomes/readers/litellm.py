@@ -39,7 +39,7 @@ class LiteLLMReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One answer a request."""
-        rows = list(_rows(path))
+        rows = list(_rows(path, pick.conversation))
         if not any(row.texts for row in rows):
             raise DataError(
                 f"{path}: spend logs of LiteLLM without prompts. Set store_prompts_in_spend_logs: true in the proxy's "
@@ -48,13 +48,13 @@ class LiteLLMReader(OutcomesReader):
         return rows
 
 
-def _rows(path: Path) -> Iterator[OutcomeRow]:
+def _rows(path: Path, conversation: str) -> Iterator[OutcomeRow]:
     for place, row in read_rows(path, _COLUMNS):
         answer, is_cut_off = _answer(parsed(row["response"]))
         yield OutcomeRow(
             place=place,
             llm=_name(row["model_group"]) or _name(row["model"]),
-            texts=prompt_texts(row["messages"], row["proxy_server_request"]),
+            texts=prompt_texts(row["messages"], row["proxy_server_request"], conversation=conversation),
             score=check_score(number_or_none(row["score"]), place, "score"),
             answer=None if answer is None or row["status"] == "failure" else whole_characters(answer),
             is_cut_off=is_cut_off,

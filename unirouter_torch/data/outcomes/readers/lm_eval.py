@@ -54,7 +54,7 @@ class LmEvalReader(OutcomesReader):
                 place=place,
                 llm=run.llm,
                 prompt_ids=_ids(sample.get("doc")),
-                texts=tuple(_texts(sample)),
+                texts=tuple(_texts(sample, pick.conversation)),
                 score=check_score(number_or_none(sample.get(name)), place, metric),
             )
             for place, sample in samples
@@ -100,10 +100,10 @@ def _ids(doc: Any) -> tuple[str, ...]:
     return identifiers(*(doc.get(field) for field in _ID_FIELDS)) if isinstance(doc, dict) else ()
 
 
-def _texts(sample: JSONObject) -> Iterator[str]:
-    yield from prompt_texts(_first_argument(sample.get("arguments")))
+def _texts(sample: JSONObject, conversation: str) -> Iterator[str]:
+    yield from prompt_texts(_first_argument(sample.get("arguments")), conversation=conversation)
     doc = sample.get("doc")
-    yield from prompt_texts(*(doc.values() if isinstance(doc, dict) else [doc]))
+    yield from prompt_texts(*(doc.values() if isinstance(doc, dict) else [doc]), conversation=conversation)
 
 
 def _first_argument(arguments: Any) -> Any:

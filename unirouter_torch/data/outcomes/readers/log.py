@@ -35,10 +35,10 @@ class LogReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One outcome a row."""
-        table, place = read_log_columns(path), str(path)
+        table, place = read_log_columns(path, pick.conversation), str(path)
         check_shape(table, place)
         texts = {
-            name: optional_text_column(table, name, place).to_pylist()
+            name: optional_text_column(table, name, place, pick.conversation).to_pylist()
             for name in ("prompt_id", "prompt", "llm", "answer")
         }
         if not any(texts["prompt_id"]) and not any(texts["prompt"]):

@@ -44,7 +44,7 @@ class PromptfooReader(OutcomesReader):
         if pick.metrics:
             names = [name for _, one in results for name in ("score", *(one.get("namedScores") or {}))]
             metric = choose_metric(names, pick, str(path))
-        return [_row(place, one, metric) for place, one in results]
+        return [_row(place, one, metric, pick.conversation) for place, one in results]
 
 
 _WHERE = (("results", "results"), ("results",))
@@ -69,7 +69,7 @@ def _kept(result: JSONObject) -> JSONObject:
     return kept | {"response": response, "metadata": within(result, "testCase", "metadata")}
 
 
-def _row(place: str, result: JSONObject, metric: str) -> OutcomeRow:
+def _row(place: str, result: JSONObject, metric: str, conversation: str) -> OutcomeRow:
     if not isinstance(result["prompt"], dict):
         raise DataError(f"{place}: got no prompt, expected a result of promptfoo. Check the form of the file.")
     variables = result["vars"] if isinstance(result["vars"], dict) else {}
@@ -83,7 +83,7 @@ def _row(place: str, result: JSONObject, metric: str) -> OutcomeRow:
         place=place,
         llm=_llm(result["provider"]),
         prompt_ids=identifiers(variables.get("prompt_id"), within(result, "metadata", "prompt_id")),
-        texts=prompt_texts(within(result, "prompt", "raw"), *variables.values()),
+        texts=prompt_texts(within(result, "prompt", "raw"), *variables.values(), conversation=conversation),
         score=None if failed else check_score(number_or_none(found), place, metric),
         answer=whole_characters(output) if isinstance(output, str) and not failed else None,
         input_tokens=number_or_none(within(result, "response", "tokenUsage", "prompt")),
