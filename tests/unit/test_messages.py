@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unirouter_torch.errors import ConfigError
 from unirouter_torch.messages import (
     answer_text,
+    check_conversation_rule,
     content_text,
     conversation_prompt,
     final_answer,
@@ -93,6 +95,52 @@ def test_prompt_of_a_conversation_is_the_last_message_of_the_user() -> None:
     assert conversation_prompt(chat) == prompt_text(chat) == "Add 1 and 2."
     assert conversation_prompt(chat[:1]) == "Be brief."
     assert prompt_text('[{"role": "user", "content": "Add 1 and 2."}]') == "Add 1 and 2."
+
+
+AGENT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "one"},
+    {"role": "assistant", "content": [{"type": "tool_use", "name": "add", "input": {"a": 1}}]},
+    {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "two"}]}]},
+    {"role": "user", "content": "three"},
+    {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": "{}"}}, {"function": None}, 7]},
+    {"role": "tool", "content": "four"},
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "prompt"),
+    [
+        ("last_user", "three"),
+        ("last_turns:1", "three\n\nlook {}\n\nfour"),
+        ("last_turns:2", "two\n\nthree\n\nlook {}\n\nfour"),
+        ("last_turns:9", 'Be brief.\n\none\n\nadd {"a": 1}\n\ntwo\n\nthree\n\nlook {}\n\nfour'),
+        ("whole", 'Be brief.\n\none\n\nadd {"a": 1}\n\ntwo\n\nthree\n\nlook {}\n\nfour'),
+    ],
+)
+def test_rule_says_which_messages_calls_and_results_count(rule: str, prompt: str) -> None:
+    check_conversation_rule(rule, "rule")
+    assert conversation_prompt(AGENT, rule) == prompt
+
+
+@given(st.text(), st.sampled_from(["last_user", "last_turns:1", "last_turns:7", "whole"]))
+def test_conversation_of_one_message_is_the_prompt_that_it_is_by_every_rule(text: str, rule: str) -> None:
+    assert conversation_prompt([{"role": "user", "content": text}], rule) == text
+    assert conversation_prompt([{"role": "system", "content": text}], rule) == text
+
+
+@pytest.mark.parametrize("rule", ["", "last", "last_turns", "last_turns:0", "last_turns:-1", "whole:2", "LAST_USER"])
+def test_unknown_rule_is_refused(rule: str) -> None:
+    with pytest.raises(ConfigError, match="expected last_user, whole, or last_turns:N"):
+        check_conversation_rule(rule, "encoder.conversation")
+
+
+def test_arguments_that_nest_too_deep_leave_the_name_of_the_call() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    message = {"role": "assistant", "content": [{"type": "tool_use", "name": "add", "input": deep}]}
+    assert conversation_prompt([message], "whole") == "add"
 
 
 @pytest.mark.parametrize("text", ["plain", "[1, 2]", '[{"role": ', '[{"content": "x"}]', "[]"])

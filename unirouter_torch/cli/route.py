@@ -25,11 +25,11 @@ class RouteOptions(WeightedChoiceOptions):
     """Options of ``unirouter route``."""
 
     prompts: Annotated[list[str], Shown(metavar="PROMPT", positional=True)] = field(default_factory=list)
-    """Prompts; standard input when there are none."""
+    """Prompts, or conversations (JSON lists of messages with role and content); standard input when there are none."""
     router: SavedRouter
     """Folder of a saved router."""
     input: Annotated[str | None, Shown(metavar="FILE")] = None
-    """File with one prompt a line, - for standard input."""
+    """File with one prompt, or conversation as JSON, a line; - for standard input."""
     top: int | None = None
     """Show the best LLMs of each table, so many of them, at least 1; all when not given."""
     json: bool = False
@@ -49,7 +49,8 @@ def route(options: RouteOptions) -> None:
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
     chooser = router.chooser(options.cost_weight, **options.choice)
-    routes = chooser.routes(router.cluster(prompts), count_tokens(prompts))
+    texts = router.texts(prompts)
+    routes = chooser.routes(router.cluster(texts), count_tokens(texts))
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")

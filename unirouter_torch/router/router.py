@@ -145,7 +145,9 @@ class Router(FolderPool, nn.Module):
         """As :meth:`route`, from what :meth:`cluster` gives and the lengths that ``count_tokens`` gives [tokens]."""
         return self.chooser(cost_weight, **choice).routes(probability, tokens)
 
-    def choose(self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]) -> list[str]:
+    def choose(
+        self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]
+    ) -> list[str]:
         """Name the LLM that :meth:`route` chooses for each prompt, in memory that does not grow with prompts x LLMs."""
         chooser = self.chooser(cost_weight, **choice)
         texts = self.texts(prompts)

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import re
+import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI, Request
@@ -23,11 +25,16 @@ from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.page import add_page, is_page
-from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError
+from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError, refused_field
 from unirouter_torch.serving.relay import LLM_HEADER, ClientGoneError, Relay
 from unirouter_torch.serving.views import Views
 
 _log = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = b"x-request-id"
+"""Header of every answer: that of the upstream, if it has one, else what the client sent, else a name of our own."""
+
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 FOLLOW_SECONDS = 1.0
 """How often the server looks whether its files have changed."""
@@ -41,6 +48,7 @@ def make_app(
     api_key: str = "",
     change_key: str = "",
     accept_feedback: bool = False,
+    embeddings: bool = False,
     cors_origins: Sequence[str] = (),
     limits: BatchLimits | None = None,
 ) -> ASGIApp:
@@ -53,6 +61,7 @@ def make_app(
         api_key: What clients have to send; nothing when empty.
         change_key: What those send who may change the pool; nobody may when empty. It opens all else too.
         accept_feedback: Whether clients may add outcomes to the pool in the router's folder.
+        embeddings: Whether clients may have embeddings by the router's encoder.
         cors_origins: Origins whose pages may ask from a browser; ``*`` for all.
         limits: How prompts come together.
 
@@ -74,7 +83,9 @@ def make_app(
     app = FastAPI(title="unirouter", version=__version__, lifespan=beside, docs_url=None, redoc_url=None)
     app.add_api_route("/v1/route", endpoints.route, methods=["POST"])
     app.add_api_route("/v1/chat/completions", endpoints.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/responses", endpoints.responses, methods=["POST"], response_model=None)
     app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/models/{name:path}", endpoints.model, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
@@ -90,6 +101,8 @@ def make_app(
     add_page(app)
     if accept_feedback:
         app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
+    if embeddings:
+        app.add_api_route("/v1/embeddings", endpoints.embeddings, methods=["POST"], response_model=None)
     for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
     front = _Front(app, metrics=metrics, keys=(api_key, change_key) if api_key else ())
@@ -101,7 +114,7 @@ def make_app(
         allow_origins=list(cors_origins),
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=[LLM_HEADER, "retry-after"],
+        expose_headers=[LLM_HEADER, REQUEST_ID_HEADER.decode(), "retry-after"],
     )
 
 
@@ -137,8 +150,8 @@ def _refusal(error: Exception) -> RefusedError:
             first = error.errors()[0]
             if first["type"] == "json_invalid" or first["loc"] == ("body",):
                 return RefusedError(400, "The body is no JSON object, or its Content-Type is not application/json.")
-            place = ".".join(str(part) for part in first["loc"][1:])
-            return RefusedError(400, f"{place}: {first['msg']}.", param=place)
+            got = None if first["type"] in ("missing", "extra_forbidden") else first["input"]
+            return refused_field(first["loc"][1:], first["msg"], got)
     return RefusedError(500, "The server failed; its log says why.")
 
 
@@ -156,8 +169,14 @@ class _Front:
             await self._app(scope, receive, send)
             return
 
+        given_id = dict(scope["headers"]).get(REQUEST_ID_HEADER, b"")
+        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else uuid.uuid4().hex.encode()
+
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                if not any(name == REQUEST_ID_HEADER for name, _ in headers):  # an upstream may have given one
+                    message["headers"] = [*headers, (REQUEST_ID_HEADER, request_id)]
                 # only what matched an endpoint, so that nobody can fill the counts with names
                 route = scope.get("route")
                 endpoint = "other" if route is None else route.path
@@ -176,4 +195,4 @@ class _Front:
         except asyncio.CancelledError:  # nobody but an ending server cancels a request as a whole
             _log.warning("%s: cut off, as the server ends", scope["path"])
         except Exception:  # it has been answered; the connection stays open for the next request
-            _log.exception("%s: failed", scope["path"])
+            _log.exception("%s: failed, request %s", scope["path"], request_id.decode())

@@ -1,63 +1,150 @@
-"""A chat request of OpenAI's API: what is read of it, and which LLMs may answer it, the best one first."""
+"""A request of OpenAI's APIs to an LLM: what is read of it, and which LLMs may answer it, the best one first."""
 
 import json
 import math
-from collections.abc import Collection
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated, Any, NamedTuple, NoReturn
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from unirouter_torch.messages import LAST_USER, WHOLE, conversation_prompt
 from unirouter_torch.routing.pool import LLMPool
+from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.prompt_queue import Decision
-from unirouter_torch.serving.refusals import RefusedError
+from unirouter_torch.serving.refusals import RefusedError, refused_field
 
 ROUTER_MODEL = "unirouter"
 """Model name of the router at the server's cost weight; ``unirouter-0.3`` is the router at 0.3."""
 
 
+def _expect(fits: Callable[[Any], bool], expected: str) -> AfterValidator:
+    """A check of a field: pydantic's own strings refuse half a surrogate pair, which LLMs may take."""
+
+    def check(value: Any) -> Any:
+        if fits(value):
+            return value
+        raise PydanticCustomError("unfit", "expected {expected}", {"expected": expected})
+
+    return AfterValidator(check)
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+_is_text = _expect(lambda value: value is None or isinstance(value, str), "text")
+
+
+class Fields(BaseModel):
+    """What is read of any request to an LLM; all else is passed on as it came."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    model: Annotated[
+        Any, _expect(lambda value: isinstance(value, str) and bool(value), f"{ROUTER_MODEL!r} or the name of an LLM")
+    ] = None
+
+    def conversation(self) -> Sequence[Any]:
+        """What is asked, as messages, at least one."""
+        raise NotImplementedError
+
+    @property
+    def continues(self) -> str | None:
+        """The answer at an LLM that this goes on from; None where the request says all."""
+        return None
+
+
+class ChatFields(Fields):
+    """What is read of a chat request."""
+
+    messages: Annotated[Any, _expect(_are_objects, "a list of at least one message")] = None
+
+    def conversation(self) -> Sequence[Any]:
+        """The messages."""
+        messages: list[Any] = self.messages
+        return messages
+
+
+class ResponsesFields(Fields):
+    """What is read of a request of the Responses API."""
+
+    input: Annotated[
+        Any,
+        _expect(lambda value: isinstance(value, str) or _are_objects(value), "text, or a list of at least one item"),
+    ] = None
+    instructions: Annotated[Any, _is_text] = None
+    previous_response_id: Annotated[Any, _is_text] = None
+
+    def conversation(self) -> Sequence[Any]:
+        """The instructions, and the items as messages."""
+        items = [{"role": "user", "content": self.input}] if isinstance(self.input, str) else self.input
+        return [{"role": "system", "content": self.instructions}, *items] if self.instructions else items
+
+    @property
+    def continues(self) -> str | None:
+        """The response that this goes on from."""
+        response: str | None = self.previous_response_id
+        return response
+
+
 class ChatRequest(NamedTuple):
-    """A chat request.
+    """A request to an LLM.
 
     Attributes:
         before: All of it before the name of the model, as JSON; text takes less memory than the objects in it.
         after: All of it after that name.
         model: Name of an LLM, or of the router.
         prompt: The text that it is routed by.
+        num_tokens: Length of the whole conversation, as ``count_tokens`` estimates it [tokens].
+        continues: The answer at an LLM that it goes on from; None where it says all.
     """
 
     before: str
     after: str
     model: str
     prompt: str
+    num_tokens: float
+    continues: str | None
 
     def body_for(self, model: str) -> bytes:
         """The request for an LLM that goes by the name ``model`` at its endpoint; all else is as it came."""
         return f"{self.before}{json.dumps(model)}{self.after}".encode()
 
 
-def read_chat(body: bytes) -> ChatRequest:
-    """Read a chat request.
+def read_chat(body: bytes, conversation: str = LAST_USER, kind: type[Fields] = ChatFields) -> ChatRequest:
+    """Read a request to an LLM.
 
-    The prompt is the text of the last message of the user, so that the calls of a tool that follow it stay with its
-    LLM; of content in parts it is the text parts, a line each. Without such a message the last one counts.
+    Args:
+        body: As it came.
+        conversation: The rule by which its messages become the prompt: that of the router.
+        kind: Its API.
 
     Raises:
         RefusedError: The body is no JSON object, holds a number that is not finite, or its model or messages are
             missing or malformed.
     """
     try:
-        fields = json.loads(body, parse_constant=_refuse_number)
+        content = json.loads(body, parse_constant=_refuse_number)
     except (ValueError, RecursionError):
         raise RefusedError(400, "The body is no JSON.") from None
-    if not isinstance(fields, dict):
+    if not isinstance(content, dict):
         raise RefusedError(400, "The body is no JSON object.")
-    model, messages = fields.get("model"), fields.get("messages")
-    if not isinstance(model, str) or not model:
-        raise RefusedError(400, f"model: expected {ROUTER_MODEL!r} or the name of an LLM.", param="model")
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
-        raise RefusedError(400, "messages: expected a list of at least one message.", param="messages")
-    of_user = [message for message in messages if message.get("role") == "user"]
-    before, after = _around_model(fields)
-    prompt = _text_of((of_user or messages)[-1].get("content"))
-    return ChatRequest(before=before, after=after, model=model, prompt=prompt)
+    try:
+        fields = kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise refused_field(first["loc"], first["msg"], first["input"]) from None
+    before, after = _around_model(content)
+    messages = fields.conversation()
+    return ChatRequest(
+        before=before,
+        after=after,
+        model=fields.model,
+        prompt=conversation_prompt(messages, conversation),
+        num_tokens=float(count_tokens([conversation_prompt(messages, WHOLE)])),
+        continues=fields.continues,
+    )
 
 
 def _around_model(fields: dict[str, Any]) -> tuple[str, str]:
@@ -72,14 +159,6 @@ def _around_model(fields: dict[str, Any]) -> tuple[str, str]:
 
 def _refuse_number(number: str) -> NoReturn:
     raise RefusedError(400, f"The body is no JSON: it holds {number}. Numbers have to be finite.")
-
-
-def _text_of(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def asked_cost_weight(model: str) -> float | None:

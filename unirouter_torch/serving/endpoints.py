@@ -1,18 +1,23 @@
 """What each endpoint does."""
 
-import math
+import base64
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
+from torch import Tensor
 
 from unirouter_torch.errors import PoolError
+from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.serving.batching import Batcher
 from unirouter_torch.serving.chat import (
     ROUTER_MODEL,
+    ChatFields,
+    ChatRequest,
+    Fields,
+    ResponsesFields,
     asked_cost_weight,
     check_llm,
     is_router,
@@ -24,62 +29,8 @@ from unirouter_torch.serving.metrics import TEXT_FORMAT, Metrics
 from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import Relay, unless_gone
-
-MOST_PROMPTS = 1024
-"""Prompts of one request."""
-
-MOST_LLMS = 10_000
-"""LLMs that one request may name."""
-
-LLMName = Annotated[str, Field(max_length=1000)]
-
-
-class RouteRequest(BaseModel):
-    """Prompts to choose an LLM for."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    prompts: Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
-    cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
-    latency_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
-    caution: Annotated[float | None, Field(ge=0.5, lt=1)] = None
-    llms: Annotated[list[LLMName] | None, Field(min_length=1, max_length=MOST_LLMS)] = None
-
-
-class OneRoute(BaseModel):
-    """Where one prompt goes, and why."""
-
-    llm: str
-    estimated_error: dict[str, float]
-    cost: dict[str, float]
-
-
-class RouteReply(BaseModel):
-    """One route for each prompt, in order, and what was counted."""
-
-    routes: list[OneRoute]
-    cost_weight: float
-    reference_cost: float
-    cost_unit: str
-
-
-class Outcome(BaseModel):
-    """How well an LLM answered a prompt."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    llm: LLMName
-    prompt: str
-    score: Annotated[float, Field(ge=0, le=1)]
-
-
-class FeedbackRequest(BaseModel):
-    """Outcomes in use, the oldest first."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=MOST_PROMPTS)]
-    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = math.inf
+from unirouter_torch.serving.requests import EmbeddingsRequest, FeedbackRequest, OneRoute, RouteReply, RouteRequest
+from unirouter_torch.serving.sessions import SESSION_HEADER, Sessions, session_of
 
 
 class Endpoints:
@@ -107,12 +58,14 @@ class Endpoints:
         self._relay = relay
         self._metrics = metrics
         self._fallbacks = fallbacks
+        self._sessions = Sessions()
 
     async def route(self, body: RouteRequest, request: Request) -> RouteReply:
         """Choose an LLM for each prompt."""
         for llm in body.llms or ():
             self._live.router.pool.find(llm)
-        routing = self._route(request, body.prompts, **body.model_dump(exclude={"prompts"}))
+        texts = self._live.router.texts(body.prompts)
+        routing = self._route(request, texts, **body.model_dump(exclude={"prompts"}))
         decision = await unless_gone(request.receive, routing)
         pool = decision.chooser.pool
         routes = [OneRoute(llm=one.llm, estimated_error=one.estimated_error, cost=one.cost) for one in decision.routes]
@@ -132,31 +85,85 @@ class Endpoints:
 
     async def chat(self, request: Request) -> Response:
         """Send a chat to the LLM that the router chooses, or to the one that the request names."""
+        return await self._relayed(request, "chat/completions", ChatFields)
+
+    async def responses(self, request: Request) -> Response:
+        """The same for OpenAI's Responses API, of LLMs whose upstreams have it."""
+        return await self._relayed(request, "responses", ResponsesFields)
+
+    async def _relayed(self, request: Request, path: str, kind: type[Fields]) -> Response:
         if not self._live.upstreams:
             raise RefusedError(404, "This server only routes: it was started without upstreams. Use POST /v1/route.")
         if not request.headers.get("content-type", "").startswith("application/json"):
             # a page in a browser cannot send this to another site unasked, so none can spend the owner's money
             raise RefusedError(415, "Send the body as Content-Type: application/json.")
         body = await request.body()
-        return await unless_gone(request.receive, self._answer(body, request))
+        return await unless_gone(request.receive, self._answer(body, request, path, kind))
 
-    async def _answer(self, body: bytes, request: Request) -> Response:
-        live, chat = self._live, read_chat(body)
+    async def _answer(self, body: bytes, request: Request, path: str, kind: type[Fields]) -> Response:
+        live, session = self._live, session_of(request.headers)
+        chat = read_chat(body, live.router.encoder.recipe.conversation, kind)
         if is_router(chat.model):
-            try:
-                weight = asked_cost_weight(chat.model)
-                decision = await self._route(request, [chat.prompt], cost_weight=weight, llms=live.open_to_chats)
-            except PoolError as error:
-                raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
-            llms = self._relay.in_service(order_of_llms(decision, live.open_to_chats))[: self._fallbacks + 1]
+            llms = await self._llms_for(chat, request, session)
         else:
             check_llm(chat.model, live.router.pool, live.reachable)
             llms = [chat.model]
-        return await self._relay.ask(llms, live.upstreams, chat, request.headers)
+        answer = await self._relay.ask(llms, live.upstreams, chat, request.headers, path)
+        self._sessions.answered(session, answer.llm)
+        return answer
+
+    async def _llms_for(self, chat: ChatRequest, request: Request, session: str | None) -> list[str]:
+        """The LLMs to ask, in order: by the rule, or first the one that the session or its state is with."""
+        open_to_chats = self._live.open_to_chats
+        if chat.continues is not None:
+            own = self._sessions.llm_of(session)
+            if own is None or own not in open_to_chats:
+                raise RefusedError(
+                    400,
+                    "previous_response_id: what it names is kept by the LLM that answered. Send the "
+                    f"{SESSION_HEADER} of that request, or name the LLM as model.",
+                    param="previous_response_id",
+                )
+            return [own]
+        pool = self._live.router.pool
+        fitting = [llm for llm in open_to_chats if chat.num_tokens <= (pool[llm].context_tokens or chat.num_tokens)]
+        weight = asked_cost_weight(chat.model)
+        try:
+            # where the whole conversation fits none, its last message may, and the LLM says so itself
+            decision = await self._route(request, [chat.prompt], cost_weight=weight, llms=fitting or open_to_chats)
+        except PoolError as error:
+            raise RefusedError(503, f"No LLM can be asked now ({error}).", code="no_llm") from None
+        (route,) = decision.routes
+        llms = self._sessions.order(session, order_of_llms(decision, open_to_chats), route.estimated_error)
+        return self._relay.in_service(llms)[: self._fallbacks + 1]
+
+    async def embeddings(self, body: EmbeddingsRequest, request: Request) -> JSONResponse:
+        """Embeddings of texts by the encoder of the router."""
+        encoder = self._live.router.encoder
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        if body.dimensions not in (None, encoder.dim):
+            raise RefusedError(400, f"dimensions: got {body.dimensions}, expected {encoder.dim}.", param="dimensions")
+
+        def embed(text: str) -> tuple[Tensor, int]:
+            return encoder.embed([text])[0], len(encoder.tokenize_rows([text])[0])
+
+        async def embed_all() -> list[tuple[Tensor, int]]:
+            # one at a time, so that prompts of others are routed in between
+            return [await self._batcher.between(partial(embed, text)) for text in texts]
+
+        found = await unless_gone(request.receive, embed_all())
+        data = [
+            {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
+            for index, (vector, _) in enumerate(found)
+        ]
+        num_tokens = sum(length for _, length in found)
+        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+        return JSONResponse({"object": "list", "data": data, "model": ROUTER_MODEL, "usage": usage})
 
     async def feedback(self, body: FeedbackRequest) -> JSONResponse:
         """Add outcomes in use to the pool, and say which LLMs err more or less than estimated."""
-        outcomes = [(one.llm, one.prompt, one.score) for one in body.outcomes]
+        texts = self._live.router.texts([one.prompt for one in body.outcomes])
+        outcomes = [(one.llm, text, one.score) for one, text in zip(body.outcomes, texts, strict=True)]
         tests = await self._batcher.between(partial(self._live.observe, outcomes, body.half_life))
         drift = {
             llm: {"outcomes": test.num_prompts, "evidence": test.most_evidence, "alarm": test.has_drifted}
@@ -165,11 +172,23 @@ class Endpoints:
         return JSONResponse({"drift": drift})
 
     async def models(self) -> JSONResponse:
-        """What a chat may name as its model."""
-        reachable = self._live.reachable
-        names = [ROUTER_MODEL, *reachable] if reachable else []
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "unirouter_torch"} for name in names]
-        return JSONResponse({"object": "list", "data": data})
+        """What a chat may name as its model, and what is known of each."""
+        return JSONResponse({"object": "list", "data": self._models()})
+
+    async def model(self, name: str) -> JSONResponse:
+        """One of them."""
+        for one in self._models():
+            if one["id"] == name:
+                return JSONResponse(one)
+        message = f"model: {name!r} is none. GET /v1/models lists what can be asked."
+        raise RefusedError(404, message, param="model", code="model_not_found")
+
+    def _models(self) -> list[dict[str, Any]]:
+        pool, reachable = self._live.router.pool, self._live.reachable
+        named = {"object": "model", "created": 0, "owned_by": "unirouter_torch"}
+        router = {"id": ROUTER_MODEL, **named}
+        llms = [{"id": llm, **named, **_facts(pool[llm]), "cost_unit": pool.cost_unit} for llm in reachable]
+        return [router, *llms] if reachable else []
 
     async def health(self) -> JSONResponse:
         """That the server is there, and with which pool."""
@@ -178,3 +197,20 @@ class Endpoints:
     async def metrics(self) -> Response:
         """What was counted, for Prometheus."""
         return Response(self._metrics.text(), media_type=TEXT_FORMAT)
+
+
+def _facts(llm: PooledLLM) -> dict[str, Any]:
+    """What is told of an LLM beside its name; prices are those of one token."""
+    prices = llm.token_cost
+    return {
+        "available": llm.is_available,
+        "cost": llm.cost,
+        "price_in": None if prices is None else prices.price_in,
+        "price_out": None if prices is None else prices.price_out,
+        "context_tokens": llm.context_tokens,
+    }
+
+
+def _written(vector: Tensor, form: str) -> Any:
+    """A vector as JSON: numbers, or float32 in little-endian order as Base64."""
+    return vector.tolist() if form == "float" else base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode()

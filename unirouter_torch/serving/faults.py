@@ -108,6 +108,8 @@ def _fault_of_answer(text: bytes) -> Fault | None:
         first = choices[0]
         is_error = isinstance(first, dict) and bool(first.get("error"))
         return Fault("error in an answer of status 200", _message(first)) if is_error else None
+    if found.get("object") == "response" and not found.get("error"):  # answers of the Responses API have no choices
+        return None
     is_error = bool(found.get("error")) or found.get("object") == "error"
     return Fault("error in an answer of status 200" if is_error else "no choice in the answer", _message(found))
 

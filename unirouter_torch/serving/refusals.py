@@ -1,5 +1,7 @@
 """What a client is told where a request is not served, in the form of OpenAI's errors."""
 
+import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -46,6 +48,19 @@ class RefusedError(UniRouterError):
         error: dict[str, Any] = {"message": _shortened(str(self)), "type": kind, "param": param, "code": self.code}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return JSONResponse({"error": error}, self.status, headers)
+
+
+def refused_field(place: Sequence[object], problem: str, got: object = None) -> RefusedError:
+    """What is told of a field of a request.
+
+    Args:
+        place: Names and positions from the body to the field.
+        problem: What is wrong with it, or what was expected.
+        got: What it holds; None where it is missing.
+    """
+    name = ".".join(str(part) for part in place)
+    shown = "" if got is None else f", got {reprlib.repr(got)}"
+    return RefusedError(400, f"{name}: {problem}{shown}.", param=name)
 
 
 def _shortened(text: str) -> str:

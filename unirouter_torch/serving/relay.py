@@ -99,7 +99,12 @@ class Relay:
         return self._breaker.in_service(llms)
 
     async def ask(
-        self, llms: Sequence[str], upstreams: Mapping[str, Upstream], request: ChatRequest, headers: Mapping[str, str]
+        self,
+        llms: Sequence[str],
+        upstreams: Mapping[str, Upstream],
+        request: ChatRequest,
+        headers: Mapping[str, str],
+        path: str = "chat/completions",
     ) -> "RelayedResponse":
         """The answer of the first LLM that gives one; :mod:`unirouter_torch.serving.faults` says what is none.
 
@@ -110,6 +115,7 @@ class Relay:
             upstreams: Where each of them is asked.
             request: What to ask.
             headers: Those of the client.
+            path: Of the endpoint, below the address of an upstream.
 
         Raises:
             RefusedError: No LLM answered, and the client can do nothing with what the last one said.
@@ -120,7 +126,7 @@ class Relay:
         for llm in llms:
             self._breaker.asked(llm)
             try:
-                answer = await self._send(llm, upstreams[llm], request, headers)
+                answer = await self._send(llm, upstreams[llm], path, request, headers)
             except httpx2.HTTPError as error:
                 answer, status, fault = None, 502, Fault(_reason(error))
             else:
@@ -151,7 +157,7 @@ class Relay:
             self._breaker.failed(llm, fault.pause)
 
     async def _send(
-        self, llm: str, upstream: Upstream, request: ChatRequest, headers: Mapping[str, str]
+        self, llm: str, upstream: Upstream, path: str, request: ChatRequest, headers: Mapping[str, str]
     ) -> "RelayedResponse":
         own = {name: headers[name] for name in _SENT_ON if headers.get(name, "").isprintable() and name in headers}
         own = {name: value for name, value in own.items() if value.isascii()}
@@ -163,7 +169,7 @@ class Relay:
         response = await self._client.send(
             self._client.build_request(
                 "POST",
-                f"{upstream.base_url}/chat/completions",
+                f"{upstream.base_url}/{path}",
                 content=request.body_for(upstream.model),
                 headers=own,
                 timeout=httpx2.Timeout(upstream.timeout, connect=min(CONNECT_SECONDS, upstream.timeout)),
@@ -213,7 +219,7 @@ class RelayedResponse(Response):
         fault: Fault | None,
     ) -> None:
         super().__init__(status_code=response.status_code)
-        self._llm = llm
+        self.llm = llm
         self._response = response
         self._first = first
         self._rest = rest
@@ -246,7 +252,7 @@ class RelayedResponse(Response):
             async for chunk in self._rest:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except httpx2.HTTPError as error:
-            _log.warning("%s: %s in the middle of an answer", self._llm, _reason(error))
-            self._metrics.upstream_errors.labels(self._llm, "broke off").inc()
+            _log.warning("%s: %s in the middle of an answer", self.llm, _reason(error))
+            self._metrics.upstream_errors.labels(self.llm, "broke off").inc()
             return  # without the end of the body, so that the server cuts the connection
         await send({"type": "http.response.body", "body": b"", "more_body": False})

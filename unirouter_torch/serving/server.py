@@ -53,6 +53,7 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
         api_key=key_in(settings.api_key_env, "api_key_env") if settings.api_key_env else "",
         change_key=key_in(settings.allow_changes, "allow_changes") if settings.allow_changes else "",
         accept_feedback=settings.accept_feedback,
+        embeddings=settings.embeddings,
         cors_origins=tuple(settings.cors_origin),
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it

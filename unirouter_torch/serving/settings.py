@@ -27,6 +27,8 @@ class ServerSettings(WeightedChoiceOptions):
     """Environment variable with the key with which the pool may be changed over HTTP; nobody may when not given."""
     accept_feedback: bool = False
     """Let clients add outcomes to the pool in the router's folder (``POST /v1/feedback``)."""
+    embeddings: bool = False
+    """Let clients have embeddings by the router's encoder (``POST /v1/embeddings``)."""
     cors_origin: list[str] = field(default_factory=list)
     """Let pages of these origins ask from a browser, such as https://app.example, or * for all."""
 

@@ -122,6 +122,35 @@ def test_prompts_are_cut_at_the_longest_length(folders: dict[str, Path]) -> None
     assert PromptEncoder.from_pretrained(str(folders["bert"])).max_length == 24
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after"), [("bert", 3, 1), ("roberta", 1, 1), ("llama", 0, 0), ("static", 0, 0)]
+)
+def test_ends_that_are_kept_of_a_long_prompt_lie_between_prefix_and_special_tokens(
+    kind: str, before: int, after: int, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tiny_encoder.save_static(tmp_path / "static") if kind == "static" else folders[kind]
+    prompts = ["seven red kites over the old harbour and nobody counts them twice", "the otter"]
+
+    def rows(keep: Any, max_length: int) -> list[list[int]]:
+        encoder = PromptEncoder.from_pretrained(str(folder), max_length=max_length, keep=keep)
+        return [row.tolist() for row in encoder.tokenize_rows(prompts)]
+
+    whole, short = rows("head", 24)
+    words, room = whole[before : len(whole) - after], 8 - before - after
+    assert len(words) == 12
+    for keep, kept in (
+        ("head", words[:room]),
+        ("tail", words[-room:]),
+        ("head_and_tail", words[: (room + 1) // 2] + words[-(room // 2) :]),
+    ):
+        assert rows(keep, 8) == [whole[:before] + kept + whole[len(whole) - after :], short]
+
+
+def test_end_of_a_prompt_of_a_million_characters_is_read(plain: PromptEncoder) -> None:
+    tail = PromptEncoder.from_pretrained(str(plain.folder), keep="tail")
+    torch.testing.assert_close(tail.embed(["kites " * 10**6 + "otter " * 40]), tail.embed(["otter " * 60]))
+
+
 @pytest.mark.parametrize(("kind", "positions"), [("plain", 48), ("roberta", 47), ("left", 48)])
 def test_longest_prompt_fills_all_positions_and_no_more(kind: str, positions: int, folders: dict[str, Path]) -> None:
     encoder = PromptEncoder.from_pretrained(str(folders[kind]), max_length=positions)

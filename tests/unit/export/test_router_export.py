@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,6 +7,8 @@ from doc_programs import export_program
 from small_router import PROMPTS, small_router, with_all_kinds_of_llms, with_far_clusters, with_latencies
 from tiny_encoder import save_bert, save_static_with_form
 
+from unirouter_torch.config.router import KeptPart
+from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.router_export import ExportFormat, export_router
 from unirouter_torch.router.router import Router
 
@@ -47,3 +50,13 @@ def test_export_chooses_as_the_router_in_the_program_of_the_page(
 
 def test_encoder_alone_leaves_no_llm_out(router: Router, tmp_path: Path) -> None:
     assert export_router(router, "sentence-transformers", tmp_path / "out").left_out == ()
+
+
+@pytest.mark.parametrize(("keep", "export_format"), [("head_and_tail", "torch"), ("tail", "sentence-transformers")])
+def test_router_that_cuts_as_no_file_can_say_is_not_exported(
+    tmp_path: Path, keep: KeptPart, export_format: ExportFormat
+) -> None:
+    router = small_router(tmp_path)
+    router.encoder.recipe = dataclasses.replace(router.encoder.recipe, keep=keep)
+    with pytest.raises(ConfigError, match=rf"encoder\.keep: this router keeps the {keep} .* expected head"):
+        export_router(router, export_format, tmp_path / "out")

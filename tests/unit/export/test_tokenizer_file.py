@@ -31,3 +31,14 @@ def test_file_cuts_at_the_longest_prompt(tmp_path) -> None:
     write_tokenizer(tmp_path, encoder)
     input_ids, _ = read_tokenizer(tmp_path, prefix="", lower_case=False)(["otter " * 100, "a"])
     assert input_ids.shape == (2, encoder.max_length)
+
+
+def test_file_cuts_in_front_where_the_encoder_does(tmp_path) -> None:
+    encoder = PromptEncoder.from_pretrained(str(save_bert(tmp_path / "encoder")), keep="tail")
+    write_tokenizer(tmp_path, encoder)
+    long = ["otter " * 100 + "the clock"]
+    input_ids, _ = read_tokenizer(tmp_path, prefix="", lower_case=False)(long)
+    assert torch.equal(input_ids, encoder.tokenize(long)["input_ids"])
+    assert not torch.equal(
+        input_ids, PromptEncoder.from_pretrained(str(tmp_path / "encoder")).tokenize(long)["input_ids"]
+    )

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from unirouter_torch.serving.chat import asked_cost_weight, read_chat
+from unirouter_torch.messages import prompt_text
+from unirouter_torch.serving.chat import ResponsesFields, asked_cost_weight, read_chat
 from unirouter_torch.serving.refusals import RefusedError
 
 
@@ -65,9 +66,32 @@ def test_malformed_request_is_refused(body: bytes, what: str) -> None:
     assert found.value.status == 400
 
 
-@pytest.mark.parametrize("content", [None, 7, [7, "text", {"type": "text"}, {"type": "text", "text": 3}]])
+@pytest.mark.parametrize("content", [None, 7, [7, {"type": "text"}, {"type": "text", "text": 3}]])
 def test_content_without_text_is_an_empty_prompt(content: Any) -> None:
     assert read_chat(chat(messages=[{"role": "user", "content": content}])).prompt == ""
+
+
+@pytest.mark.parametrize("part", ["text", {"text": "text"}, {"type": "input_text", "text": "text"}])
+def test_content_counts_as_in_a_log_that_a_router_is_trained_on(part: Any) -> None:
+    messages = [{"role": "user", "content": [part]}]
+    assert read_chat(chat(messages=messages)).prompt == prompt_text(messages) == "text"
+
+
+def test_request_of_the_responses_api_is_read_by_the_same_rule() -> None:
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "How warm?"}]},
+        {"type": "function_call", "name": "weather", "arguments": '{"place": "Oslo"}', "call_id": "a"},
+        {"type": "function_call_output", "call_id": "a", "output": "9 degrees"},
+    ]
+    body = json.dumps({"model": "unirouter", "input": items, "instructions": "Be brief."}).encode()
+    assert read_chat(body, kind=ResponsesFields).prompt == "How warm?"
+    whole = 'Be brief.\n\nHow warm?\n\nweather {"place": "Oslo"}\n\n9 degrees'
+    assert read_chat(body, "whole", ResponsesFields).prompt == whole
+    text = read_chat(b'{"model": "m", "input": "Hi", "previous_response_id": "r"}', kind=ResponsesFields)
+    assert (text.prompt, text.continues) == ("Hi", "r")
+    for wrong in (b"[]", b"7", b'["a"]'):
+        with pytest.raises(RefusedError, match="input: expected text, or a list of at least one item, got"):
+            read_chat(b'{"model": "m", "input": %s}' % wrong, kind=ResponsesFields)
 
 
 @pytest.mark.parametrize(

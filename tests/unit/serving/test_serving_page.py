@@ -8,8 +8,8 @@ import pytest
 
 from unirouter_torch.cli.options import options_of
 from unirouter_torch.cli.serve import ServeOptions
-from unirouter_torch.serving.endpoints import FeedbackRequest, RouteRequest
 from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.requests import FeedbackRequest, RouteRequest
 from unirouter_torch.serving.upstreams import read_upstreams
 
 PAGES = Path(__file__).parents[3] / "docs" / "how_to"
