@@ -12,9 +12,9 @@ from unirouter_torch.errors import PoolError
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.repricing import costs_in_words, reprice
 from unirouter_torch.serving.batching import Batcher
-from unirouter_torch.serving.endpoints import LLMName
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.refusals import RefusedError
+from unirouter_torch.serving.requests import LLMName
 
 Price = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 
