@@ -1,8 +1,13 @@
+"""The scripts and examples, run in this process, which has imported already what they need."""
+
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,29 +22,55 @@ from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
 from unirouter_torch.experiments.run import RunResult
 
 
-def test_written_simulated_table_is_the_one_that_trains_by_default(tmp_path: Path) -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "write_simulated_table.py"), "--output", str(tmp_path)]
-    result = subprocess.run([*script, "--prompts", "60", "--llms", "6"], capture_output=True, text=True, check=True)
+class Ran(NamedTuple):
+    """How a script ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Script = Callable[..., Ran]
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """Runs a script of the repository as the main program, in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+    def run(name: str, *arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+def test_written_simulated_table_is_the_one_that_trains_by_default(script: Script, tmp_path: Path) -> None:
+    sizes = ("--prompts", "60", "--llms", "6")
+    result = script("scripts/write_simulated_table.py", "--output", str(tmp_path), *sizes)
     assert str(tmp_path) in result.stdout
     assert load_table(str(tmp_path)).content_hash == load_table("simulated:60x6").content_hash
 
 
-def test_mistake_ends_the_script_with_code_2(tmp_path: Path) -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "write_simulated_table.py"), "--output", str(tmp_path)]
-    result = subprocess.run([*script, "--prompts", "1"], capture_output=True, text=True, check=False)
+def test_mistake_ends_the_script_with_code_2(script: Script, tmp_path: Path) -> None:
+    result = script("scripts/write_simulated_table.py", "--output", str(tmp_path), "--prompts", "1")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
 
 
-def benchmark(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    script = [sys.executable, str(ROOT / "scripts" / "benchmark_evaluation.py"), "--repeats", "1", *arguments]
-    return subprocess.run(script, cwd=folder, capture_output=True, text=True, check=False)
+EVALUATION = ("scripts/benchmark_evaluation.py", "--repeats", "1", "--output", "benchmark.json")
 
 
-def test_benchmark_times_the_curve_and_every_method_asked_for(workshop: Path, tmp_path: Path) -> None:
+def test_benchmark_times_the_curve_and_every_method_asked_for(script: Script, workshop: Path, tmp_path: Path) -> None:
     settings = miniature(workshop, "--evaluation.methods", "[zero, kmeans, end_to_end]")
     sizes = ("--sizes", "12x4", "400x6", "--points", "7")
-    result = benchmark(tmp_path, "--output", "benchmark.json", *sizes, *settings)
+    result = script(*EVALUATION, *sizes, *settings)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
 
@@ -59,16 +90,17 @@ def test_benchmark_times_the_curve_and_every_method_asked_for(workshop: Path, tm
 
 
 @pytest.mark.parametrize("mistake", [("--sizes", "12x1"), ("--data.path", "none")])
-def test_mistake_ends_the_benchmark_with_code_2(workshop: Path, tmp_path: Path, mistake: tuple[str, str]) -> None:
-    result = benchmark(tmp_path, "--output", "benchmark.json", *miniature(workshop), *mistake)
+def test_mistake_ends_the_benchmark_with_code_2(
+    script: Script, workshop: Path, tmp_path: Path, mistake: tuple[str, str]
+) -> None:
+    result = script(*EVALUATION, *miniature(workshop), *mistake)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "benchmark.json").exists()
 
 
-def test_example_runs_as_it_stands() -> None:
-    script = [sys.executable, str(ROOT / "examples" / "adopt_trained_router.py")]
-    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+def test_example_runs_as_it_stands(script: Script) -> None:
+    printed = script("examples/adopt_trained_router.py").stdout.splitlines()
     quality = [float(line.split()[1]) for line in printed[1:4]]
     cost = [float(line.split()[2]) for line in printed[1:4]]
     assert len(printed) == 1 + 3 + 6
@@ -76,23 +108,18 @@ def test_example_runs_as_it_stands() -> None:
     assert cost == sorted(cost, reverse=True)
 
 
-def script(name: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def test_imperfect_calibration_is_measured_and_kept(workshop: Path, tmp_path: Path) -> None:
+def test_imperfect_calibration_is_measured_and_kept(script: Script, workshop: Path, tmp_path: Path) -> None:
     settings = ("--output", "kept", "--trials", "1", *miniature(workshop))
-    result = script("imperfect_calibration.py", tmp_path, *settings)
+    result = script("scripts/imperfect_calibration.py", *settings)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "kept" / "seed_0.json").read_text())
     assert found["flip rate estimated from flipped labels"] > found["flip rate estimated from true labels"]
     assert all(f"| {name} |" in result.stdout for name in found)
 
 
-def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
+def test_feedback_is_measured(script: Script, workshop: Path) -> None:
     settings = miniature(workshop, table="simulated:1200x6")
-    result = script("feedback_stream.py", tmp_path, "--trials", "1", *settings)
+    result = script("scripts/feedback_stream.py", "--trials", "1", *settings)
     assert result.returncode == 0, result.stderr
     rows = dict(line.strip("| ").split(" | ", 1) for line in result.stdout.splitlines() if line.startswith("| "))
     assert rows["stationary, half-life inf: alarm"].split(" | ")[1] == "0.0000"
@@ -101,7 +128,7 @@ def test_feedback_is_measured(workshop: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_costs_that_depend_on_the_prompt_are_compared_with_mean_ones(
-    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: bool
+    script: Script, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_parquet_folder(tmp_path / "table", *simulate_tables(num_prompts=300, num_llms=6, seed=0))
@@ -113,14 +140,14 @@ def test_costs_that_depend_on_the_prompt_are_compared_with_mean_ones(
         outcomes = outcomes.set_column(place, "output_tokens", nothing)
         pq.write_table(outcomes.append_column("output_chars", characters), path)
     settings = ("--trials", "2", "--num-calibration", "40", "--encoder", str(workshop / "encoder"))
-    result = script("compare_token_costs.py", tmp_path, "table", *settings)
+    result = script("scripts/compare_token_costs.py", "table", *settings)
     assert result.returncode == 0, result.stderr
     rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines()[2:]]
     assert len(rows) == 3 and all(row[2].endswith(" of 2") for row in rows)
     assert float(rows[-1][1].split()[0]) < 1.0, "who knows every length pays less"
 
 
-def test_estimates_are_checked_against_bills(tmp_path: Path) -> None:
+def test_estimates_are_checked_against_bills(script: Script, tmp_path: Path) -> None:
     price_in, price_out = {"small": 0.1, "middle": 1.0, "large": 10.0}, {"small": 0.3, "middle": 4.0, "large": 30.0}
     texts = {f"{number:02}": f"Task {number % 6}: " + "word " * (number + 5) for number in range(36)}
     outcomes = []
@@ -135,7 +162,7 @@ def test_estimates_are_checked_against_bills(tmp_path: Path) -> None:
     prompts = [{"prompt_id": name, "prompt": text, "source": text[:6]} for name, text in texts.items()]
     models = [{"model_id": llm, "price_in": price_in[llm], "price_out": price_out[llm]} for llm in price_in]
     write_parquet_folder(tmp_path / "table", *(pa.Table.from_pylist(part) for part in (prompts, models, outcomes)))
-    result = script("billed_dollars.py", tmp_path, "table", "--trials", "2", "--output", "found.json")
+    result = script("scripts/billed_dollars.py", "table", "--trials", "2", "--output", "found.json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["estimated_to_billed"] == pytest.approx(dict.fromkeys(price_in, 1.0))
@@ -150,7 +177,7 @@ def test_estimates_are_checked_against_bills(tmp_path: Path) -> None:
 
 
 def test_ours_are_compared_without_a_peer_and_the_page_is_written_from_the_file(
-    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = tmp_path / "config.yaml"
@@ -162,7 +189,7 @@ trainer: {{max_steps: 2}}
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- begin: peers.json -->\nold\n<!-- end: peers.json -->\nafter\n")
     settings = ("--output", "found.json", "--page", str(page), "--configs", str(config))
-    result = script("compare_peers.py", tmp_path, "--trials", "1", *settings)
+    result = script("scripts/compare_peers.py", "--trials", "1", *settings)
     assert result.returncode == 0, result.stderr
     records = json.loads((tmp_path / "found.json").read_text())["records"]
     assert {(record["pool"], record["num_llms"], record["num_labelled"]) for record in records} == {
@@ -173,15 +200,15 @@ trainer: {{max_steps: 2}}
     text = page.read_text()
     assert text.startswith("before\n<!-- begin") and text.endswith("end: peers.json -->\nafter\n") and "old" not in text
     assert "| vLLM's hierarchical shrinkage, as shipped | 0." in text
-    wrong = script("compare_peers.py", tmp_path, *settings, "--pythons", "nobody=python")
+    wrong = script("scripts/compare_peers.py", *settings, "--pythons", "nobody=python")
     assert wrong.returncode == 2 and "expected one of llmrouter, routellm" in wrong.stderr
 
 
-def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunResult, config: TrainConfig) -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "benchmark_scoring.py"), "--quick", "--repeats", "1"]
-    router = Path(config.output_dir) / "router"
-    arguments = ["--output", "scoring.json", "--routers", str(router)]
-    run = subprocess.run([*script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_scoring_benchmark_answers_every_question(
+    script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
+) -> None:
+    arguments = ["--output", "scoring.json", "--routers", str(Path(config.output_dir) / "router")]
+    run = script("scripts/benchmark_scoring.py", "--quick", "--repeats", "1", *arguments)
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "scoring.json").read_text())
     assert found["left_out"] == []
@@ -196,13 +223,12 @@ def test_scoring_benchmark_answers_every_question(tmp_path: Path, result: RunRes
     assert len(found["onboarding"]) == 2
 
 
-def quick(script: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "scripts" / script), "--output", "found.json", "--quick", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+QUICK = ("--output", "found.json", "--quick")
 
 
-def test_encoding_benchmark_compares_equal_embeddings(workshop: Path, tmp_path: Path) -> None:
-    run = quick("benchmark_encoding.py", tmp_path, "--encoder", str(workshop / "encoder"), "--batch-sizes", "4", "8")
+def test_encoding_benchmark_compares_equal_embeddings(script: Script, workshop: Path, tmp_path: Path) -> None:
+    arguments = ("--encoder", str(workshop / "encoder"), "--batch-sizes", "4", "8")
+    run = script("scripts/benchmark_encoding.py", *QUICK, *arguments)
     assert run.returncode == 0, run.stderr
     (row,) = json.loads((tmp_path / "found.json").read_text())["encoding"]
     assert (row["table"], row["num_prompts"]) == ("simulated", 16)
@@ -215,8 +241,8 @@ def test_encoding_benchmark_compares_equal_embeddings(workshop: Path, tmp_path: 
         assert row["times_as_fast"] == {name: row["seconds"][name] / row["seconds"]["unirouter"] for name in ways}
 
 
-def test_training_benchmark_trains_on_one_loss_in_every_way(workshop: Path, tmp_path: Path) -> None:
-    run = quick("benchmark_training.py", tmp_path, "--encoder", str(workshop / "encoder"))
+def test_training_benchmark_trains_on_one_loss_in_every_way(script: Script, workshop: Path, tmp_path: Path) -> None:
+    run = script("scripts/benchmark_training.py", *QUICK, "--encoder", str(workshop / "encoder"))
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     losses = found["trainers"]["losses"]
@@ -234,7 +260,10 @@ def test_serving_benchmark_compares_both_ways_under_every_load(
     assert result.router.pool.names
     folder = str(Path(config.output_dir) / "router")
     sizes = ("--table", "simulated:60x6", "--clients", "1", "3", "--seconds", "0.3", "--repeats", "1", "--threads", "1")
-    run = script("benchmark_serving.py", tmp_path, "--output", "found.json", "--router", folder, *sizes)
+    # a process of its own, which takes SIGTERM
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark_serving.py"), "--output", "found.json"]
+    arguments = ["--router", folder, *sizes]
+    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr and "leaked" not in run.stderr
     found = json.loads((tmp_path / "found.json").read_text())
@@ -250,26 +279,27 @@ def test_serving_benchmark_compares_both_ways_under_every_load(
 
 
 @pytest.mark.parametrize(
-    ("script", "mistake"),
+    ("name", "mistake"),
     [
         ("benchmark_encoding.py", ("--tables", "none")),
         ("benchmark_training.py", ("--table", "simulated:6x4")),
     ],
 )
-def test_mistake_ends_other_benchmarks_with_code_2(script: str, mistake: tuple[str, str], tmp_path: Path) -> None:
-    run = quick(script, tmp_path, *mistake)
+def test_mistake_ends_other_benchmarks_with_code_2(
+    script: Script, name: str, mistake: tuple[str, str], tmp_path: Path
+) -> None:
+    run = script(f"scripts/{name}", *QUICK, *mistake)
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "found.json").exists()
 
 
-def test_encoders_are_compared_on_the_same_trials(tmp_path: Path, workshop: Path, static: Path) -> None:
+def test_encoders_are_compared_on_the_same_trials(script: Script, tmp_path: Path, workshop: Path, static: Path) -> None:
     recipe = tmp_path / "trials_small.yaml"
     recipe.write_text("data:\n  path: simulated:60x6\n  num_calibration: 20\ntrainer:\n  max_steps: 4\n")
     encoders = [str(workshop / "encoder"), f"{static}+form=1", f"{static}+full=0.01"]
-    command = [sys.executable, str(ROOT / "scripts" / "compare_encoders.py"), "--output", "found.json", "--trials", "2"]
-    arguments = ["--configs", str(recipe), "--encoders", *encoders]
-    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    arguments = ("--output", "found.json", "--trials", "2", "--configs", str(recipe), "--encoders", *encoders)
+    run = script("scripts/compare_encoders.py", *arguments)
     assert run.returncode == 0, run.stderr
     first, formed, trained = json.loads((tmp_path / "found.json").read_text())
     assert first["area_difference"] == 0 and first["squared_error_ratio"] == 1
@@ -279,10 +309,11 @@ def test_encoders_are_compared_on_the_same_trials(tmp_path: Path, workshop: Path
         assert row["area_difference"] == pytest.approx(means[0] - means[1])
 
 
-def test_static_benchmark_times_the_way_from_text_to_choice(tmp_path: Path, workshop: Path, static: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark_static.py"), "--output", "found.json"]
-    arguments = ["--encoder", str(static), "--transformer", str(workshop / "encoder"), "--prompts", "20"]
-    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_static_benchmark_times_the_way_from_text_to_choice(
+    script: Script, tmp_path: Path, workshop: Path, static: Path
+) -> None:
+    arguments = ("--encoder", str(static), "--transformer", str(workshop / "encoder"), "--prompts", "20")
+    run = script("scripts/benchmark_static.py", "--output", "found.json", *arguments)
     assert run.returncode == 0, run.stderr
     (row,) = json.loads((tmp_path / "found.json").read_text())["tables"]
     each = row["seconds_each"]

@@ -33,6 +33,7 @@ QUESTIONS = {
     "leaves my machine": "Nothing, unless",
 }
 LONG = {"reference", "evidence"}
+PARSER = build_parser()
 
 
 def name(page: Path) -> str:
@@ -89,7 +90,7 @@ def test_help_texts_use_the_plain_words_of_the_field() -> None:
                 yield from texts(inner)
             yield from (choice.help or "" for choice in getattr(action, "_choices_actions", ()))
 
-    text = re.sub(r"`[^`]*`", " ", "\n".join(texts(build_parser())))
+    text = re.sub(r"`[^`]*`", " ", "\n".join(texts(PARSER)))
     assert [match[0] for match in re.finditer(rf"\b({QUAINT})\b", text, re.IGNORECASE)] == []
 
 
@@ -138,7 +139,7 @@ def test_commands_in_blocks_have_the_options_that_they_use() -> None:
 
 def unknown(words: list[str]) -> list[str]:
     """Words of a command line that the parsers do not know; synopses have their options in brackets."""
-    parser, takes_settings = build_parser(), False
+    parser, takes_settings = PARSER, False
     found = []
     for word in (word.strip("[]") for word in words):
         groups = [action for action in parser._actions if isinstance(action.choices, dict)]

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -67,6 +68,7 @@ def options_of(owner: type) -> Iterator[Option]:
         yield Option(field.name, hint, default, texts[field.name], shown)
 
 
+@cache
 def field_texts(owner: type) -> dict[str, str]:
     """The docstrings of the fields of a dataclass, inherited ones included, each as one line."""
     from docstring_parser import parse_from_object
