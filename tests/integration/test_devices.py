@@ -20,7 +20,7 @@ from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 
 SECONDS_TO_WAIT = 300
 TWO = ["--trainer.devices", "2"]
-LONG = ["--trainer.max_steps", "300", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
+LONG = ["--trainer.max_steps", "150", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
 
 
 def test_two_devices_train_the_router_of_one(workshop: Path, tmp_path: Path, result: RunResult) -> None:
@@ -88,7 +88,7 @@ def test_ended_workers_leave_a_message_and_a_whole_checkpoint(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are found by /proc")
 def test_encoder_that_workers_share_out_survives_the_kill_of_one(workshop: Path, tmp_path: Path) -> None:
-    settings = {"mode": "full", "max_steps": 12, "validate_every": 1, "patience": 12, "num_prompts": 16}
+    settings = {"mode": "full", "max_steps": 6, "validate_every": 1, "patience": 6, "num_prompts": 16}
     keys = [part for item in settings.items() for part in (f"--encoder_training.{item[0]}", str(item[1]))]
     shared = [*TWO, "--trainer.strategy", "fsdp", "--evaluation.methods", "[end_to_end]", *keys]
 

@@ -1,15 +1,21 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny_encoder
 
 from unirouter_torch.cli import main
+from unirouter_torch.config.training import TrainConfig, TrainerConfig
 from unirouter_torch.encoder.distillation import STATE_FILE
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.static_encoder import StaticEncoder
 
 
-def test_static_encoder_is_written_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_static_encoder_is_written_and_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_steps = partial(TrainConfig, trainer=TrainerConfig(max_steps=20))
+    monkeypatch.setattr("unirouter_torch.experiments.distill.TrainConfig", few_steps)
     transformer = tiny_encoder.save_bert(tmp_path / "bert")
     (tmp_path / "more.txt").write_text("the otter sings\nseven red kites\n")
     folder, texts = tmp_path / "static", ["simulated:60x6", str(tmp_path / "more.txt")]

@@ -43,7 +43,8 @@ def home(
 
 def cut_down(workshop: Path, home: Path, arguments: list[str]) -> list[str]:
     """The README's own arguments first, then what makes the run small."""
-    small = [*miniature(workshop)[2:], "--output_dir", str(home / "run")]
+    few = ["--encoder_training.max_steps", "4", "--encoder_training.validate_every", "2"]
+    small = [*miniature(workshop, *few)[2:], "--output_dir", str(home / "run")]
     where = small.index("--data.path")
     return arguments + (small[:where] + small[where + 2 :] if "--data.path" in arguments else small)
 

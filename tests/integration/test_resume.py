@@ -22,18 +22,18 @@ from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.episodes import Episode
 from unirouter_torch.training.module import RouterModule
 
-STEPS = ["--trainer.max_steps", "200", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
+STEPS = ["--trainer.max_steps", "100", "--trainer.validate_every", "10", "--evaluation.methods", "[end_to_end]"]
 ENCODER_STEPS = [
     *(
         "--encoder_training.mode",
         "full",
         "--encoder_training.max_steps",
-        "60",
+        "32",
         "--encoder_training.validate_every",
         "4",
     ),
     *("--encoder_training.num_prompts", "32", "--encoder_training.learning_rate", "1e-3"),
-    *("--encoder_training.patience", "60"),
+    *("--encoder_training.patience", "32"),
 ]
 SECONDS_TO_WAIT = 300
 

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -34,7 +33,7 @@ Script = Callable[..., Ran]
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Script:
     """Runs a script of the repository as the main program, in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
@@ -46,7 +45,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             runpy.run_path(str(ROOT / name), run_name="__main__")
         except SystemExit as ended:
             code = int(ended.code or 0)
-        return Ran(code, *capsys.readouterr())
+        return Ran(code, *capfd.readouterr())
 
     return run
 
@@ -255,15 +254,12 @@ def test_training_benchmark_trains_on_one_loss_in_every_way(script: Script, work
 
 
 def test_serving_benchmark_compares_both_ways_under_every_load(
-    tmp_path: Path, result: RunResult, config: TrainConfig
+    script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
 ) -> None:
     assert result.router.pool.names
     folder = str(Path(config.output_dir) / "router")
     sizes = ("--table", "simulated:60x6", "--clients", "1", "3", "--seconds", "0.3", "--repeats", "1", "--threads", "1")
-    # a process of its own, which takes SIGTERM
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark_serving.py"), "--output", "found.json"]
-    arguments = ["--router", folder, *sizes]
-    run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = script("scripts/benchmark_serving.py", "--output", "found.json", "--router", folder, *sizes)
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr and "leaked" not in run.stderr
     found = json.loads((tmp_path / "found.json").read_text())

@@ -32,8 +32,8 @@ def logits(seen: Outcomes, prompts: torch.Tensor, grid: Grid, seed: int = 0) -> 
     return {candidate: networks[candidate].logit(prompts, grid.activation) for candidate in grid.candidates()}
 
 
-def converged(weight_decay: float, num_hidden: int = 1) -> Grid:
-    return Grid(identity, 0.02, num_hidden=(num_hidden,), weight_decay=(weight_decay,), num_steps=(3000,))
+def converged(weight_decay: float, num_hidden: int = 1, num_steps: int = 1000) -> Grid:
+    return Grid(identity, 0.02, num_hidden=(num_hidden,), weight_decay=(weight_decay,), num_steps=(num_steps,))
 
 
 def test_cross_entropy_equals_that_of_torch_on_the_observed_pairs() -> None:
