@@ -107,6 +107,17 @@ def test_example_runs_as_it_stands(script: Script) -> None:
     assert cost == sorted(cost, reverse=True)
 
 
+def test_example_of_efforts_takes_less_effort_as_cost_counts_more(script: Script) -> None:
+    printed = script("examples/reasoning_efforts.py").stdout
+    free, middle, costly = (
+        [line.split()[1] for line in part.splitlines()[1:]] for part in printed.split("cost weight")[1:]
+    )
+    assert set(free) == {"thinker-high"}
+    assert len(set(middle)) > 1 and len(set(costly)) > 1
+    order = ["small", "thinker-low", "thinker-medium", "thinker-high"]
+    assert all(order.index(less) <= order.index(more) for less, more in zip(costly, middle, strict=True))
+
+
 def test_imperfect_calibration_is_measured_and_kept(script: Script, workshop: Path, tmp_path: Path) -> None:
     settings = ("--output", "kept", "--trials", "1", *miniature(workshop))
     result = script("scripts/imperfect_calibration.py", *settings)
@@ -173,6 +184,26 @@ def test_estimates_are_checked_against_bills(script: Script, tmp_path: Path) -> 
     times = [route["seconds"] for route in found["routes"].values()]
     assert times == sorted(times, reverse=True), "the more a second costs, the fewer are taken"
     assert "3 of 3 list prices agree with the bills" in result.stdout
+
+
+def test_settings_of_one_llm_are_judged_as_llms_of_their_own(
+    script: Script, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    prompts, models, outcomes = simulate_tables(num_prompts=150, num_llms=10, seed=0)
+    groups = pa.array([f"llm-{number // 2}" for number in range(10)])
+    write_parquet_folder(tmp_path / "table", prompts, models.append_column("llm_group", groups), outcomes)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+data: {{path: table, num_calibration: 12, unseen_fraction: 0.4}}
+encoder: {{name: {workshop / "encoder"}}}
+trainer: {{max_steps: 2}}
+""")
+    result = script("scripts/settings_as_llms.py", "--config", str(config), "--trials", "1")
+    assert result.returncode == 0, result.stderr
+    assert "table: 4 settings of 2 unseen LLMs in the first trial" in result.stdout
+    oracle = next(line for line in result.stdout.splitlines() if line.startswith("| Oracle"))
+    assert float(oracle.split("|")[2]) <= float(oracle.split("|")[3]), "more to choose from never harms the oracle"
 
 
 def test_ours_are_compared_without_a_peer_and_the_page_is_written_from_the_file(

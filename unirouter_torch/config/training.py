@@ -22,7 +22,8 @@ class DataConfig:
     """What an LLM costs; ``auto`` takes the first of the others that is known for at least half of the LLMs, and for at
     least half of their answers where it is a mean over these."""
     group_column: str | None = None
-    """Column of the LLMs that names which ones are the same LLM; a split never parts them."""
+    """Column of the LLMs that names which ones are the same LLM, ``llm_group`` when not given; a split never parts
+    them."""
     same_llm: list[list[str]] = field(default_factory=list)
     """Lists of LLMs that are the same LLM, beside the group column."""
     unseen_fraction: float = 1 / 3

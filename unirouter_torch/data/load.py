@@ -36,7 +36,7 @@ def load_table(
         path: A folder of Parquet files, a log in CSV, JSON Lines, JSON or Parquet, ``hub:owner/name[@revision]`` (or
             ``hub:`` and a local folder in that layout), ``simulated``, or ``simulated:NUM_PROMPTSxNUM_LLMS``.
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
-        group_column: Column of the LLMs with equal values for the same LLM.
+        group_column: Column of the LLMs with equal values for the same LLM; ``llm_group`` where not given.
         same_llm: Lists of LLMs that are the same LLM.
         conversation: How a conversation becomes its prompt: ``last_user``, ``last_turns:N`` or ``whole``.
 

@@ -32,6 +32,8 @@ from unirouter_torch.messages import LAST_USER
 from unirouter_torch.shapes import PromptSource
 from unirouter_torch.storage import digest_of_tensors
 
+GROUP_COLUMN = "llm_group"
+"""Column of the LLMs that names which ones are the same LLM, where no other one is given."""
 _PRICES = ("params_b", "price_in", "price_out")
 _FACTS = ("cost_usd", "output_tokens", "output_chars")
 
@@ -152,7 +154,8 @@ def build_table(
         name: What to call the table.
         places: Where the three were read, for messages.
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
-        group_column: Column of ``models`` with equal values for the same LLM; null is a group of its own.
+        group_column: Column of ``models`` with equal values for the same LLM, ``llm_group`` where not given; null is a
+            group of its own.
         same_llm: Lists of ``model_id`` that are the same LLM, joined with the groups of the column.
         conversation: The rule by which a conversation becomes its prompt.
 
@@ -295,7 +298,9 @@ def _groups(
 
 def _column_groups(models: pa.Table, group_column: str | None, place: str) -> Iterator[Int[Tensor, " member"]]:
     if group_column is None:
-        return
+        if GROUP_COLUMN not in models.column_names:
+            return
+        group_column = GROUP_COLUMN
     if group_column not in models.column_names:
         names = ", ".join(models.column_names)
         raise DataError(f"{place}: got no column {group_column!r}; data.group_column expects one of {names}.")

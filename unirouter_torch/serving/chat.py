@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -107,9 +107,15 @@ class ChatRequest(NamedTuple):
     num_tokens: float
     continues: str | None
 
-    def body_for(self, model: str) -> bytes:
-        """The request for an LLM that goes by the name ``model`` at its endpoint; all else is as it came."""
-        return f"{self.before}{json.dumps(model)}{self.after}".encode()
+    def body_for(self, model: str, extra: Mapping[str, Any] | None = None) -> bytes:
+        """The request for an LLM that goes by the name ``model`` at its endpoint; all else is as it came.
+
+        Args:
+            model: The name.
+            extra: Fields that make the LLM what it is, such as a reasoning effort, in place of those of the client.
+        """
+        body = f"{self.before}{json.dumps(model)}{self.after}"
+        return (json.dumps(json.loads(body) | extra) if extra else body).encode()
 
 
 def read_chat(body: bytes, conversation: str = LAST_USER, kind: type[Fields] = ChatFields) -> ChatRequest:

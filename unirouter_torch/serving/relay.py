@@ -170,7 +170,7 @@ class Relay:
             self._client.build_request(
                 "POST",
                 f"{upstream.base_url}/{path}",
-                content=request.body_for(upstream.model),
+                content=request.body_for(upstream.model, upstream.extra),
                 headers=own,
                 timeout=httpx2.Timeout(upstream.timeout, connect=min(CONNECT_SECONDS, upstream.timeout)),
             ),

@@ -1,5 +1,6 @@
 """Where each LLM is asked: a YAML file without keys."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ import yaml
 from unirouter_torch.config.checks import positive
 from unirouter_torch.errors import ConfigError
 
-_FIELDS = ("base_url", "model", "api_key_env", "timeout")
+_FIELDS = ("base_url", "model", "extra", "api_key_env", "timeout")
+_OF_THE_CLIENT = ("model", "messages", "stream", "stream_options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,14 @@ class Upstream:
     Attributes:
         base_url: Address of an OpenAI-compatible API, for example ``http://127.0.0.1:8001/v1``.
         model: Name of the LLM there.
+        extra: Fields of each request that make it this LLM, such as a reasoning effort or a limit of tokens.
         api_key: Its key; empty where none is sent.
         timeout: Longest silence, before the first byte and between two [seconds], positive.
     """
 
     base_url: str
     model: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
     api_key: str = field(default="", repr=False)
     timeout: float = 600.0
 
@@ -37,8 +41,8 @@ def read_upstreams(path: Path) -> dict[str, Upstream]:
 
     Args:
         path: YAML file that maps the name of an LLM to ``base_url`` and, where wanted, ``model`` (its name there; the
-            LLM's own by default), ``api_key_env`` (the environment variable that holds its key) and ``timeout``
-            [seconds].
+            LLM's own by default), ``extra`` (fields of each request), ``api_key_env`` (the environment variable that
+            holds its key) and ``timeout`` [seconds].
 
     Raises:
         ConfigError: The file is missing or no such mapping, a field is unknown or out of range, or an environment
@@ -74,6 +78,7 @@ def _read_upstream(place: str, llm: str, its: object) -> Upstream:
     return Upstream(
         base_url=base_url.rstrip("/"),
         model=_text(place, its, "model", llm),
+        extra=_extra(place, its.get("extra", {})),
         api_key=key_in(variable, f"{place}.api_key_env") if variable else "",
         timeout=float(timeout),
     )
@@ -85,6 +90,19 @@ def _is_address(text: str) -> bool:
     except httpx2.InvalidURL:
         return False
     return url.scheme in ("http", "https") and bool(url.host) and not (url.userinfo or url.query or url.fragment)
+
+
+def _extra(place: str, extra: object) -> dict[str, Any]:
+    if not isinstance(extra, dict) or not all(isinstance(name, str) for name in extra):
+        raise ConfigError(f"{place}.extra: got {extra!r}, expected a mapping of fields, such as reasoning_effort: low.")
+    taken = [name for name in extra if name in _OF_THE_CLIENT]
+    if taken:
+        raise ConfigError(f"{place}.extra: got the field {taken[0]!r}, which is the request's own. Leave it out.")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{place}.extra: no JSON ({error}). Use numbers, text, lists and mappings.") from None
+    return extra
 
 
 def _text(place: str, its: Mapping[Any, Any], name: str, default: str) -> str:

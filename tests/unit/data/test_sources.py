@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources.parquet_folder import write_parquet_folder
+from unirouter_torch.data.splits import split_table
 from unirouter_torch.errors import DataError
 
 # fields: prompt_id, prompt, source, llm, score, cost, price_in
@@ -136,6 +138,21 @@ def test_all_optional_columns_of_a_log_are_read_and_others_ignored(write_log: An
     table = load_table(path)
     assert table.sources == ["sums"]
     assert "answer" not in table.llms.column_names
+
+
+def test_efforts_of_one_llm_in_a_log_stay_on_one_side_of_every_split(write_log: Any) -> None:
+    rows = [
+        {"prompt": f"{number} + 1?", "llm": f"{llm}-{effort}", "score": (number + place) % 2, "cost": 1 + place}
+        | ({"llm_group": llm} if number == 0 else {})
+        for number in range(20)
+        for place, (llm, effort) in enumerate(itertools.product("abcdef", ("low", "high")))
+    ]
+    table = load_table(write_log(rows))
+    for seed in range(20):
+        split = split_table(table, seed=seed, unseen_fraction=0.4)
+        sides = [{table.llm_names[llm][0] for llm in side.tolist()} for side in (split.seen_llms, split.unseen_llms)]
+        assert not sides[0] & sides[1]
+        assert len(split.unseen_llms) == 4
 
 
 def test_a_fact_given_in_one_row_of_a_log_holds_for_its_llm(write_log: Any) -> None:

@@ -215,6 +215,14 @@ def test_groups_of_column_and_list_are_joined_and_null_stands_alone() -> None:
     assert make_table(models=models, outcomes=outcomes).group.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_llm_group_is_the_column_of_groups_where_no_other_is_named() -> None:
+    models = {"model_id": ["a-low", "a-high", "b"], "llm_group": ["a", "a", None], "params_b": [1.0] * 3}
+    models |= {"base": ["x", "y", "y"]}
+    outcomes = {"prompt_id": ["p1", "p1", "p1", "p2"], "model_id": [*models["model_id"], "b"], "score": [1.0] * 4}
+    assert make_table(models=models, outcomes=outcomes).group.tolist() == [0, 0, 1]  # a-high, a-low, b
+    assert make_table(models=models, outcomes=outcomes, group_column="base").group.tolist() == [0, 1, 0]
+
+
 def without(part: dict[str, Any], column: str) -> dict[str, Any]:
     return {name: values for name, values in part.items() if name != column}
 

@@ -46,6 +46,13 @@ def test_all_but_the_model_goes_on_as_it_came() -> None:
     assert list(sent) == list(json.loads(body))
 
 
+def test_fields_of_an_upstream_take_the_place_of_the_client_s() -> None:
+    body = chat(reasoning_effort="high", seed=2**70)
+    sent = json.loads(read_chat(body).body_for("there", {"reasoning_effort": "low", "max_completion_tokens": 9}))
+    extra = {"reasoning_effort": "low", "max_completion_tokens": 9}
+    assert sent == json.loads(body) | {"model": "there"} | extra
+
+
 @pytest.mark.parametrize(
     ("body", "what"),
     [

@@ -24,11 +24,18 @@ large/one:
   model: there
   api_key_env: MADE_UP_KEY
   timeout: 30
+  extra: {reasoning_effort: low, max_completion_tokens: 500}
 """,
     )
     assert found == {
         "small": Upstream(base_url="http://127.0.0.1:8001/v1", model="small", api_key="", timeout=600.0),
-        "large/one": Upstream(base_url="https://llm.invalid/v1", model="there", api_key="sk-made-up", timeout=30.0),
+        "large/one": Upstream(
+            base_url="https://llm.invalid/v1",
+            model="there",
+            extra={"reasoning_effort": "low", "max_completion_tokens": 500},
+            api_key="sk-made-up",
+            timeout=30.0,
+        ),
     }
     assert "sk-made-up" not in repr(found)
 
@@ -48,6 +55,9 @@ large/one:
         ("small: {base_url: 'http://127.0.0.1/v1?key=1'}", "expected an address"),
         ("small: {base_url: 'http://me:word@127.0.0.1/v1'}", "expected an address"),
         ("small: {base_url: 'http://127.0.0.1/v1', model: 7}", "model: got 7"),
+        ("small: {base_url: 'http://127.0.0.1/v1', extra: low}", "extra: got 'low', expected a mapping"),
+        ("small: {base_url: 'http://127.0.0.1/v1', extra: {model: x}}", "extra: got the field 'model'"),
+        ("small: {base_url: 'http://127.0.0.1/v1', extra: {day: 2026-11-29}}", "extra: no JSON"),
         ("small: {base_url: 'http://127.0.0.1/v1', timeout: 0}", "timeout: got 0"),
         ("small: {base_url: 'http://127.0.0.1/v1', timeout: soon}", "timeout: got 'soon'"),
         ("small: {base_url: 'http://127.0.0.1/v1', api_key: sk-1}", "unknown field 'api_key'.*no place here"),

@@ -23,7 +23,7 @@ from unirouter_torch.data.table import TablePlaces
 from unirouter_torch.messages import LAST_USER
 
 _LLM_COLUMNS = ("params_b", "price_in", "price_out")
-TEXTS = ("prompt", "llm", "prompt_id", "source", "answer")
+TEXTS = ("prompt", "llm", "prompt_id", "source", "answer", "llm_group")
 """Columns of a log that hold text."""
 NUMBERS = ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
 """Columns of a log that hold numbers."""
@@ -33,7 +33,8 @@ def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
     """Read a log with one outcome in each row.
 
     It has the columns ``prompt``, ``llm``, ``score``, and where known ``prompt_id``, ``source``, ``cost`` [US dollars],
-    ``output_tokens``, ``params_b`` [billions], ``price_in`` and ``price_out`` [US dollars per million tokens].
+    ``output_tokens``, ``params_b`` [billions], ``price_in`` and ``price_out`` [US dollars per million tokens], and
+    ``llm_group``, equal for settings of one LLM.
     Without ``prompt_id`` equal texts are one prompt. Other columns are ignored, whatever they hold. Rows without a
     score are left out with a warning.
 
@@ -54,6 +55,7 @@ def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
     prompt_id = text_column(rows, "prompt_id", place) if "prompt_id" in rows.column_names else _derived_ids(text)
     prompts = {"prompt": text, "source": optional_text_column(rows, "source", place)}
     models = {column: number_column(rows, column, place) for column in _LLM_COLUMNS}
+    models["llm_group"] = optional_text_column(rows, "llm_group", place)
     score = score_column(rows, place)
     warn_of_ungraded(score, place)
     outcomes = pa.table(
