@@ -1,8 +1,8 @@
 """What an LLM costs, as commands are told it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from unirouter_torch.cli.options import Shown
 from unirouter_torch.errors import PoolError
@@ -31,6 +31,33 @@ class LLMCosts:
     """Seconds that each token of the answer adds."""
     context_tokens: Annotated[int | None, Shown(metavar="N")] = None
     """Longest prompt that it takes, in tokens; longer ones go to other LLMs. Any when not given."""
+    prices: Annotated[Literal["litellm"] | None, Shown(metavar="SOURCE")] = None
+    """Take prices and context that are not given from a price list by the LLM's name: ``litellm``, the table that
+    LiteLLM brings (extra ``litellm``)."""
+
+    def listed(self, llm: str, cost_unit: str) -> "LLMCosts":
+        """The same with what the price list says of an LLM; what was given counts first.
+
+        Args:
+            llm: Its name.
+            cost_unit: That of the pool; the list is in US dollars.
+
+        Raises:
+            ConfigError: LiteLLM is not installed.
+            PoolError: The list has no price of that name, or the pool counts in another unit.
+        """
+        if self.prices is None:
+            return self
+        if not cost_unit.startswith("US dollars"):
+            raise PoolError(f"prices: list prices are in US dollars, but this pool counts in {cost_unit}. Give --cost.")
+        from unirouter_torch.integrations.litellm_prices import list_price
+
+        found = {name: value for name, value in list_price(llm)._asdict().items() if getattr(self, name) is None}
+        return replace(self, **found)
+
+    @property
+    def _numbers(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "prices"}
 
     @property
     def goes_by_token(self) -> bool:
@@ -54,11 +81,11 @@ class LLMCosts:
         """
         from unirouter_torch.routing.repricing import costs_in_words
 
-        told = costs_in_words(asdict(self))
+        told = costs_in_words(self._numbers)
         if not told:
             options = "--cost, --price-in, --price-out, --latency or --context-tokens"
             raise PoolError(f"cost of {llm!r}: got none. Give {options}.")
-        return told
+        return told if self.prices is None else f"{told}, list prices of LiteLLM"
 
     def changed(self, llm: "PooledLLM") -> "PooledLLM":
         """An LLM with what was given of its costs, latency and context; what was not given stays.
@@ -69,7 +96,7 @@ class LLMCosts:
         """
         from unirouter_torch.routing.repricing import reprice
 
-        return reprice(llm, **asdict(self))
+        return reprice(llm, **self._numbers)
 
 
 def token_prices(price_in: float | None, price_out: float | None, output_tokens: Mapping[str, float]) -> "TokenPrices":

@@ -133,10 +133,11 @@ def add(options: AddOptions) -> None:
     from unirouter_torch.data.outcomes.read import read_outcomes
 
     router = _load(options)
+    costs = options.costs.listed(options.llm, router.pool.cost_unit)
     if options.more:
         _check_addition(options, router)
     else:
-        options.costs.require_cost(options.llm)
+        costs.require_cost(options.llm)
     prompts = dict(zip(router.calibration.prompt_ids, router.calibration.texts, strict=True))
     found = read_outcomes(
         options.scores,
@@ -153,13 +154,12 @@ def add(options: AddOptions) -> None:
         what = f"add {len(found.scores)} outcomes to those of {options.llm}"
         change_router(router, lambda: router.add_outcomes(options.llm, found.scores), what, options.scores)
         return
-    costs = options.costs
     tokens = token_prices(costs.price_in, costs.price_out, found.output_tokens) if costs.goes_by_token else None
     what = f"add {options.llm} at {costs.told(options.llm)} by {len(found.scores)} outcomes"
 
     def add_to_pool() -> None:
         router.add_llm(options.llm, found.scores, costs.cost or 0.0, tokens=tokens, flip_rate=options.flip_rate)
-        _change_llm(router, options)
+        _change_llm(router, options.llm, costs)
 
     change_router(router, add_to_pool, what, options.scores)
 
@@ -248,13 +248,14 @@ def rename(options: RenameOptions) -> None:
 
 def reprice(options: RepriceOptions) -> None:
     """Give an LLM another cost or latency; what is not given stays."""
-    what, router = f"reprice {options.llm} to {options.costs.told(options.llm)}", _load(options)
-    change_router(router, lambda: _change_llm(router, options), what)
+    router = _load(options)
+    costs = options.costs.listed(options.llm, router.pool.cost_unit)
+    what = f"reprice {options.llm} to {costs.told(options.llm)}"
+    change_router(router, lambda: _change_llm(router, options.llm, costs), what)
 
 
-def _change_llm(router: "Router", options: AddOptions | RepriceOptions) -> None:
-    llm = options.costs.changed(router.pool[options.llm])
-    router.pool = router.pool.with_changes(options.llm, **vars(llm))
+def _change_llm(router: "Router", llm: str, costs: LLMCosts) -> None:
+    router.pool = router.pool.with_changes(llm, **vars(costs.changed(router.pool[llm])))
 
 
 def disable(options: LLMOptions) -> None:

@@ -49,7 +49,7 @@ def reprice(
     )
 
 
-def costs_in_words(given: Mapping[str, float | None]) -> str:
+def costs_in_words(given: Mapping[str, float | int | None]) -> str:
     """What was given of the arguments of :func:`reprice`, for the history; empty where nothing was."""
     return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in _given(**given).items())
 
@@ -59,5 +59,5 @@ def price_of_token(price: float | None) -> float | None:
     return None if price is None else price / TOKENS_OF_A_PRICE
 
 
-def _given(**values: float | None) -> dict[str, Any]:
+def _given(**values: float | int | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
