@@ -44,9 +44,12 @@ def list_price(llm: str) -> ListPrice:
             f"prices: LiteLLM's table has no price by the token of {llm!r}{hint}. Give the prices yourself."
         )
     context = row.get("max_input_tokens") if row else None
-    # rounded, as a price of 1.5e-07 times a million is 0.15 but for rounding
-    prices = (round(price * _MILLION, 9) for price in (price_in, price_out))
-    return ListPrice(*prices, context if isinstance(context, int) and context > 0 else None)
+    return ListPrice(
+        # rounded, as a price of 1.5e-07 times a million is 0.15 but for rounding
+        price_in=round(price_in * _MILLION, 9),
+        price_out=round(price_out * _MILLION, 9),
+        context_tokens=context if isinstance(context, int) and context > 0 else None,
+    )
 
 
 @cache
