@@ -108,7 +108,7 @@ GENERATORS = {
 
 
 def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]:
-    kind = type(defaults)
+    kind: type = type(defaults)
     docs = field_texts(kind)
     own = [field for field in fields(kind) if not is_dataclass(getattr(defaults, field.name))]
     if own:

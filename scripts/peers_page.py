@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unirouter_torch.metrics.statistics import sign_test
 from unirouter_torch.storage import read_json, write_atomically
 
 BEGIN, END = "<!-- begin: peers.json -->", "<!-- end: peers.json -->"
@@ -24,6 +23,7 @@ TITLES = {
     "llmrouter_mf": "LLMRouter matrix factorisation",
     "routellm_mf": "RouteLLM matrix factorisation",
 }
+KNOW_TWO = ("routellm_mf",)
 OF_PAIR = ("zero", "kmeans", "hierarchical_shrinkage_24", "end_to_end", "routellm_mf")
 Records = list[dict[str, Any]]
 
@@ -37,7 +37,8 @@ def tables(found: dict[str, Any]) -> str:
         kind = "all LLMs fixed" if pool == "fixed" else "new LLMs"
         first = here[0]
         size = f"{first['num_llms']} LLMs, {first['num_labelled']:,} labelled prompts, {num_trials} trials"
-        parts.append(f"### {table}: {kind}\n\n{size}.\n\n{quality_table(here)}\n\n{pair_table(here)}")
+        parts.append(f"### {table}: {kind}\n\n{size}.")
+        parts += [part for part in (quality_table(here), choice_table(here), pair_table(here)) if part]
     parts.append(f"## Time and memory\n\n{cost_table(records)}")
     return "\n\n".join(parts)
 
@@ -46,36 +47,28 @@ def quality_table(here: Records) -> str:
     """Routers among all LLMs of the pool."""
     rows = []
     best = [record["default"]["area"] for record in _of(here, "end_to_end")]
-    for name in dict.fromkeys(record["method"] for record in here):
-        mine = _of(here, name)
-        if name == "routellm_mf":
-            continue
+    for name in dict.fromkeys(record["method"] for record in here if record["method"] not in KNOW_TWO):
         for way in ("default", "tuned"):
-            if not any(way in record for record in mine):
+            figures = [record.get(way) for record in _of(here, name)]
+            if not any(figures):
                 continue
-            figures = [record.get(way) for record in mine]
-            areas = [None if one is None else one["area"] for one in figures]
-            pairs = [(ours, area) for ours, area in zip(best, areas, strict=True) if area is not None]
-            won = sum(ours > area for ours, area in pairs)
-            against = "" if name == "end_to_end" else f"{won} : {sum(ours < area for ours, area in pairs)}"
-            p = "" if name == "end_to_end" else f"{sign_test([ours - area for ours, area in pairs]):.2g}"
-            title = TITLES[name] + (", tuned" if way == "tuned" else "")
             values = [_mean(figures, key) for key in ("area", "quality_at_25", "quality_at_50")]
-            rows.append([title, *values, _reached(figures), against, p])
-        rows += _choice_rows(mine, name)
+            title = TITLES[name] + (", tuned" if way == "tuned" else "")
+            rows.append([title, *values, _reached(figures), "" if name == "end_to_end" else _won(best, figures)])
     heads = ["router", "area", "quality at 25% of the highest cost", "at 50%", "cost at 99% of the best LLM's quality"]
-    return _markdown([*heads, "end-to-end won : lost", "p"], rows)
+    return _markdown([*heads, "end-to-end won : lost"], rows)
 
 
-def _choice_rows(mine: Records, name: str) -> Iterable[list[str]]:
-    choices = [record["choice"] for record in mine if "choice" in record]
-    if choices:
-        quality, cost, ours = (_mean(choices, key) for key in ("quality", "relative_cost", "our_quality"))
-        share = f"{float(cost):.0%}" if cost else ""
-        yield [
-            f"{TITLES[name]}, its own choice",
-            f"quality {quality} at {share} of the highest cost; ours there {ours}",
-        ]
+def choice_table(here: Records) -> str:
+    """What the peers choose by themselves, beside ours at the same cost."""
+    rows = []
+    for name in dict.fromkeys(record["method"] for record in here):
+        choices = [record["choice"] for record in _of(here, name) if "choice" in record]
+        if choices:
+            share = sum(choice["relative_cost"] for choice in choices) / len(choices)
+            rows.append([TITLES[name], _mean(choices, "quality"), f"{share:.0%}", _mean(choices, "our_quality")])
+    heads = ["router, its own choice", "quality", "share of the highest cost", "end-to-end at that cost"]
+    return _markdown(heads, rows) if rows else ""
 
 
 def pair_table(here: Records) -> str:
@@ -83,14 +76,13 @@ def pair_table(here: Records) -> str:
     rows = []
     best = [record["pair"]["area"] for record in _of(here, "end_to_end")]
     for name in OF_PAIR:
-        for way in ("pair",) if name != "routellm_mf" else ("default", "tuned"):
+        for way in ("default", "tuned") if name in KNOW_TWO else ("pair",):
             figures = [record.get(way) for record in _of(here, name)]
             if not any(figures):
                 continue
-            pairs = [(ours, one["area"]) for ours, one in zip(best, figures, strict=True) if one is not None]
-            won = f"{sum(ours > area for ours, area in pairs)} : {sum(ours < area for ours, area in pairs)}"
             title = TITLES[name] + (", tuned" if way == "tuned" else "")
-            rows.append([title, _mean(figures, "area"), _reached(figures), "" if name == "end_to_end" else won])
+            won = "" if name == "end_to_end" else _won(best, figures)
+            rows.append([title, _mean(figures, "area"), _reached(figures), won])
     heads = ["router between two LLMs", "area", "cost at 99% of the best LLM's quality", "end-to-end won : lost"]
     return _markdown(heads, rows)
 
@@ -113,20 +105,25 @@ def cost_table(records: Records) -> str:
     first = here[0]
     size = f"{first['table']}, {first['num_labelled']:,} labelled prompts, {first['num_llms']} LLMs"
     heads = ["router", "fit [s]", "memory of the fit [MB]", "prompts/s in a batch", "prompts/s one at a time"]
-    return f"{size}; one thread, embeddings at hand.\n\n{_markdown(heads, rows)}\n\n{error_list(records)}"
+    return f"{size}; one thread, embeddings given.\n\n{_markdown(heads, rows)}\n\n{error_list(records)}"
 
 
 def error_list(records: Records) -> str:
     """What did not run, with its error."""
-    lines: dict[str, None] = {}
+    found: dict[str, dict[str, None]] = {}
     for record in records:
+        title = TITLES[record["method"]]
         if record.get("embeds", "works") != "works":
-            lines[f"{TITLES[record['method']]}, its own embedding of a prompt: `{record['embeds']}`"] = None
-        for number, error in record.get("errors", {}).items():
-            place = f"{record['table']}, {record['pool']}"
-            lines[f"{TITLES[record['method']]}, setting {int(number) + 1} ({place}): `{error}`"] = None
-    listed = "\n".join(f"* {line}" for line in lines) or "Everything ran."
-    return f"What did not run:\n\n{listed}"
+            found.setdefault(record["embeds"], {})[f"{title} (its own embedding of a prompt)"] = None
+        for error in record.get("errors", {}).values():
+            found.setdefault(error, {})[f"{title} (some settings on {record['table']}, {record['pool']})"] = None
+    lines = [f"* {'; '.join(titles)}: `{error}`" for error, titles in found.items()]
+    return "What did not run:\n\n" + "\n".join(lines) if lines else "Everything ran."
+
+
+def _won(best: list[float], figures: list[dict[str, Any] | None]) -> str:
+    pairs = [(ours, one["area"]) for ours, one in zip(best, figures, strict=True) if one is not None]
+    return f"{sum(ours > area for ours, area in pairs)} : {sum(ours < area for ours, area in pairs)}"
 
 
 def _of(records: Records, name: str) -> Records:

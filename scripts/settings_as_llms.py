@@ -4,7 +4,8 @@
 
 Settings of one LLM are those of one group (``data.group_column``, ``data.same_llm``). Each trial trains one router on
 the settings of the seen LLMs, and judges it on the unseen ones twice: by all of their settings, and by one of each LLM,
-the one of the shortest name. Both are judged over the costs from 0 to that of the most expensive setting.
+the one of the shortest name. Both are judged over the costs from 0 to that of the most expensive setting; once among
+all unseen LLMs, and once among those that have several settings.
 """
 
 import argparse
@@ -45,6 +46,10 @@ class Figures(NamedTuple):
     """For each budget; 0 where nothing is that cheap."""
 
 
+Found = dict[tuple[str, str], tuple[Figures, ...]]
+"""Figures with one setting of each LLM, and with all, by kind of pool and method."""
+
+
 def one_of_each(table: RoutingTable, llms: LLMSubset) -> LLMSubset:
     """Positions of one setting of each LLM: that of the shortest name, then of the first in the alphabet."""
     chosen: dict[int, int] = {}
@@ -54,23 +59,40 @@ def one_of_each(table: RoutingTable, llms: LLMSubset) -> LLMSubset:
     return torch.tensor(sorted(chosen.values()))
 
 
-def figures_of(trial: Trial, estimated: ErrorMatrix, llms: LLMSubset) -> Figures:
-    """Figures of some of the unseen LLMs, over the costs of all of them."""
+def with_several(table: RoutingTable, llms: LLMSubset) -> LLMSubset:
+    """Positions of the settings of LLMs that have several of them."""
+    group = table.group[llms]
+    return (group == group[:, None]).sum(0).gt(1).nonzero().squeeze(1)
+
+
+def figures_of(trial: Trial, estimated: ErrorMatrix, llms: LLMSubset, competing: LLMSubset) -> Figures:
+    """Figures of some LLMs, over the costs of those that compete."""
     truth, convention = trial.truth, trial.config.evaluation.curve
     curve = deferral_curve(estimated[:, llms], truth.cost[llms], truth.error[:, llms], truth.observed[:, llms])
-    quality = (quality_within_budget(curve, truth.cost, share, convention) for share in BUDGETS)
-    return Figures(area_under_deferral_curve(curve, truth.cost, convention), tuple(value or 0.0 for value in quality))
+    cost = truth.cost[competing]
+    quality = (quality_within_budget(curve, cost, share, convention) for share in BUDGETS)
+    return Figures(area_under_deferral_curve(curve, cost, convention), tuple(value or 0.0 for value in quality))
 
 
-def run_trial(config: TrainConfig, embedded: EmbeddedTable, seed: int) -> dict[str, tuple[Figures, Figures]]:
-    """Figures of each method with one setting of each LLM, and with all."""
+def pools_of(table: RoutingTable, unseen: LLMSubset) -> dict[str, tuple[LLMSubset, LLMSubset]]:
+    """For each kind of pool, positions of one setting of each LLM, and of all settings."""
+    pools = {}
+    for title, llms in (("all LLMs", torch.arange(len(unseen))), ("LLMs with several", with_several(table, unseen))):
+        if len(llms):
+            pools[title] = (llms[one_of_each(table, unseen[llms])], llms)
+    return pools
+
+
+def run_trial(config: TrainConfig, embedded: EmbeddedTable, seed: int) -> Found:
+    """Figures of each pool and method with one setting of each LLM, and with all."""
     split = split_table(embedded.table, seed=seed, unseen_fraction=config.data.unseen_fraction)
     trial = prepare_trial(replace(config, seed=seed), embedded, split, seed)
-    one, everything = one_of_each(embedded.table, split.unseen_llms), torch.arange(len(split.unseen_llms))
     found = {}
     for name in METHODS:
         estimated = estimate_test(trial.fitted(method_class(name)), trial)
-        found[name] = (figures_of(trial, estimated, one), figures_of(trial, estimated, everything))
+        for title, (one, everything) in pools_of(embedded.table, split.unseen_llms).items():
+            sides = (figures_of(trial, estimated, llms, everything) for llms in (one, everything))
+            found[title, name] = tuple(sides)
     return found
 
 
@@ -82,25 +104,25 @@ def compare(options: argparse.Namespace) -> None:
     embedded = embed_table(config)
     trials = [run_trial(config, embedded, seed) for seed in progress(range(options.trials), "Trials")]
     split = split_table(embedded.table, seed=0, unseen_fraction=config.data.unseen_fraction)
-    num_one = len(one_of_each(embedded.table, split.unseen_llms))
-    print(f"\n{embedded.table.name}: {len(split.unseen_llms)} settings of {num_one} unseen LLMs in the first trial")
-    rows = []
-    for name in METHODS:
-        one, everything = ([trial[name][side] for trial in trials] for side in (0, 1))
-        gains = [all_of_them.area - single.area for single, all_of_them in zip(one, everything, strict=True)]
-        mean, low, high = bootstrap_mean(gains)
-        won = f"{sum(gain > 0 for gain in gains)} : {sum(gain < 0 for gain in gains)}"
-        areas = [f"{sum(figures.area for figures in side) / len(side):.4f}" for side in (one, everything)]
-        title = method_class(name).title
-        rows.append([title, *areas, f"{mean:+.4f} ({low:+.4f} to {high:+.4f})", won, f"{sign_test(gains):.2g}"])
-    print_table("method | one setting of each LLM | all settings | gain in area | won : lost | p", rows)
-    rows = []
-    for place, share in enumerate(BUDGETS):
-        sides = [[trial["end_to_end"][side].quality[place] for trial in trials] for side in (0, 1)]
-        gain, low, high = bootstrap_mean([after - before for before, after in zip(*sides, strict=True)])
-        means = [f"{sum(side) / len(side):.4f}" for side in sides]
-        rows.append([f"{share:.0%}", *means, f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"])
-    print_table("budget, of the highest cost | end-to-end, one setting | all settings | gain in quality", rows)
+    for title, (one, everything) in pools_of(embedded.table, split.unseen_llms).items():
+        print(f"\n{embedded.table.name}, {title}: {len(everything)} settings of {len(one)} in the first trial")
+        rows = [row_of(name, [trial[title, name] for trial in trials if (title, name) in trial]) for name in METHODS]
+        budgets = [f"at {share:.0%} of the highest cost" for share in BUDGETS]
+        print_table(f"method | one setting | all | gain in area | won : lost | p | gain {' | '.join(budgets)}", rows)
+
+
+def row_of(name: str, pairs: list[tuple[Figures, ...]]) -> list[str]:
+    """One method: its areas, and what all settings gain."""
+    gains = [everything.area - one.area for one, everything in pairs]
+    mean, low, high = bootstrap_mean(gains)
+    areas = [f"{sum(pair[side].area for pair in pairs) / len(pairs):.4f}" for side in (0, 1)]
+    won = f"{sum(gain > 0 for gain in gains)} : {sum(gain < 0 for gain in gains)}"
+    of_budgets = zip(
+        *([a - b for a, b in zip(all_of.quality, one.quality, strict=True)] for one, all_of in pairs), strict=True
+    )
+    gained = [f"{sum(gains_at) / len(gains_at):+.4f}" for gains_at in of_budgets]
+    title = method_class(name).title
+    return [title, *areas, f"{mean:+.4f} ({low:+.4f} to {high:+.4f})", won, f"{sign_test(gains):.2g}", *gained]
 
 
 def main() -> int:

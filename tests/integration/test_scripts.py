@@ -201,7 +201,8 @@ trainer: {{max_steps: 2}}
 """)
     result = script("scripts/settings_as_llms.py", "--config", str(config), "--trials", "1")
     assert result.returncode == 0, result.stderr
-    assert "table: 4 settings of 2 unseen LLMs in the first trial" in result.stdout
+    assert "table, all LLMs: 4 settings of 2 in the first trial" in result.stdout
+    assert "table, LLMs with several: 4 settings of 2 in the first trial" in result.stdout
     oracle = next(line for line in result.stdout.splitlines() if line.startswith("| Oracle"))
     assert float(oracle.split("|")[2]) <= float(oracle.split("|")[3]), "more to choose from never harms the oracle"
 

@@ -164,3 +164,11 @@ def test_artifact_page_names_every_file_and_tensor(saved_router: Path) -> None:
     size = int.from_bytes(header[:8], "little")
     names += [name for name in json.loads(header[8 : 8 + size]) if name != "__metadata__"]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_tables_of_peers_are_those_of_their_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    tables = importlib.import_module("peers_page").tables
+    written = tables(json.loads((DOCS / "evidence" / "peers.json").read_text()))
+    page = (DOCS / "evidence" / "peers.md").read_text()
+    assert page.count(written) == 1
