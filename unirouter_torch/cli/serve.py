@@ -29,6 +29,7 @@ def serve(options: ServeOptions) -> None:
     try:
         from unirouter_torch.serving.server import GRACE_SECONDS
         from unirouter_torch.serving.server import serve as run_server
+        from unirouter_torch.serving.workers import serve_by_workers
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("unirouter_torch"):
             raise
@@ -41,14 +42,15 @@ def serve(options: ServeOptions) -> None:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)
-    router = Router.from_pretrained(options.router)
-    if torch.cuda.is_available():
-        router = router.to("cuda")
     ended = f"running requests had up to {GRACE_SECONDS} seconds to be answered"
     # a shell ignores SIGINT in what it starts in the background; uvicorn ends by it all the same, but with 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run_server(router, options.settings, _tell)
+        if options.settings.workers > 1:
+            serve_by_workers(options.router, options.settings, _tell)
+            return
+        router = Router.from_pretrained(options.router)
+        run_server(router.to("cuda") if torch.cuda.is_available() else router, options.settings, _tell)
     except TerminatedError:
         raise TerminatedError(f"asked to end (SIGTERM); {ended}") from None
     except KeyboardInterrupt:

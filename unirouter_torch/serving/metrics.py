@@ -1,8 +1,10 @@
 """What a server counts, in the text format of Prometheus. The only home of prometheus_client."""
 
+import os
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 TEXT_FORMAT: str = CONTENT_TYPE_LATEST
 """Media type of :meth:`Metrics.text`."""
@@ -23,7 +25,7 @@ class Metrics:
         stage: Seconds of each stage: queue and upstream of a request, encode and decide of a batch.
         batch: Prompts that were embedded in one call.
         waiting: Prompts that wait or are in work.
-        revision: Number of the revision of the pool that is served.
+        revision: Number of the revision of the pool that is served; the lowest over all workers.
         reload_errors: Revisions and upstream files that could not be taken over.
     """
 
@@ -35,11 +37,21 @@ class Metrics:
             "unirouter_upstream_errors", "Failed calls of an LLM", ["llm", "reason"], registry=all_of
         )
         self.fallbacks = Counter("unirouter_fallbacks", "Chats answered by a next best LLM", ["llm"], registry=all_of)
-        self.left_out = Gauge("unirouter_upstream_left_out", "LLMs left out for a while", ["llm"], registry=all_of)
+        self.left_out = Gauge(
+            "unirouter_upstream_left_out",
+            "LLMs left out for a while",
+            ["llm"],
+            registry=all_of,
+            multiprocess_mode="livemax",
+        )
         self.stage = Histogram("unirouter_stage_seconds", "Seconds", ["stage"], buckets=_SECONDS, registry=all_of)
         self.batch = Histogram("unirouter_batch_prompts", "Prompts in a batch", buckets=_PROMPTS, registry=all_of)
-        self.waiting = Gauge("unirouter_waiting_prompts", "Prompts waiting or in work", registry=all_of)
-        self.revision = Gauge("unirouter_pool_revision", "Revision of the pool in service", registry=all_of)
+        self.waiting = Gauge(
+            "unirouter_waiting_prompts", "Prompts waiting or in work", registry=all_of, multiprocess_mode="livesum"
+        )
+        self.revision = Gauge(
+            "unirouter_pool_revision", "Revision of the pool in service", registry=all_of, multiprocess_mode="livemin"
+        )
         self.reload_errors = Counter("unirouter_reload_errors", "Changes that were not taken over", registry=all_of)
 
     def counted(self) -> dict[str, Any]:
@@ -50,9 +62,17 @@ class Metrics:
                 for sample in metric.samples
                 if not sample.name.endswith("_created")
             ]
-            for metric in self._registry.collect()
+            for metric in self._of_all_workers().collect()
         }
 
     def text(self) -> bytes:
         """All counts."""
-        return generate_latest(self._registry)
+        return generate_latest(self._of_all_workers())
+
+    def _of_all_workers(self) -> CollectorRegistry:
+        """These counts, or the sums over all workers where there are several, which keep them in files."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry

@@ -3,6 +3,7 @@
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,6 +29,17 @@ GRACE_SECONDS = 30
 """How long requests that are running may take to end after a signal."""
 
 
+UVICORN_SETTINGS: dict[str, Any] = {
+    "ws": "none",
+    "backlog": ACCEPTED_AT_ONCE,
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": GRACE_SECONDS,
+}
+"""How uvicorn runs the application, whoever runs uvicorn."""
+
+
 def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None]) -> None:
     """Serve a router until SIGTERM or SIGINT; requests that are running end first, then the signal takes effect.
 
@@ -39,6 +51,23 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
     Raises:
         ConfigError: The address cannot be listened on, or the upstream file is at fault.
         PoolError: As :class:`LiveRouter`, or feedback is accepted for a router that lies in no folder.
+    """
+    app, live = make_live_app(router, settings)
+    with listen(settings.host, settings.port) as listener:
+        tell(url_of(settings, listener), live)
+        server_of(app).run(sockets=[listener])
+
+
+def make_live_app(router: Router, settings: ServerSettings) -> tuple[ASGIApp, LiveRouter]:
+    """The application that serves a router, and what it serves.
+
+    Args:
+        router: The router.
+        settings: How it is served.
+
+    Raises:
+        ConfigError: As :func:`serve`, like the other one.
+        PoolError: As there.
     """
     if settings.accept_feedback and router.saved is None:
         raise PoolError("accept_feedback: the router lies in no folder of its own, where its pool could be kept.")
@@ -57,26 +86,18 @@ def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRou
         cors_origins=tuple(settings.cors_origin),
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
-    with listen(settings.host, settings.port) as listener:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        tell(f"http://{host}:{listener.getsockname()[1]}", live)
-        server_of(app).run(sockets=[listener])
+    return app, live
+
+
+def url_of(settings: ServerSettings, listener: socket.socket) -> str:
+    """The address of a server that listens."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """What runs an application; ``run(sockets=...)`` until a signal, or until its ``should_exit`` is set."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            ws="none",
-            http=bounded_protocol(most_connections()),
-            backlog=ACCEPTED_AT_ONCE,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+    return uvicorn.Server(uvicorn.Config(app, http=bounded_protocol(most_connections()), **UVICORN_SETTINGS))
 
 
 def most_connections() -> int:

@@ -17,6 +17,8 @@ class ServerSettings(WeightedChoiceOptions):
     """Address to listen on."""
     port: int = 8080
     """Port to listen on, from 0 to 65535; 0 for any that is free."""
+    workers: int = 1
+    """Server processes that share the address, at least 1; each loads the router."""
     upstreams: Path | None = None
     """YAML file with the ``base_url`` of each LLM; without it the server only routes."""
     fallbacks: int = 2
@@ -37,6 +39,7 @@ class ServerSettings(WeightedChoiceOptions):
         if not 0 <= self.port < 2**16:
             raise ConfigError(f"port: got {self.port}, expected a port from 0 to 65535.")
         at_least("fallbacks", self.fallbacks, 0)
+        at_least("workers", self.workers, 1)
         for origin in self.cors_origin:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")
