@@ -69,9 +69,11 @@ class Peer(NamedTuple):
 def llmrouter_files(labels: Labels, settings: dict[str, Any], folder: Path) -> Path:
     """The files that LLMRouter reads; returns that of its configuration."""
     torch.save(torch.tensor(labels.embedding), folder / "embeddings.pt")
+    # it takes the first of equals as the best: from the LLM of the best labels to that of the worst
+    order = np.argsort(np.nanmean(labels.error, axis=0), kind="stable")
     with (folder / "routing.jsonl").open("w") as file:
         for prompt, errors in enumerate(labels.error):
-            for llm in np.flatnonzero(~np.isnan(errors)):
+            for llm in order[~np.isnan(errors[order])]:
                 row = {"query": f"{prompt:07}", "model_name": f"{llm:04}", "performance": 1 - float(errors[llm])}
                 file.write(json.dumps(row | {"embedding_id": prompt}) + "\n")
     model = str(folder / "model.pkl")

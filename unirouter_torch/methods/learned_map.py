@@ -48,7 +48,8 @@ class LearnedMap(RoutingMethod[ClusterError]):
         sizes = cluster_counts(NUM_CLUSTERS, trial)
         all_centroids = [tuning.centroids(size) for size in sizes]
         seen = [cluster_error(sum_by_nearest(tuning.validation, centroids), 0.0) for centroids in all_centroids]
-        maps = soft_nearest(torch.cat(all_centroids))
+        # surface features, which centroids have no part in, start without weight
+        maps = soft_nearest(torch.nn.functional.pad(torch.cat(all_centroids), (0, tuning.form_dim)))
         _train_maps(maps, seen, trial.train, tuning.seed)
         with torch.no_grad():
             probabilities = [part.softmax(-1) for part in maps(tuning.validation.embedding).split(sizes, -1)]

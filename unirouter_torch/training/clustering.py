@@ -67,7 +67,7 @@ def _draw_apart(embedding: Embedding, seed: int) -> Iterator[int]:
         left = torch.minimum(squared_distance(prompts), nearest)
 
 
-def assign_to_nearest(embedding: Embedding, centroids: Centroids) -> ClusterProbability:
+def assign_to_nearest(embedding: Float[Tensor, "prompt columns"], centroids: Centroids) -> ClusterProbability:
     """One-hot assignment of each prompt to its nearest centroid (Euclidean), in the columns that centroids have."""
     nearest = torch.cdist(embedding[:, : centroids.shape[1]], centroids).argmin(-1)
     return torch.nn.functional.one_hot(nearest, centroids.shape[0]).to(embedding.dtype)

@@ -123,3 +123,19 @@ def test_trained_map_beats_the_estimate_that_ignores_the_prompt() -> None:
     found = method.estimate_error(test.embedding, method.represent(calibration))
     overall = ZeroRouter().represent(calibration).expand(200, -1)
     assert loss(found, test) < 0.8 * loss(overall, test)
+
+
+def test_surface_features_beside_the_embedding_are_no_part_of_the_clusters_but_of_the_map() -> None:
+    def with_form(found: Outcomes, seed: int) -> Outcomes:
+        form = torch.randn(len(found.embedding), 3, generator=torch.Generator().manual_seed(seed))
+        return found._replace(embedding=torch.cat([found.embedding, form], dim=1))
+
+    train, how = outcomes(0, 200), tuning()
+    how = how._replace(validation=with_form(how.validation, 1), form_dim=3, num_clusters=5)
+    method = LearnedMap()
+    method.fit(trial_of(with_form(train, 0), how))
+    dim = train.embedding.shape[1]
+    assert torch.equal(method.centroids, how.centroids(5)) and method.centroids.shape[1] == dim
+    assert method.map.weight.shape == (5, dim + 3) and bool((method.map.weight[:, dim:] != 0).all())
+    prompts = with_form(outcomes(3, 10), 2).embedding
+    assert method.estimate_error(prompts, method.represent(with_form(outcomes(2), 3))).shape == (10, 5)
