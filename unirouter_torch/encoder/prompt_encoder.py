@@ -299,7 +299,7 @@ class PromptEncoder(nn.Module, ABC):
         batches = batches_by_tokens([len(row) for row in rows], self.tokens_per_batch)
         parts = [torch.empty(0, self.text_dim, device=device)]
         with _evaluation_mode(self), torch.inference_mode():
-            for batch in progress(batches, "Embedding", enabled=show_progress):
+            for batch in progress(batches, "Embedding") if show_progress else batches:
                 input_ids, mask = pad_rows([rows[row] for row in batch], self.filler)
                 parts.append(self(to_device(input_ids, device).long(), to_device(mask, device)).float())
         embedding = torch.empty(len(rows), self.text_dim)
