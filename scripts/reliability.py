@@ -207,7 +207,8 @@ def memory_of(process: int, name: str = "VmRSS") -> int:
 
 def under_load(folder: Path, what: str, load: Callable[[str], str]) -> Load:
     """Put a load on a server of its own, and route one prompt again and again as another client meanwhile."""
-    waits, answers = [], Counter[int]()
+    waits: list[float] = []
+    answers: Counter[int] = Counter()
     with served(folder) as (address, process), httpx2.Client(base_url=address, trust_env=False, timeout=120) as http:
         http.post("/v1/route", json={"prompts": ["What is 17 + 25?"]})
         before = memory_of(process)
