@@ -306,6 +306,24 @@ def test_serving_benchmark_compares_both_ways_under_every_load(
         assert ratios == {name: together[name] / alone[name] for name in ratios}
 
 
+def test_load_script_counts_every_chat_and_the_memory_of_each_tenth(
+    script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
+) -> None:
+    assert result.router.pool.names
+    folder = str(Path(config.output_dir) / "router")
+    sizes = ("--clients", "2", "--requests", "8", "--repeats", "1", "--memory-clients", "2", "--memory-requests", "20")
+    run = script("scripts/load_server.py", "--output", "found.json", "--router", folder, *sizes)
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    (row,) = found["load"]
+    assert row["clients"] == 2 and 0 < row["unirouter"]["p50"] <= row["unirouter"]["p99"]
+    sizes_of_tenths = found["memory"]["resident_bytes"]
+    assert (
+        len(sizes_of_tenths) == 10
+        and found["memory"]["last_to_second_tenth"] == sizes_of_tenths[9] / sizes_of_tenths[1]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "mistake"),
     [
