@@ -16,6 +16,8 @@ from unirouter_torch.data.splits import split_table
 from unirouter_torch.experiments.run import RunResult, run
 from unirouter_torch.metrics.figures import FIGURE_OF
 from unirouter_torch.router.router import Router
+from unirouter_torch.routing.cluster_error import sum_by_cluster
+from unirouter_torch.routing.target import Target
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -136,33 +138,83 @@ def test_wandb_logs_offline(workshop: Path, tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "metrics.csv").exists()
 
 
-def test_own_log_is_one_command_away(workshop: Path, tmp_path: Path) -> None:
+LLMS = {"small": (3, 0.001), "middle": (5, 0.004), "large": (9, 0.02), "new": (6, 0.01)}
+
+
+def write_log(path: Path, llms: list[str], num_prompts: int = 80) -> None:
+    """Two kinds of prompts: every LLM adds right, and only in some numbers names the river right."""
     rows = ["prompt,llm,score,cost"]
-    for number in range(80):
-        for llm, (share, cost) in {
-            "small": (3, 0.001),
-            "middle": (5, 0.004),
-            "large": (7, 0.02),
-            "new": (6, 0.01),
-        }.items():
-            rows.append(f"What is {number} plus {number * 7}?,{llm},{int(number % 10 < share)},{cost}")
-    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    for number in range(num_prompts):
+        for llm in llms:
+            share, cost = LLMS[llm]
+            is_easy = number % 2 == 0
+            text = f"What is {number} plus {number * 7}?" if is_easy else f"Which river runs through town {number}?"
+            rows.append(f"{text},{llm},{int(is_easy or number // 2 % 10 < share)},{cost}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def own_log(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on one's own log of 4 LLMs."""
+    folder = tmp_path_factory.mktemp("own_log")
+    write_log(folder / "log.csv", list(LLMS))
     arguments = miniature(
-        workshop, "--output_dir", str(tmp_path / "run"), recipe="own_log", table=str(tmp_path / "log.csv")
+        workshop, "--output_dir", str(folder / "run"), recipe="own_log", table=str(folder / "log.csv")
     )
     assert main(["train", *arguments]) == 0
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["table"]["cost_rule"] == "billed"
+    return folder / "run"
+
+
+def test_own_log_is_one_command_away(own_log: Path) -> None:
+    results = json.loads((own_log / "results.json").read_text())
+    assert results["table"]["cost_rule"] == "billed"
+    assert {"zero", "best_single", "learned_map", "item_response", "end_to_end"} <= results["methods"].keys()
+    assert [llm["name"] for llm in results["single_llms"]] == sorted(LLMS)
+    assert results["split"]["num_calibration"] == 56
+    assert "of the quality of large" in results["headline"] and "a constant choice" in results["headline"]
+    assert "too small to tell: it has 24 prompts" in results["headline"]
+    assert "unseen_llms" not in results
+    assert results["headline"] in (own_log / "results.md").read_text()
+    assert results["headline"] in (own_log / "router" / "README.md").read_text()
+
+
+def test_every_outcome_of_seen_llms_counts_in_the_saved_router(own_log: Path) -> None:
+    router, table = Router.from_pretrained(own_log / "router"), load_table(str(own_log.parent / "log.csv"))
+    assert len(router.calibration.prompt_ids) == 24
+    sums = sum_by_cluster(router.cluster(table.prompt_texts), table.error, table.observed)
+    torch.testing.assert_close(router.pool.sums, sums)
+    assert router.pool.names == tuple(table.llm_names)
+
+
+def test_saved_router_takes_the_cost_at_which_it_saves(own_log: Path) -> None:
+    router, results = Router.from_pretrained(own_log / "router"), json.loads((own_log / "results.json").read_text())
+    share = results["methods"]["end_to_end"]["cost_at_99"]
+    assert 0 < share < 1
+    target = router.pool.target
+    assert target == Target(kind="cost", value=target.value) and target.value == pytest.approx(share * 0.02)
+    assert router.cost_weight == pytest.approx(results["cost_weight"])
+    found = router.chooser().tune(router.calibration, target)
+    assert found.is_reached and found.cost <= target.value * (1 + 1e-9)
+
+
+def test_pool_of_many_seen_llms_is_judged_on_unseen_ones_in_a_second_part(workshop: Path, tmp_path: Path) -> None:
+    few = ("--output_dir", str(tmp_path), "--evaluation.methods", "[zero, end_to_end]")
+    report = run(parse_config(miniature(workshop, *few, "--data.unseen_fraction", "0"))).report
+    assert report.unseen is not None
+    assert len(report.llm_names) == 12 and 3 <= len(report.unseen.llm_names) <= 4
+    assert report.unseen.split["num_calibration"] == 24 and report.split["num_calibration"] > 24
+    assert json.loads((tmp_path / "results.json").read_text())["unseen_llms"]["headline"] == report.unseen.headline()
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_too_few_llms_are_refused_before_anything_is_embedded(
     workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [f"What is {number}?,{llm},1,{cost}" for number in range(40) for llm, cost in (("small", 1), ("large", 2))]
-    (tmp_path / "two.csv").write_text("\n".join(["prompt,llm,score,cost", *rows]))
+    write_log(tmp_path / "few.csv", ["small"], num_prompts=20)
     arguments = ("--output_dir", str(tmp_path / "run"), "--data.cache_dir", str(tmp_path / "cache"))
-    assert main(["train", *miniature(workshop, *arguments, recipe="own_log", table=str(tmp_path / "two.csv"))]) == 2
+    assert main(["train", *miniature(workshop, *arguments, recipe="own_log", table=str(tmp_path / "few.csv"))]) == 2
     error = capsys.readouterr().err
-    assert "2 LLMs in 2 groups split into 1 seen and 1 unseen LLMs, expected at least 2 and 1" in error
+    assert "got outcomes of 1 LLM, small, expected at least 2" in error
     assert "Embedding" not in error and not (tmp_path / "cache").exists()
 
 

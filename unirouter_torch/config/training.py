@@ -29,7 +29,9 @@ class DataConfig:
     unseen_fraction: float = 1 / 3
     """Share of the LLMs kept from training, in [0, 1); 0 routes among the training LLMs."""
     num_calibration: int = 400
-    """How many prompts represent an LLM, at least 1; all validation prompts where there are fewer."""
+    """How many validation prompts represent an unseen LLM, at least 1; all of them where there are fewer. Where all
+    LLMs are seen, their outcomes on all other prompts count, and this is how many prompts a saved router keeps for LLMs
+    that join later."""
     calibration: Literal["random", "selected"] = field(default="random", metadata=Decides.BY_NAME.mark)
     """Which: validation prompts at random, or those training and validation prompts that tell most about an LLM."""
     cache_dir: str | None = field(default=None, metadata=Decides.NOTHING.mark)
@@ -39,6 +41,11 @@ class DataConfig:
         """Check the ranges."""
         fraction("data.unseen_fraction", self.unseen_fraction)
         at_least("data.num_calibration", self.num_calibration, 1)
+        if self.unseen_fraction == 0 and self.calibration == "selected":
+            raise ConfigError(
+                "data.calibration: got selected with data.unseen_fraction 0, where every outcome of the LLMs counts. "
+                "Set data.calibration to random, or keep LLMs unseen."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

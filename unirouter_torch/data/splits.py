@@ -28,6 +28,11 @@ class Split(NamedTuple):
     unseen_llms: LLMSubset
     """LLMs first met afterwards; the seen LLMs themselves in a static pool."""
 
+    @property
+    def is_of_seen_llms(self) -> bool:
+        """Whether the pool holds seen LLMs alone, as where none is kept from training."""
+        return torch.equal(self.seen_llms, self.unseen_llms)
+
     def describe(self) -> dict[str, int]:
         """Sizes for reports."""
         return {f"num_{name}": len(rows) for name, rows in self._asdict().items()}
@@ -83,7 +88,7 @@ def require_outcomes(table: RoutingTable, split: Split, *, num_calibration: int,
         DataError: The seen LLMs have no outcome on the training or validation prompts, or the unseen ones none on the
             calibration or test prompts.
     """
-    calibration = draw_calibration(split, num_prompts=num_calibration, seed=seed)
+    calibration = prompts_that_represent(split, num_calibration=num_calibration, seed=seed)
     parts = (
         ("seen", "training", split.seen_llms, split.train_prompts),
         ("seen", "validation", split.seen_llms, split.validation_prompts),
@@ -106,6 +111,28 @@ def warn_of_pool_of_one(table: RoutingTable, split: Split) -> None:
             "methods have the same area. Set data.unseen_fraction to 0 to evaluate on all LLMs, or higher.",
             stacklevel=1,
         )
+
+
+def prompts_that_represent(split: Split, *, num_calibration: int, seed: int) -> PromptSubset:
+    """The prompts by whose outcomes the LLMs of the evaluated pool are known.
+
+    In a pool of seen LLMs these are all training and validation prompts: what was paid for there is known when such a
+    pool is used. An unseen LLM has answered calibration prompts alone. Outcomes of test prompts never count.
+
+    Args:
+        split: Where the prompts and LLMs are.
+        num_calibration: How many validation prompts represent an unseen LLM, at least 1.
+        seed: Seed of their draw.
+
+    Returns:
+        Rising row numbers.
+
+    Raises:
+        ConfigError: ``num_calibration`` is less than 1.
+    """
+    if split.is_of_seen_llms:
+        return torch.cat([split.train_prompts, split.validation_prompts]).sort().values
+    return draw_calibration(split, num_prompts=num_calibration, seed=seed)
 
 
 def draw_calibration(split: Split, *, num_prompts: int, seed: int) -> PromptSubset:

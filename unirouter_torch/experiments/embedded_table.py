@@ -75,6 +75,11 @@ def _check_split(config: TrainConfig, table: RoutingTable) -> None:
     Raises:
         DataError: There are too few prompts or LLMs, or a part of the split has no outcomes.
     """
+    if table.num_llms < 2:
+        raise DataError(
+            f"{table.name}: got outcomes of 1 LLM, {table.llm_names[0]}, expected at least 2 to choose from. Add "
+            "outcomes of another LLM on the same prompts."
+        )
     split = split_table(table, seed=config.seed, unseen_fraction=config.data.unseen_fraction)
     require_outcomes(table, split, num_calibration=config.data.num_calibration, seed=config.seed)
     if len(split.train_prompts) < FEWEST_PROMPTS:

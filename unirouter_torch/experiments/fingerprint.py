@@ -17,6 +17,8 @@ def fingerprint_of(config: TrainConfig, embedded: EmbeddedTable) -> str:
     """What a trial's numbers depend on, besides its seed, what it varies, and the settings of a method."""
     settings = deciding_settings(config, ("data", "encoder", "evaluation.curve"))
     facts = [__version__, settings, embedded.table.content_hash]
+    if config.data.unseen_fraction == 0:
+        facts.append("seen LLMs by all outcomes")  # trials from before that rule are computed again
     start = read_starting_router(config)
     return digest_of([*facts, digest_of_start(config)] if start and start.encoder_folder else facts)
 

@@ -136,7 +136,7 @@ def _sweep_values(config: TrainConfig, split: Split) -> dict[str, list[int]]:
     """The values of each sweep that the table is large enough for."""
     sweeps = config.evaluation.sweeps
     most = {
-        "num_calibration": len(split.validation_prompts),
+        "num_calibration": 0 if split.is_of_seen_llms else len(split.validation_prompts),
         "num_clusters": len(split.train_prompts),
         "num_seen_llms": len(split.seen_llms),
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.data.other_tables import OtherTable
-from unirouter_torch.data.splits import Split, draw_calibration, require_outcomes
+from unirouter_torch.data.splits import Split, prompts_that_represent, require_outcomes
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.metrics.judged import Truth
@@ -26,7 +26,7 @@ class Tuning(NamedTuple):
     Attributes:
         validation: Seen LLMs on prompts that are not in the training data.
         cost: Cost of the seen LLMs.
-        num_calibration: How many prompts will represent an unseen LLM.
+        num_calibration: How many prompts will represent an LLM of the evaluated pool.
         area: Area under the deferral curve of estimated errors [prompt llm] for the given outcomes; higher is better.
         centroids: K-means centroids of the training prompts for a number of clusters; computed once a number, whichever
             methods ask.
@@ -69,8 +69,9 @@ class Trial:
         others: Other tables to train on.
         train: Seen LLMs on training prompts.
         tuning: Seen LLMs on validation prompts, and how to choose by them.
-        calibration: Unseen LLMs on the calibration prompts.
-        calibration_prompts: Rows of the calibration prompts in the table.
+        calibration: Unseen LLMs on the calibration prompts; where all LLMs are seen, on all training and validation
+            prompts.
+        calibration_prompts: Rows of these prompts in the table.
         test: Unseen LLMs on test prompts: what only the oracles may see.
         test_source: Number of the source of each test prompt.
         test_cost: Cost of the unseen LLMs.
@@ -164,8 +165,9 @@ def build_trial(
         table: Observed outcomes and costs.
         embedding: One vector for each prompt of the table.
         split: Which prompts and LLMs go where.
-        config: The run: ``data.num_calibration`` validation prompts represent an unseen LLM, all of them where there
-            are fewer, and ``evaluation.curve`` says how areas are measured when a method is tuned.
+        config: The run: ``data.num_calibration`` says how many validation prompts represent an unseen LLM (see
+            :func:`~unirouter_torch.data.splits.prompts_that_represent`), and ``evaluation.curve`` how areas are
+            measured when a method is tuned.
         seed: Seed of the calibration prompts and of the methods.
         others: Other tables to train on.
         form_dim: How many of the last columns of an embedding are surface features; K-means leaves them out.
@@ -180,7 +182,7 @@ def build_trial(
     seen, unseen = outcomes.of_llms(split.seen_llms), outcomes.of_llms(split.unseen_llms)
     seen_cost = table.cost.value[split.seen_llms]
     require_outcomes(table, split, num_calibration=config.data.num_calibration, seed=seed)
-    calibration_prompts = draw_calibration(split, num_prompts=config.data.num_calibration, seed=seed)
+    calibration_prompts = prompts_that_represent(split, num_calibration=config.data.num_calibration, seed=seed)
 
     def area(estimated_error: ErrorMatrix, truth: Outcomes) -> float:
         curve = deferral_curve(estimated_error, seen_cost, truth.error, truth.observed)

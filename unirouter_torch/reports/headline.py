@@ -1,9 +1,10 @@
 """The sentence at the top of a report: what a router would have saved, how sure that is, and what a constant saves."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from unirouter_torch.methods.registry import display_name
+from unirouter_torch.methods.registry import display_name, is_reference, knows_more
 from unirouter_torch.metrics.scores import MethodScores
 from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL
 
@@ -11,7 +12,12 @@ FIGURE = "cost_at_99"
 CONSTANTS = ("zero", "best_single")
 """Methods that read no prompt, in the order in which one is looked for to compare with."""
 
+FEWEST_PROMPTS = 100
+"""Test prompts below which resampling them says little of how sure a figure is."""
+
 TAIL = 0.025
+
+NOT_AS_WELL, AS_WELL, BETTER = "does not do as well", "may do as well", "does better"
 
 
 def headline_of_trials(results: dict[str, Any]) -> str:
@@ -35,34 +41,83 @@ def headline_of_trials(results: dict[str, Any]) -> str:
     return f"{says}; {_verdict_of_trials(results, constant)}."
 
 
-def headline_of_run(methods: Mapping[str, MethodScores], name: str) -> str:
-    """In a sentence: the saving on one test, how far it scatters over resampled prompts, and beside a constant choice.
+def headline_of_run(methods: Mapping[str, MethodScores], name: str, *, best_llm: str, num_prompts: int) -> str:
+    """In a sentence: the cost of a quality on one test, how far it scatters, and what simpler choices would cost.
+
+    Intervals and wins are over resampled prompts. A method does not do as well, or does better, where that is so in
+    97.5% of the resamples.
 
     Args:
         methods: Scores by the name of the method.
         name: The router.
+        best_llm: The best single LLM.
+        num_prompts: Test prompts.
     """
-    says = f"At 99% of the quality of the best single LLM, {display_name(name)} would have "
-    share, sample = methods[name].figures[FIGURE], methods[name].resampled_cost
+    share, low, high = cost_of_run(methods[name])
+    measured = f"{num_prompts:,} prompts"
     if share is None:
-        return f"{says}saved nothing: it does not reach that quality."
-    low, high = sample.quantile(TAIL, interpolation="lower"), sample.quantile(1 - TAIL, interpolation="higher")
-    missed = int(sample.isinf().sum())
-    says += f"{_saving(share)} ({_interval(float(low), float(high))} over {len(sample):,} resamples of the test prompts"
-    says += f", {missed:,} of which do not reach it)" if missed else ")"
-    constant = next((other for other in CONSTANTS if other in methods and other != name), None)
-    if constant is None:
-        return f"{says}; no constant choice was evaluated beside it."
-    theirs = methods[constant].figures[FIGURE]
-    other = methods[constant].resampled_cost
-    ahead, behind = (float(wins.double().mean()) for wins in (sample < other, sample > other))
-    if ahead >= 1 - TAIL:
-        verdict = f"a constant choice does not do as well: {_constant(constant, theirs)}, more in {ahead:.0%} of them"
-    elif behind >= 1 - TAIL:
-        verdict = f"a constant choice does better: {_constant(constant, theirs)}, less in {behind:.0%} of them"
+        says = f"{display_name(name)} would have saved nothing: it does not reach 99% of the quality of {best_llm}"
+        says += f", {measured}"
     else:
-        verdict = f"a constant choice may do as well: {_constant(constant, theirs)}, more in {ahead:.0%} of them"
-    return f"{says}; {verdict}."
+        costs = "costs" if share < 1 else "would have saved nothing: it costs"
+        says = f"At 99% of the quality of {best_llm}, {display_name(name)} {costs} {share:.0%} of it "
+        says += f"[{low:.0%}, {_share(high)}], {measured}"
+    constant = next((other for other in CONSTANTS if other in methods and other != name), None)
+    parts = ["no constant choice was evaluated beside it"]
+    if constant is not None:
+        verdict, ahead = _verdict_of_run(methods, name, constant)
+        cost = _share(methods[constant].figures[FIGURE])
+        title, num_resamples = display_name(constant), len(methods[constant].resampled_cost)
+        parts = [
+            f"a constant choice {verdict}: {title} costs {cost}, more in {ahead:.0%} of {num_resamples:,} resamples"
+        ]
+    rivals: dict[str, list[str]] = {}
+    for other in methods:
+        if other not in (name, *CONSTANTS) and not knows_more(other) and not is_reference(other):
+            verdict, _ = _verdict_of_run(methods, name, other)
+            rivals.setdefault(verdict, []).append(f"{display_name(other)} ({_share(methods[other].figures[FIGURE])})")
+    parts += [f"{' and '.join(titles)} {_of(verdict, len(titles))}" for verdict, titles in rivals.items()]
+    return "; ".join([says, *parts]) + "."
+
+
+def doubt_of_run(methods: Mapping[str, MethodScores], name: str, *, num_prompts: int) -> str:
+    """Why a test is too small to tell whether the router saves anything; empty where it is not.
+
+    Args:
+        methods: Scores by the name of the method.
+        name: The router.
+        num_prompts: Test prompts.
+    """
+    _, low, high = cost_of_run(methods[name])
+    reasons = [f"it has {num_prompts} prompts"] if num_prompts < FEWEST_PROMPTS else []
+    if low < 1 <= high:
+        reasons.append("the interval reaches beyond 100%")
+    return f"The test is too small to tell: {' and '.join(reasons)}. Add prompts." if reasons else ""
+
+
+def cost_of_run(scores: MethodScores) -> tuple[float | None, float, float]:
+    """The cost at 99% of the best single LLM's quality as a share of its cost, and its 95% interval."""
+    sample = scores.resampled_cost
+    low, high = sample.quantile(TAIL, interpolation="lower"), sample.quantile(1 - TAIL, interpolation="higher")
+    return scores.figures[FIGURE], float(low), float(high)
+
+
+def _verdict_of_run(methods: Mapping[str, MethodScores], name: str, other: str) -> tuple[str, float]:
+    """How another method does beside the router, and the share of the resamples in which it costs more."""
+    mine, theirs = methods[name].resampled_cost, methods[other].resampled_cost
+    ahead, behind = (float(wins.double().mean()) for wins in (mine < theirs, mine > theirs))
+    if ahead >= 1 - TAIL:
+        return NOT_AS_WELL, ahead
+    return (BETTER if behind >= 1 - TAIL else AS_WELL), ahead
+
+
+def _of(verdict: str, num_methods: int) -> str:
+    """The verdict on several methods."""
+    return verdict.replace("does", "do") if num_methods > 1 else verdict
+
+
+def _share(share: float | None) -> str:
+    return "not reached" if share is None or share == math.inf else f"{share:.0%}"
 
 
 def _verdict_of_trials(results: dict[str, Any], constant: str | None) -> str:
@@ -70,9 +125,9 @@ def _verdict_of_trials(results: dict[str, Any], constant: str | None) -> str:
         return "no constant choice was evaluated beside it"
     found = results["comparison"]["methods"][constant][FIGURE]
     p, wins, losses = found["sign_test_p"], found["wins"], found["losses"]
-    verdict = "may do as well"
+    verdict = AS_WELL
     if p < SIGNIFICANCE_LEVEL:
-        verdict = "does not do as well" if wins > losses else "does better"
+        verdict = NOT_AS_WELL if wins > losses else BETTER
     share = results["methods"][constant][FIGURE]
     return (
         f"a constant choice {verdict}: {_constant(constant, share)}; the router is cheaper in {wins} trials and more "

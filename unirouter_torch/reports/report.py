@@ -12,7 +12,7 @@ from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.deferral import DEFAULT_CONVENTION
 from unirouter_torch.metrics.figures import FIGURES, FigureOfMerit
 from unirouter_torch.metrics.scores import MethodScores
-from unirouter_torch.reports.headline import headline_of_run
+from unirouter_torch.reports.headline import doubt_of_run, headline_of_run
 from unirouter_torch.reports.looks import HIGHLIGHTED, ORACLE
 from unirouter_torch.reports.run_figures import draw_curves, thin_curve
 from unirouter_torch.reports.tables import Cell, Table
@@ -33,7 +33,11 @@ class EvaluationReport:
         llm_names: LLMs of the evaluated pool.
         llm_cost: Cost of one prompt for each of them [``cost_unit``].
         llm_quality: Mean quality of each of them alone, in [0, 1]; NaN without any outcome.
+        best_llm: The best single one of them.
+        num_test_prompts: Prompts that they were judged on.
         convention: How the curves were read.
+        cost_weight: What the saved router takes by default to save what the headline says; None where it does not.
+        unseen: The same methods on LLMs that training did not see, where that is a second part.
     """
 
     table: dict[str, Any]
@@ -42,7 +46,11 @@ class EvaluationReport:
     llm_names: list[str]
     llm_cost: CostVector
     llm_quality: Float[Tensor, " llm"]
+    best_llm: str
+    num_test_prompts: int
     convention: CurveConvention = DEFAULT_CONVENTION
+    cost_weight: float | None = None
+    unseen: "EvaluationReport | None" = None
 
     def title(self) -> str:
         """The table's name and whether the pool is the unseen LLMs or, where none were kept apart, all of them."""
@@ -50,18 +58,27 @@ class EvaluationReport:
         return f"{self.table['name']}: {pool}"
 
     def headline(self) -> str:
-        """What the end-to-end router would have saved, how sure that is, and whether a constant choice does as well."""
-        return headline_of_run(self.methods, HIGHLIGHTED) if HIGHLIGHTED in self.methods else ""
+        """What the end-to-end router saves, how sure that is, and whether simpler choices do as well."""
+        if HIGHLIGHTED not in self.methods:
+            return ""
+        number = self.num_test_prompts
+        parts = [
+            headline_of_run(self.methods, HIGHLIGHTED, best_llm=self.best_llm, num_prompts=number),
+            doubt_of_run(self.methods, HIGHLIGHTED, num_prompts=number),
+        ]
+        if self.cost_weight is not None:
+            parts.append(f"Cost weight {self.cost_weight:.4g} gives it; the saved router takes it by default.")
+        return " ".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values; a quality-neutral cost that is never reached is null, and so is NaN.
 
         Returns:
             ``table``, ``split``, ``headline``, ``methods`` (figures of merit by name), ``convention``, ``single_llms``
-            and ``curves`` (at most 200 points each).
+            and ``curves`` (at most 200 points each); ``cost_weight`` and ``unseen_llms`` where there are such.
         """
         singles = zip(self.llm_names, self.llm_cost.tolist(), self.llm_quality.tolist(), strict=True)
-        return {
+        found: dict[str, Any] = {
             "table": self.table,
             "split": self.split,
             "headline": self.headline(),
@@ -76,13 +93,29 @@ class EvaluationReport:
                 for name, scores in self.methods.items()
             },
         }
+        if self.cost_weight is not None:
+            found["cost_weight"] = self.cost_weight
+        if self.unseen is not None:
+            found["unseen_llms"] = self.unseen.to_json()
+        return found
 
     def to_markdown(self) -> str:
         """The headline, two tables with one row for each method (the best, the oracle apart, in bold), and notes."""
-        lines = [f"# {self.title()}", "", *([self.headline(), ""] if self.headline() else [])]
+        lines = [f"# {self.title()}", "", *self._figures(), *self._notes()]
+        if self.unseen is not None:
+            number = len(self.unseen.llm_names)
+            lines += ["", f"## {number} LLMs that training did not see", "", *self.unseen._figures()]
+            lines.append(
+                "- Trained once more without these LLMs, which are then known by "
+                f"{self.unseen.split['num_calibration']:,} calibration prompts: what to expect of LLMs that join later."
+            )
+        return "\n".join(lines) + "\n"
+
+    def _figures(self) -> list[str]:
+        lines = [self.headline(), ""] if self.headline() else []
         for table in ("merit", "saving"):
             lines += [*self._table([figure for figure in FIGURES if figure.table == table]).to_markdown("---:"), ""]
-        return "\n".join([*lines, *self._notes()]) + "\n"
+        return lines
 
     def write(self, folder: Path) -> None:
         """Write ``results.json``, ``results.md`` and ``curves.png`` into ``folder``, each atomically."""

@@ -13,7 +13,7 @@ from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
 from unirouter_torch.routing.token_cost import PromptCost, TokenCost, count_tokens, sum_tokens
-from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix
+from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix, PromptSubset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,21 @@ class CalibrationPrompts:
     cluster_probability: ClusterProbability
     adjustment: OutcomeAdjustment | None = None
     difficulty: PromptDifficulty | None = None
+
+    def of_rows(self, rows: PromptSubset) -> "CalibrationPrompts":
+        """Some of the prompts.
+
+        Args:
+            rows: Their positions.
+        """
+        adjustment, difficulty = self.adjustment, self.difficulty
+        return CalibrationPrompts(
+            prompt_ids=tuple(self.prompt_ids[row] for row in rows.tolist()),
+            texts=tuple(self.texts[row] for row in rows.tolist()),
+            cluster_probability=self.cluster_probability[rows],
+            adjustment=None if adjustment is None else OutcomeAdjustment(*(part[rows] for part in adjustment)),
+            difficulty=None if difficulty is None else difficulty._replace(difficulty=difficulty.difficulty[rows]),
+        )
 
     def typical_error(self, prompt_ids: Sequence[str], error: float) -> float:
         """What a mean error on some of these prompts says of prompts in general: the same where they were drawn."""

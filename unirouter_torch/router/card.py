@@ -19,12 +19,13 @@ def router_card(pool: LLMPool, cost: CostVector, about: Mapping[str, Any]) -> st
     Args:
         pool: The LLMs of the router.
         cost: What a typical prompt costs with each.
-        about: Facts, listed as they are.
+        about: Facts, listed as they are; ``headline``, what the router saves, comes first.
     """
     rows = zip(pool.names, cost.tolist(), overall_error(pool.sums).tolist(), strict=True)
     llms = "\n".join(f"| {_cell(name)} | {cost:.6g} | {error:.3f} |" for name, cost, error in rows)
     estimated = " (estimated)" if pool.cost_is_estimate else ""
-    facts = "\n".join(_facts(about))
+    facts = "\n".join(_facts({key: value for key, value in about.items() if key != "headline"}))
+    headline = f"{about['headline']}\n\n" if about.get("headline") else ""
     title = f"A router over {len(pool.names)} LLMs" if pool.names else "A router that takes any pool of LLMs"
     return f"""---
 library_name: unirouter_torch
@@ -33,8 +34,8 @@ tags: [llm-routing, uniroute]
 
 # {title}
 
-It estimates the error of each LLM on a prompt as the inner product of the prompt's cluster probabilities and the LLM's
-cluster errors, and picks the smallest `estimated error + cost_weight * cost / reference cost`.
+{headline}It estimates the error of each LLM on a prompt as the inner product of the prompt's cluster probabilities and
+the LLM's cluster errors, and picks the smallest `estimated error + cost_weight * cost / reference cost`.
 
 ```python
 from unirouter_torch import Router

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unirouter_torch.data.load import load_table
-from unirouter_torch.data.splits import Split, draw_calibration, require_outcomes, split_table, warn_of_pool_of_one
+from unirouter_torch.data.splits import (
+    Split,
+    draw_calibration,
+    prompts_that_represent,
+    require_outcomes,
+    split_table,
+    warn_of_pool_of_one,
+)
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import ConfigError, DataError
 
@@ -174,6 +181,21 @@ def test_smaller_calibration_draw_is_part_of_the_larger_within_validation(seed: 
     assert set(small) <= set(large) <= set(split.validation_prompts.tolist())
     assert [len(small), len(large)] == [min(size, 20) for size in sorted(sizes)]
     assert small == sorted(small)
+
+
+@given(seed=st.integers(0, 2**40), num_calibration=st.integers(1, 30))
+def test_seen_llms_are_known_by_all_their_outcomes_but_those_of_the_test(seed: int, num_calibration: int) -> None:
+    split = split_table(TABLE, seed=seed, unseen_fraction=0.0)
+    found = prompts_that_represent(split, num_calibration=num_calibration, seed=seed).tolist()
+    assert found == sorted(found)
+    assert set(found) == set(range(TABLE.num_prompts)) - set(split.test_prompts.tolist())
+
+
+@given(seed=st.integers(0, 2**40), num_calibration=st.integers(1, 30))
+def test_unseen_llms_are_known_by_drawn_validation_prompts_alone(seed: int, num_calibration: int) -> None:
+    split = split_table(TABLE, seed=seed, unseen_fraction=0.5)
+    found = prompts_that_represent(split, num_calibration=num_calibration, seed=seed)
+    assert torch.equal(found, draw_calibration(split, num_prompts=num_calibration, seed=seed))
 
 
 def test_calibration_draws_differ_between_seeds_and_repeat_at_one() -> None:

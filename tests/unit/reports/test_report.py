@@ -53,6 +53,8 @@ def make_report(num_llms=5, **changes):
         llm_names=[f"grove/llm-{llm}" for llm in range(num_llms)],
         llm_cost=cost,
         llm_quality=single_llm_quality(error, observed),
+        best_llm="grove/llm-0",
+        num_test_prompts=80,
     )
     return replace(report, **changes)
 
@@ -169,3 +171,14 @@ def test_folder_holds_three_files_that_do_not_vary(tmp_path):
 )
 def test_unusual_pools_are_drawn(changes):
     assert draw_curves(make_report(**changes)).startswith(b"\x89PNG")
+
+
+def test_second_part_on_unseen_llms_follows_the_first_and_its_table():
+    unseen = make_report(num_llms=3, split={"num_calibration": 80})
+    report = make_report(unseen=unseen, cost_weight=0.25)
+    assert make_report().to_markdown() in report.to_markdown()
+    part = report.to_markdown().partition("## 3 LLMs that training did not see\n")[2]
+    assert part.count("| Method") == 2 and "known by 80 calibration prompts" in part
+    content = report.to_json()
+    assert content["unseen_llms"] == unseen.to_json() and content["cost_weight"] == 0.25
+    assert not {"unseen_llms", "cost_weight"} & unseen.to_json().keys()
