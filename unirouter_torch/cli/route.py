@@ -44,13 +44,11 @@ class RouteOptions(WeightedChoiceOptions):
 def route(options: RouteOptions) -> None:
     """Choose an LLM for each prompt with a saved router."""
     from unirouter_torch.router.router import Router
-    from unirouter_torch.routing.token_cost import count_tokens
 
     prompts = _read_prompts(options)
     router = Router.from_pretrained(options.router)
     chooser = router.chooser(options.cost_weight, **options.choice)
-    texts = router.texts(prompts)
-    routes = chooser.routes(router.cluster(texts), count_tokens(texts))
+    routes = router.route(prompts, options.cost_weight, **options.choice)
     if options.json:
         for prompt, route in zip(prompts, routes, strict=True):
             sys.stdout.write(json.dumps({"prompt": prompt} | asdict(route), ensure_ascii=False) + "\n")

@@ -1,6 +1,7 @@
 """The whole comparison again and again, with prompts and LLMs redrawn, in parallel processes."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -88,23 +89,26 @@ def run_trials(config: TrainConfig, *, num_trials: int, num_workers: int) -> Tri
     report = TrialsReport(
         table=embedded.table.describe(),
         trials=[finished[TrialJob(seed)] for seed in seeds],
-        sweeps=[
-            Sweep(
-                name=name,
-                label=SWEEP_LABELS[name],
-                points=[
-                    SweepPoint(value, [finished[TrialJob(seed, (name, value))] for seed in sweep_seeds])
-                    for value in values
-                ],
-            )
-            for name, values in sweeps.items()
-        ],
+        sweeps=_finished_sweeps(sweeps, sweep_seeds, finished),
         reference=config.evaluation.reference,
         convention=config.evaluation.curve,
         embedding=_embedding_cost(encoder, embedded.table, folder),
     )
     _write(report, folder)
     return report
+
+
+def _finished_sweeps(
+    sweeps: Mapping[str, Sequence[int]], seeds: Sequence[int], finished: Mapping[TrialJob, TrialRecord]
+) -> list[Sweep]:
+    return [
+        Sweep(
+            name=name,
+            label=SWEEP_LABELS[name],
+            points=[SweepPoint(value, [finished[TrialJob(seed, (name, value))] for seed in seeds]) for value in values],
+        )
+        for name, values in sweeps.items()
+    ]
 
 
 def _embedding_cost(encoder: PromptEncoder, table: RoutingTable, folder: Path) -> EmbeddingCost:

@@ -1,5 +1,7 @@
 """The router: encoder, cluster head and pool, saved and loaded as one folder."""
 
+# over 300 lines: the public face, one short method for each call; two thirds are signatures and docstrings
+
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,15 +81,14 @@ class Router(FolderPool, nn.Module):
 
     @torch.inference_mode()
     def cluster(self, prompts: Sequence[Prompt]) -> ClusterProbability:
-        """Cluster probabilities of prompts, on the device of the head: what a :class:`Chooser` takes.
+        """Cluster probabilities of prompts, on the device of the head: what a :class:`Chooser` takes."""
+        return self._clustered(prompts)[0]
 
-        Raises:
-            PoolError: ``prompts`` is one string.
-            DataError: A prompt is neither text nor a conversation.
-        """
-        embedding = self.encoder.embed(self.texts(prompts))
-        probability: ClusterProbability = self.head(embedding.to(self.head.device))
-        return probability
+    @torch.inference_mode()
+    def _clustered(self, prompts: Sequence[Prompt]) -> tuple[ClusterProbability, Float[Tensor, " prompt"]]:
+        """Cluster probabilities and lengths of prompts [tokens]; conversations become text once."""
+        texts = self.texts(prompts)
+        return self.head(self.encoder.embed(texts).to(self.head.device)), count_tokens(texts)
 
     def texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """The texts that prompts are routed by: conversations become text as this router was trained to read them.
@@ -132,8 +133,7 @@ class Router(FolderPool, nn.Module):
             PoolError: As there, ``prompts`` is one string, or one of them fits no LLM.
         """
         chooser = self.chooser(cost_weight, **choice)
-        texts = self.texts(prompts)
-        return chooser.routes(self.cluster(texts), count_tokens(texts))
+        return chooser.routes(*self._clustered(prompts))
 
     def route_clustered(
         self,
@@ -150,17 +150,16 @@ class Router(FolderPool, nn.Module):
     ) -> list[str]:
         """Name the LLM that :meth:`route` chooses for each prompt, in memory that does not grow with prompts x LLMs."""
         chooser = self.chooser(cost_weight, **choice)
-        texts = self.texts(prompts)
-        chosen = chooser.choose(self.cluster(texts), count_tokens(texts))
+        chosen = chooser.choose(*self._clustered(prompts))
         return [chooser.pool.names[column] for column in chosen.tolist()]
 
     def choose_and_estimate(
         self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]
     ) -> tuple[LLMIndex, ErrorMatrix]:
         """The choices of :meth:`route` as positions in ``pool.names``, and the estimated error of every LLM."""
-        chooser, texts = self.chooser(cost_weight, **choice), self.texts(prompts)
-        probability = self.cluster(texts)
-        return chooser.choose(probability, count_tokens(texts)).cpu(), chooser.estimate_error(probability).cpu()
+        chooser = self.chooser(cost_weight, **choice)
+        probability, tokens = self._clustered(prompts)
+        return chooser.choose(probability, tokens).cpu(), chooser.estimate_error(probability).cpu()
 
     @property
     def cost_weight(self) -> float:

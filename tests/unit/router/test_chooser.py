@@ -170,3 +170,13 @@ def test_each_chooser_is_made_once_and_not_all_are_kept(tmp_path: Path) -> None:
     for number in range(200):
         router.chooser(caution=0.5 + number / 1000)
     assert len(router._choosers._kept) <= 64
+
+
+def test_conversation_becomes_text_once(tmp_path: Path) -> None:
+    router, inner = small_router(tmp_path), '[{"role": "user", "content": "red"}]'
+    chat = [{"role": "user", "content": inner}]
+    (text,) = router.texts([chat])
+    assert text == inner
+    expected = router.chooser().routes(router.head(router.encoder.embed([inner])).detach(), count_tokens([inner]))
+    assert router.route([chat]) == expected
+    assert router.choose([chat]) == [expected[0].llm]
