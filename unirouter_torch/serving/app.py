@@ -27,6 +27,7 @@ from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.page import add_page, is_page
 from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError, refused_field
 from unirouter_torch.serving.relay import LLM_HEADER, ClientGoneError, Relay
+from unirouter_torch.serving.traffic_log import TrafficLog
 from unirouter_torch.serving.views import Views
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def make_app(
     embeddings: bool = False,
     cors_origins: Sequence[str] = (),
     limits: BatchLimits | None = None,
+    log: TrafficLog | None = None,
 ) -> ASGIApp:
     """An ASGI application that serves a router; it follows the router's files while it runs.
 
@@ -64,12 +66,13 @@ def make_app(
         embeddings: Whether clients may have embeddings by the router's encoder.
         cors_origins: Origins whose pages may ask from a browser; ``*`` for all.
         limits: How prompts come together.
+        log: What is asked and told; none is kept when not given.
 
     Raises:
         ConfigError: The environment names a proxy or certificates that cannot be used.
     """
     batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
-    endpoints = Endpoints(live, batcher, relay, metrics, fallbacks=fallbacks)
+    endpoints = Endpoints(live, batcher, relay, metrics, fallbacks=fallbacks, log=log)
 
     @contextlib.asynccontextmanager
     async def beside(_: FastAPI) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """What each endpoint does."""
 
 import base64
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import Relay, unless_gone
 from unirouter_torch.serving.requests import EmbeddingsRequest, FeedbackRequest, OneRoute, RouteReply, RouteRequest
 from unirouter_torch.serving.sessions import SESSION_HEADER, Sessions, session_of
+from unirouter_torch.serving.traffic_log import TrafficLog
 
 
 class Endpoints:
@@ -42,6 +44,7 @@ class Endpoints:
         relay: Asks its LLMs.
         metrics: What is counted.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
+        log: What is asked and told; none is kept when not given.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Endpoints:
         metrics: Metrics,
         *,
         fallbacks: int,
+        log: TrafficLog | None = None,
     ) -> None:
         self._live = live
+        self._log = log
         self._batcher = batcher
         self._relay = relay
         self._metrics = metrics
@@ -81,7 +86,13 @@ class Endpoints:
         given = {name: value for name, value in asked.items() if value is not None}
         options = replace(self._live.defaults, **given)
         client = "" if request.client is None else request.client.host
-        return await self._batcher.route(prompts, options.cost_weight, client=client, **options.choice)
+        decision = await self._batcher.route(prompts, options.cost_weight, client=client, **options.choice)
+        if self._log is not None:
+            weight = decision.chooser.cost_weight
+            for prompt, route in zip(prompts, decision.routes, strict=True):
+                facts = {"cost": route.cost[route.llm], "cost_weight": weight, "estimated_error": route.estimated_error}
+                self._log.write("route", prompt, llm=route.llm, **facts)
+        return decision
 
     async def chat(self, request: Request) -> Response:
         """Send a chat to the LLM that the router chooses, or to the one that the request names."""
@@ -108,7 +119,10 @@ class Endpoints:
         else:
             check_llm(chat.model, live.router.pool, live.reachable)
             llms = [chat.model]
+        since = time.monotonic()
         answer = await self._relay.ask(llms, live.upstreams, chat, request.headers, path)
+        if self._log is not None:
+            self._log.write("answer", chat.prompt, llm=answer.llm, seconds=time.monotonic() - since)
         self._sessions.answered(session, answer.llm)
         return answer
 
@@ -165,6 +179,9 @@ class Endpoints:
         texts = self._live.router.texts([one.prompt for one in body.outcomes])
         outcomes = [(one.llm, text, one.score) for one, text in zip(body.outcomes, texts, strict=True)]
         tests = await self._batcher.between(partial(self._live.observe, outcomes, body.half_life))
+        if self._log is not None:
+            for llm, prompt, score in outcomes:
+                self._log.write("feedback", prompt, llm=llm, score=score, cost=self._live.router.pool[llm].cost)
         drift = {
             llm: {"outcomes": test.num_prompts, "evidence": test.most_evidence, "alarm": test.has_drifted}
             for llm, test in tests.items()

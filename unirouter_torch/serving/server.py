@@ -15,6 +15,7 @@ from unirouter_torch.serving.connections import bounded_protocol
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.settings import ServerSettings
+from unirouter_torch.serving.traffic_log import open_traffic_log
 from unirouter_torch.serving.upstreams import key_in
 
 MOST_CONNECTIONS = 1000
@@ -83,6 +84,7 @@ def make_live_app(router: Router, settings: ServerSettings) -> tuple[ASGIApp, Li
         change_key=key_in(settings.allow_changes, "allow_changes") if settings.allow_changes else "",
         accept_feedback=settings.accept_feedback,
         embeddings=settings.embeddings,
+        log=open_traffic_log(settings.log_to, settings.redact),
         cors_origins=tuple(settings.cors_origin),
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it

@@ -31,6 +31,10 @@ class ServerSettings(WeightedChoiceOptions):
     """Let clients add outcomes to the pool in the router's folder (``POST /v1/feedback``)."""
     embeddings: bool = False
     """Let clients have embeddings by the router's encoder (``POST /v1/embeddings``)."""
+    log_to: Path | None = None
+    """Folder for a log of prompts, choices and feedback, which ``unirouter train`` reads; none is kept when not given."""
+    redact: str | None = None
+    """What becomes of a prompt before it is logged: ``hash``, or a function as ``package.module:function``."""
     cors_origin: list[str] = field(default_factory=list)
     """Let pages of these origins ask from a browser, such as https://app.example, or * for all."""
 
@@ -40,6 +44,8 @@ class ServerSettings(WeightedChoiceOptions):
             raise ConfigError(f"port: got {self.port}, expected a port from 0 to 65535.")
         at_least("fallbacks", self.fallbacks, 0)
         at_least("workers", self.workers, 1)
+        if self.redact is not None and self.log_to is None:
+            raise ConfigError("redact: expected only with log_to, as nothing is logged without it. Give log_to.")
         for origin in self.cors_origin:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")

@@ -1,5 +1,6 @@
 """Choices over HTTP, the pool that changes meanwhile, the key, and the counts."""
 
+import json
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.server import listen, serve
 from unirouter_torch.serving.settings import ServerSettings
+from unirouter_torch.serving.traffic_log import TrafficLog
 
 PROMPTS = ["the otter sings", "a red kite over the harbour", "the clock"]
 
@@ -362,3 +364,16 @@ def test_answer_does_not_wait_for_an_acknowledgement_of_its_first_part() -> None
 def test_description_of_the_interface_is_served(server: Served) -> None:
     found = server.http.get("/openapi.json").json()
     assert {"/v1/route", "/v1/chat/completions", "/v1/models", "/health", "/metrics"} <= set(found["paths"])
+
+
+def test_what_is_routed_and_told_is_logged_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    log = TrafficLog(tmp_path / "log")
+    with served(folder, accept_feedback=True, log=log) as server:
+        (chosen,) = route(server, prompts=PROMPTS[:1])["routes"]
+        outcome = {"llm": chosen["llm"], "prompt": PROMPTS[0], "score": 1.0}
+        assert server.http.post("/v1/feedback", json={"outcomes": [outcome]}).status_code == 200
+    (file,) = (tmp_path / "log").iterdir()
+    routed, told = map(json.loads, file.read_text("utf-8").splitlines())
+    assert (routed["event"], routed["prompt"], routed["llm"]) == ("route", PROMPTS[0], chosen["llm"])
+    assert routed["estimated_error"] == chosen["estimated_error"] and "score" not in routed
+    assert told["event"] == "feedback" and told.items() >= outcome.items()
