@@ -32,7 +32,7 @@ class ServerSettings(WeightedChoiceOptions):
     embeddings: bool = False
     """Let clients have embeddings by the router's encoder (``POST /v1/embeddings``)."""
     log_to: Path | None = None
-    """Folder for a log of prompts, choices and feedback, which ``unirouter train`` reads; none is kept when not given."""
+    """Folder for a log of prompts, choices and feedback, which ``unirouter train`` reads; none when not given."""
     redact: str | None = None
     """What becomes of a prompt before it is logged: ``hash``, or a function as ``package.module:function``."""
     cors_origin: list[str] = field(default_factory=list)

@@ -22,7 +22,8 @@ MOST_BYTES = 2**26
 class TrafficLog:
     """Appends rows to files of a folder that only their owner can read; each server process has its own files.
 
-    ``event`` says whether a row is a ``route``, an ``answer`` or ``feedback``. Rows of feedback have a score, so that ``read_log`` and ``read_outcomes`` take them and leave out the others.
+    ``event`` says whether a row is a ``route``, an ``answer`` or ``feedback``. Rows of feedback have a score, so that
+    logs are read with them and without the others.
 
     Args:
         folder: Where files go; made where missing.
