@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test reliability check docs wheel release-check constraints clean
+.PHONY: help quickstart test reliability results check docs wheel release-check constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -20,6 +20,9 @@ test: .venv/ready-dev  ## run the tests
 
 reliability: .venv/ready-dev  ## attack a saved router and its server, and count what survives
 	$(BIN)/python scripts/reliability.py
+
+results: .venv/ready-dev  ## compute what docs/evidence/encoders.json lacks (hours; it goes on), and write its tables into the docs
+	$(BIN)/python scripts/publish_results.py
 
 check: .venv/ready-dev  ## lint, format, types, layers
 	$(BIN)/ruff check .

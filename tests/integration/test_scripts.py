@@ -343,16 +343,20 @@ def test_mistake_ends_other_benchmarks_with_code_2(
 def test_encoders_are_compared_on_the_same_trials(script: Script, tmp_path: Path, workshop: Path, static: Path) -> None:
     recipe = tmp_path / "trials_small.yaml"
     recipe.write_text("data:\n  path: simulated:60x6\n  num_calibration: 20\ntrainer:\n  max_steps: 4\n")
-    encoders = [str(workshop / "encoder"), f"{static}+form=1", f"{static}+full=0.01"]
-    arguments = ("--output", "found.json", "--trials", "2", "--configs", str(recipe), "--encoders", *encoders)
+    trained = f"{static}+encoder_training.mode=full+encoder_training.max_steps=2"
+    contenders = [str(workshop / "encoder"), f"{static}@kmeans+encoder.form_weight=1", trained]
+    known = {"small": {contenders[0]: {"0": [0.25, 0.125]}}}
+    (tmp_path / "found.json").write_text(json.dumps(known))
+    arguments = ("--output", "found.json", "--trials", "2", "--configs", str(recipe), "--contenders", *contenders)
     run = script("scripts/compare_encoders.py", *arguments)
     assert run.returncode == 0, run.stderr
-    first, formed, trained = json.loads((tmp_path / "found.json").read_text())
-    assert first["area_difference"] == 0 and first["squared_error_ratio"] == 1
-    for row in (formed, trained):
-        assert len(row["figures"]) == 2
-        means = [sum(figure[0] for figure in each["figures"]) / 2 for each in (row, first)]
-        assert row["area_difference"] == pytest.approx(means[0] - means[1])
+    found = json.loads((tmp_path / "found.json").read_text())["small"]
+    assert list(found) == contenders and all(list(trials) == ["0", "1"] for trials in found.values())
+    assert found[contenders[0]]["0"] == [0.25, 0.125], "a trial that the file has is not computed again"
+    means = [sum(area for area, _ in trials.values()) / 2 for trials in found.values()]
+    rows = [line for line in run.stdout.splitlines() if line.startswith("| small")]
+    for row, mean in zip(rows, means, strict=True):
+        assert f"{mean:.4f} / " in row and f"{mean - means[0]:+.4f} [" in row
 
 
 def test_static_benchmark_times_the_way_from_text_to_choice(

@@ -41,11 +41,9 @@ class StaticEncoder(PromptEncoder):
     """
 
     table_change: Float[Tensor, "vocabulary dim"] | None
-    """What training adds to the table; none of these three is there but while it is trained."""
+    """What training adds to the table; neither of these two is there but while it is trained."""
     log_weight: Float[Tensor, " vocabulary"] | None
     """Logarithm of what each token counts beside the length of its vector."""
-    projection: Float[Tensor, "dim dim"] | None
-    """Linear map that is added to the mean."""
 
     def __init__(
         self,
@@ -66,7 +64,7 @@ class StaticEncoder(PromptEncoder):
         self.tokenizer = tokenizer
         self.dtype: TableDtype = dtype
         self.table = nn.Parameter(unpack_table(*pack_table(table.detach(), dtype)), requires_grad=False)
-        for name in ("table_change", "log_weight", "projection"):
+        for name in ("table_change", "log_weight"):
             self.register_parameter(name, None)
 
     @property
@@ -101,8 +99,6 @@ class StaticEncoder(PromptEncoder):
         if self.log_weight is not None:
             weight = weight * self.log_weight.exp()[input_ids]
         mean = self._weighted_sum(input_ids, weight) / num_tokens
-        if self.projection is not None:
-            mean = mean + mean @ self.projection
         return normalize(mean, dim=-1) if self.recipe.normalize else mean
 
     def _weighted_sum(self, input_ids: Int[Tensor, "prompt token"], weight: Float[Tensor, "prompt token"]) -> Embedding:
@@ -118,13 +114,11 @@ class StaticEncoder(PromptEncoder):
         Each is a change that begins at zero, so that weight decay pulls back to what the encoder was.
 
         Args:
-            with_table: Whether each token's vector changes, beside its weight and the linear map of the mean.
+            with_table: Whether each token's vector changes, beside its weight.
         """
-        vocabulary, dim = self.table.shape
-        self.log_weight = nn.Parameter(torch.zeros(vocabulary, device=self.device))
-        self.projection = nn.Parameter(torch.zeros(dim, dim, device=self.device))
+        self.log_weight = nn.Parameter(torch.zeros(len(self.table), device=self.device))
         if with_table:
-            self.table_change = nn.Parameter(torch.zeros(vocabulary, dim, device=self.device))
+            self.table_change = nn.Parameter(torch.zeros_like(self.table))
 
     @torch.no_grad()
     def fold_trainable_parts(self) -> None:
@@ -133,9 +127,7 @@ class StaticEncoder(PromptEncoder):
             self.table.add_(self.table_change)
         if self.log_weight is not None:
             self.table.mul_(self.log_weight.exp().unsqueeze(1))
-        if self.projection is not None:
-            self.table.add_(self.table @ self.projection)
-        self.table_change = self.log_weight = self.projection = None
+        self.table_change = self.log_weight = None
         self.table.copy_(unpack_table(*pack_table(self.table, self.dtype)))
 
     def save_pretrained(self, folder: Path) -> None:

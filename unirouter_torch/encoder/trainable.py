@@ -123,7 +123,7 @@ def check_trainable(encoder: PromptEncoder, config: EncoderTrainingConfig) -> No
         setting = "mode: got lora" if config.mode == "lora" else "gradient_checkpointing: got true"
         raise ConfigError(
             f"encoder_training.{setting} with a static encoder, which has no layers. Choose mode full (its table) or "
-            "last_layers (what is above the table), without gradient_checkpointing."
+            "last_layers (the weights of tokens), without gradient_checkpointing."
         )
 
 

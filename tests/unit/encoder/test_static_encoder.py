@@ -153,7 +153,7 @@ def test_trainable_parts_change_nothing_until_they_are_trained_and_stay_when_fol
     encoder.add_trainable_parts(with_table=True)
     assert torch.equal(encoder.embed(PROMPTS), before)
     with torch.no_grad():
-        for part in (encoder.table_change, encoder.log_weight, encoder.projection):
+        for part in (encoder.table_change, encoder.log_weight):
             assert part is not None
             part.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
     trained = encoder.embed(PROMPTS)
@@ -166,7 +166,7 @@ def test_trainable_parts_change_nothing_until_they_are_trained_and_stay_when_fol
 def test_gradients_reach_each_trainable_part(encoder: StaticEncoder) -> None:
     encoder.add_trainable_parts(with_table=True)
     encoder(**encoder.tokenize(PROMPTS[:4])).square().sum(0)[0].backward()
-    for part in (encoder.table_change, encoder.log_weight, encoder.projection):
+    for part in (encoder.table_change, encoder.log_weight):
         assert part is not None and part.grad is not None and part.grad.abs().sum() > 0
     assert encoder.table.grad is None
 

@@ -84,7 +84,7 @@ def test_every_kind_starts_as_the_frozen_encoder_learns_and_embeds_as_it_learned
     torch.testing.assert_close(
         tuned.embed(PROMPTS)[ROWS], learned, atol=5e-3 if mode == "last_layers" else 1e-5, rtol=0
     )
-    assert not torch.allclose(learned, frozen.embed(PROMPTS)[ROWS], atol=1e-2)
+    assert not torch.allclose(learned, frozen.embed(PROMPTS)[ROWS], atol=1e-3)
     assert tuned.fingerprint() != frozen.fingerprint()
     assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
     tuned.save_pretrained(tmp_path / "saved")
@@ -101,12 +101,12 @@ def test_what_needs_layers_is_refused_with_a_static_encoder(
         trainable(encoders["static"], tmp_path, **settings)
 
 
-def test_above_the_table_of_a_static_encoder_token_weights_and_a_linear_map_are_trained(
+def test_above_the_table_of_a_static_encoder_token_weights_are_trained(
     encoders: dict[str, PromptEncoder], tmp_path: Path
 ) -> None:
     module = trainable(encoders["static"], tmp_path, "last_layers")
     trained = {name.rsplit(".", 1)[-1] for name, p in module.named_parameters() if p.requires_grad}
-    assert trained == {"log_weight", "projection"}
+    assert trained == {"log_weight"}
 
 
 def test_last_layers_trains_these_alone(encoders: dict[str, PromptEncoder], tmp_path: Path) -> None:

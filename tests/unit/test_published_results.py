@@ -1,0 +1,56 @@
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from unirouter_torch.errors import ConfigError
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def publish_results() -> ModuleType:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import publish_results
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    return publish_results
+
+
+@pytest.fixture(scope="module")
+def found(publish_results: ModuleType) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    return json.loads(publish_results.TRIALS.read_text())
+
+
+def test_every_published_table_is_what_its_trials_give(publish_results: ModuleType, found: object) -> None:
+    for page in {table.page for table in publish_results.TABLES.values()}:
+        text = (publish_results.EVIDENCE / page).read_text()
+        assert publish_results.with_tables(page, text, found) == text, f"{page}: run publish_results.py --tables-only"
+
+
+def test_every_trial_belongs_to_a_published_table(publish_results: ModuleType, found: dict[str, object]) -> None:
+    for name, contenders in found.items():
+        published = {
+            words
+            for table in publish_results.TABLES.values()
+            if any(publish_results.table_name(path) == name for paths, _ in table.trials for path in paths)
+            for words in (table.reference, *table.contenders)
+        }
+        assert set(contenders) <= published
+
+
+def test_a_comparison_counts_and_averages_the_trials_that_both_have(publish_results: ModuleType) -> None:
+    reference = {"0": (0.5, 0.2), "1": (0.6, 0.2), "2": (0.9, 0.9)}
+    trials = {"0": (0.6, 0.1), "1": (0.5, 0.1), "3": (0.0, 0.0)}
+    num_trials, own, others, area, squared = publish_results.summary(trials, reference)
+    assert (num_trials, own, others) == ("2", "0.5500 / 0.1000", "0.5500 / 0.2000")
+    assert area == "+0.0000 [-0.1000, +0.1000], 1 : 1, p = 1"
+    assert squared == "-50.0%, -0.1000, 2 : 0, p = 0.5"
+
+
+def test_a_page_without_the_comments_of_its_table_is_refused(publish_results: ModuleType) -> None:
+    with pytest.raises(ConfigError, match=r"ablations.md: expected <!-- results: static -->"):
+        publish_results.with_tables("ablations.md", "# Ablations\n", {})
