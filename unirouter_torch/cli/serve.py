@@ -27,6 +27,7 @@ class ServeOptions:
 def serve(options: ServeOptions) -> None:
     """Choose LLMs, and chat with the chosen one, over HTTP, until a signal ends it."""
     try:
+        from unirouter_torch.serving.promotion import open_router
         from unirouter_torch.serving.server import GRACE_SECONDS
         from unirouter_torch.serving.server import serve as run_server
         from unirouter_torch.serving.workers import serve_by_workers
@@ -38,8 +39,6 @@ def serve(options: ServeOptions) -> None:
         ) from None
     import torch
 
-    from unirouter_torch.router.router import Router
-
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)
     ended = f"running requests had up to {GRACE_SECONDS} seconds to be answered"
@@ -49,8 +48,8 @@ def serve(options: ServeOptions) -> None:
         if options.settings.workers > 1:
             serve_by_workers(options.router, options.settings, _tell)
             return
-        router = Router.from_pretrained(options.router)
-        run_server(router.to("cuda") if torch.cuda.is_available() else router, options.settings, _tell)
+        router, place = open_router(options.router)
+        run_server(router.to("cuda") if torch.cuda.is_available() else router, options.settings, _tell, place)
     except TerminatedError:
         raise TerminatedError(f"asked to end (SIGTERM); {ended}") from None
     except KeyboardInterrupt:

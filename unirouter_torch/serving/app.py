@@ -7,6 +7,7 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,12 +23,15 @@ from unirouter_torch.serving.batching import Batcher, BatchLimits, OverloadedErr
 from unirouter_torch.serving.bodies import Bodies
 from unirouter_torch.serving.changes import Changes
 from unirouter_torch.serving.endpoints import Endpoints
+from unirouter_torch.serving.fork import ROUTER_HEADER, Fork
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.page import add_page, is_page
+from unirouter_torch.serving.promotion import Promotion
 from unirouter_torch.serving.refusals import CLIENT_GONE, RefusedError, refused_field
 from unirouter_torch.serving.relay import LLM_HEADER, ClientGoneError, Relay
 from unirouter_torch.serving.traffic_log import TrafficLog
+from unirouter_torch.serving.trial import Trial
 from unirouter_torch.serving.views import Views
 
 _log = logging.getLogger(__name__)
@@ -53,6 +57,9 @@ def make_app(
     cors_origins: Sequence[str] = (),
     limits: BatchLimits | None = None,
     log: TrafficLog | None = None,
+    trial: Trial | None = None,
+    place: Path | None = None,
+    takes_routers: bool = True,
 ) -> ASGIApp:
     """An ASGI application that serves a router; it follows the router's files while it runs.
 
@@ -67,16 +74,21 @@ def make_app(
         cors_origins: Origins whose pages may ask from a browser; ``*`` for all.
         limits: How prompts come together.
         log: What is asked and told; none is kept when not given.
+        trial: A second router beside it.
+        place: Folder, or link to one, that the router was loaded from: another router there comes into service.
+        takes_routers: Whether a request may bring another router into service; it reaches one process alone.
 
     Raises:
         ConfigError: The environment names a proxy or certificates that cannot be used.
     """
     batcher, relay = Batcher(live.router, metrics, limits), Relay(metrics)
-    endpoints = Endpoints(live, batcher, relay, metrics, fallbacks=fallbacks, log=log)
+    promotion = Promotion(live, batcher, metrics, trial=trial, place=place)
+    endpoints = Endpoints(live, batcher, relay, metrics, fallbacks=fallbacks, log=log, watch=promotion.saw)
 
     @contextlib.asynccontextmanager
     async def beside(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(_follow(live, batcher))]
+        work = [batcher.run(), _follow(live, batcher, promotion), *([] if trial is None else [trial.run()])]
+        tasks = [asyncio.create_task(one) for one in work]
         yield
         for task in tasks:
             task.cancel()
@@ -84,23 +96,24 @@ def make_app(
         await relay.close()
 
     app = FastAPI(title="unirouter", version=__version__, lifespan=beside, docs_url=None, redoc_url=None)
-    app.add_api_route("/v1/route", endpoints.route, methods=["POST"])
-    app.add_api_route("/v1/chat/completions", endpoints.chat, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/responses", endpoints.responses, methods=["POST"], response_model=None)
+    chooses: Endpoints | Fork = endpoints
+    if trial is not None and trial.kind == "canary":
+        canary = Endpoints(trial.live, trial.batcher, relay, metrics, fallbacks=fallbacks, log=log, watch=trial.decided)
+        chooses = Fork(endpoints, canary, promotion)
+    app.add_api_route("/v1/route", chooses.route, methods=["POST"])
+    app.add_api_route("/v1/chat/completions", chooses.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/responses", chooses.responses, methods=["POST"], response_model=None)
     app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
     app.add_api_route("/v1/models/{name:path}", endpoints.model, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
     app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
     app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
-    views = Views(live, batcher, metrics, allows_changes=bool(change_key))
-    app.add_api_route("/v1/explain", views.explain, methods=["POST"])
-    app.add_api_route("/v1/pool", views.pool, methods=["GET"])
-    app.add_api_route("/v1/pool/profile", views.profile, methods=["GET"])
-    app.add_api_route("/v1/pool/history", views.history, methods=["GET"])
-    app.add_api_route("/v1/curve", views.curve, methods=["GET"])
-    app.add_api_route("/v1/traffic", views.traffic, methods=["GET"])
+    _add_views(app, Views(live, batcher, metrics, allows_changes=bool(change_key)), promotion)
+    changes = Changes(live, batcher, promotion, change_key)
     if change_key:
-        app.add_api_route("/v1/pool", Changes(live, batcher, change_key).change, methods=["POST"])
+        app.add_api_route("/v1/pool", changes.change, methods=["POST"])
+    if change_key and takes_routers:
+        app.add_api_route("/v1/router", changes.promote, methods=["POST"])
     add_page(app)
     if accept_feedback:
         app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
@@ -117,15 +130,28 @@ def make_app(
         allow_origins=list(cors_origins),
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=[LLM_HEADER, REQUEST_ID_HEADER.decode(), "retry-after"],
+        expose_headers=[LLM_HEADER, ROUTER_HEADER, REQUEST_ID_HEADER.decode(), "retry-after"],
     )
 
 
-async def _follow(live: LiveRouter, batcher: Batcher) -> None:
+def _add_views(app: FastAPI, views: Views, promotion: Promotion) -> None:
+    app.add_api_route("/v1/explain", views.explain, methods=["POST"])
+    app.add_api_route("/v1/pool", views.pool, methods=["GET"])
+    app.add_api_route("/v1/pool/profile", views.profile, methods=["GET"])
+    app.add_api_route("/v1/pool/history", views.history, methods=["GET"])
+    app.add_api_route("/v1/curve", views.curve, methods=["GET"])
+    app.add_api_route("/v1/traffic", views.traffic, methods=["GET"])
+    app.add_api_route("/v1/router", promotion.describe, methods=["GET"])
+
+
+async def _follow(live: LiveRouter, batcher: Batcher, promotion: Promotion) -> None:
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         try:
+            await promotion.follow()
             await batcher.between(live.follow)
+            if promotion.trial is not None:
+                await promotion.trial.follow()
         except OSError as error:  # as when no file can be opened; the next second is another try
             _log.error("the router's files cannot be read: %s", error)
 

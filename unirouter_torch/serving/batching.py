@@ -1,6 +1,9 @@
 """Prompts of many clients in few calls of the encoder: what waits is embedded together."""
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,9 +61,12 @@ class Batcher:
         router: The router; nobody else may call it meanwhile.
         metrics: Where stages are counted.
         limits: How prompts come together.
+        yields: Whether all other threads of this machine come first.
     """
 
-    def __init__(self, router: Router, metrics: Metrics, limits: BatchLimits | None = None) -> None:
+    def __init__(
+        self, router: Router, metrics: Metrics, limits: BatchLimits | None = None, *, yields: bool = False
+    ) -> None:
         self._router = router
         self._metrics = metrics
         self._limits = limits or BatchLimits()
@@ -69,7 +75,7 @@ class Batcher:
         self._num_waiting = 0
         self._characters_waiting = 0
         self._free = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="router")
+        self._thread = ThreadPoolExecutor(1, "router", initializer=_yield_to_others if yields else None)
 
     async def route(
         self,
@@ -123,6 +129,18 @@ class Batcher:
         """Run something else on the thread of the router, between two batches."""
         async with self._free:
             return await self._on_thread(work)
+
+    async def switch(self, router: Router, take_over: Callable[[], None]) -> None:
+        """Route with another router from the next batch on; what waits is routed by it, and no request by both.
+
+        Args:
+            router: The other router; nobody else may call it from now on.
+            take_over: Is called on the thread of the router, between two batches; where it fails all stays as it was.
+        """
+        async with self._free:
+            await self._on_thread(take_over)
+            self._router = router
+            self._queue.restart(router.encoder.most_characters)
 
     async def run(self) -> None:
         """Work until cancelled; nothing is routed before."""
@@ -205,3 +223,8 @@ class Batcher:
         return self._router.chooser(
             options.cost_weight, latency_weight=options.latency_weight, caution=options.caution, llms=llms
         )
+
+
+def _yield_to_others() -> None:
+    if sys.platform == "linux":  # elsewhere priorities belong to processes
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

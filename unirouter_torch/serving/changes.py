@@ -1,4 +1,4 @@
-"""Changes of the pool over HTTP, for those who have the key."""
+"""Changes of pool and router over HTTP, for those who have the key."""
 
 import hmac
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from unirouter_torch.router.router import Router
 from unirouter_torch.routing.repricing import costs_in_words, reprice
 from unirouter_torch.serving.batching import Batcher
 from unirouter_torch.serving.live_router import LiveRouter
+from unirouter_torch.serving.promotion import Promotion, RouterRequest
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.requests import LLMName
 
@@ -43,12 +44,14 @@ class Changes:
     Args:
         live: What is served.
         batcher: On whose thread it is changed.
-        key: Who sends it may change the pool.
+        promotion: Knows the routers.
+        key: Who sends it may change the pool and the router.
     """
 
-    def __init__(self, live: LiveRouter, batcher: Batcher, key: str) -> None:
+    def __init__(self, live: LiveRouter, batcher: Batcher, promotion: Promotion, key: str) -> None:
         self._live = live
         self._batcher = batcher
+        self._promotion = promotion
         self._expected = f"Bearer {key}".encode()
 
     async def change(self, body: PoolChangeRequest, request: Request) -> dict[str, Any]:
@@ -60,6 +63,12 @@ class Changes:
             change = partial(_change, body=body)
         revision = await self._batcher.between(partial(self._live.change, change))
         return {"revision": revision.number, "what": revision.change.what}
+
+    async def promote(self, body: RouterRequest, request: Request) -> dict[str, Any]:
+        """Bring the router on trial, another one or the one before into service, between two batches."""
+        self.check_key(request)
+        await self._promotion.promote(body)
+        return await self._promotion.describe()
 
     def check_key(self, request: Request) -> None:
         """Refuse who does not send the key.

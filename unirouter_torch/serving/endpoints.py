@@ -2,14 +2,16 @@
 
 import base64
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import Request
 from starlette.responses import JSONResponse, Response
 from torch import Tensor
 
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.serving.batching import Batcher
@@ -34,6 +36,9 @@ from unirouter_torch.serving.requests import EmbeddingsRequest, FeedbackRequest,
 from unirouter_torch.serving.sessions import SESSION_HEADER, Sessions, session_of
 from unirouter_torch.serving.traffic_log import TrafficLog
 
+Watch: TypeAlias = Callable[[Sequence[str], WeightedChoiceOptions, Decision], None]
+"""Sees prompts, how an LLM was to be chosen for them, and the decision."""
+
 
 class Endpoints:
     """The endpoints, over one router.
@@ -45,6 +50,7 @@ class Endpoints:
         metrics: What is counted.
         fallbacks: How many further LLMs are asked when one fails, at least 0.
         log: What is asked and told; none is kept when not given.
+        watch: Sees every decision.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Endpoints:
         *,
         fallbacks: int,
         log: TrafficLog | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._live = live
         self._log = log
@@ -64,6 +71,7 @@ class Endpoints:
         self._metrics = metrics
         self._fallbacks = fallbacks
         self._sessions = Sessions()
+        self._watch = watch
 
     async def route(self, body: RouteRequest, request: Request) -> RouteReply:
         """Choose an LLM for each prompt."""
@@ -92,6 +100,8 @@ class Endpoints:
             for prompt, route in zip(prompts, decision.routes, strict=True):
                 facts = {"cost": route.cost[route.llm], "cost_weight": weight, "estimated_error": route.estimated_error}
                 self._log.write("route", prompt, llm=route.llm, **facts)
+        if self._watch is not None:
+            self._watch(prompts, options, decision)
         return decision
 
     async def chat(self, request: Request) -> Response:

@@ -58,8 +58,7 @@ class LiveRouter:
         if upstream_file is not None:
             self.upstreams = read_upstreams(upstream_file)
             if not self.open_to_chats:
-                some = ", ".join(router.pool.names[:5])
-                raise PoolError(f"{upstream_file}: names no LLM of the pool, which holds {some}. Use these names.")
+                raise self._none_reachable(router.pool)
 
     @property
     def reachable(self) -> list[str]:
@@ -111,6 +110,23 @@ class LiveRouter:
         pool = self.change(add).pool
         return {llm: test for llm in by_llm if (test := pool[llm].drift) is not None}
 
+    def replace(self, router: Router) -> None:
+        """Serve another router; on the thread that routes.
+
+        Raises:
+            PoolError: Its pool cannot be chosen from, or none of its LLMs has an upstream; the one before stays.
+        """
+        before, own = self.router, self.defaults
+        llms = None if own.llms is None else [name for name in own.llms if name in router.pool.names]
+        router.chooser(own.cost_weight, latency_weight=own.latency_weight, caution=own.caution, llms=llms)
+        self.router = router
+        if self._file is not None and not self.open_to_chats:
+            self.router = before
+            raise self._none_reachable(router.pool)
+        # a later revision in its folder is followed from here on
+        self._number = 0 if router.saved is None else router.saved.revision.number
+        self._metrics.revision.set(self._number)
+
     def change(self, change: Callable[[Router], None]) -> PoolRevision:
         """Change the pool and save it, and take it over as a change by others; on the thread that routes.
 
@@ -132,6 +148,10 @@ class LiveRouter:
         finally:
             router.pool = before
             self.follow()
+
+    def _none_reachable(self, pool: LLMPool) -> PoolError:
+        some = ", ".join(pool.names[:5])
+        return PoolError(f"{self._file}: names no LLM of the pool, which holds {some}. Use these names.")
 
     def _try(self, change: Callable[[], None]) -> None:
         try:

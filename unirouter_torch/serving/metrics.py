@@ -26,7 +26,14 @@ class Metrics:
         batch: Prompts that were embedded in one call.
         waiting: Prompts that wait or are in work.
         revision: Number of the revision of the pool that is served; the lowest over all workers.
-        reload_errors: Revisions and upstream files that could not be taken over.
+        reload_errors: Routers, revisions and upstream files that could not be taken over.
+        promotions: Routers that came into service after the start.
+        trial_prompts: Prompts that were decided while a second router is on trial, by the router that decided:
+            serving, and shadow or canary; with a shadow those that both decided.
+        trial_expected_cost: Expected cost of these choices, by the estimates of the router that decided [cost unit].
+        trial_expected_error: Estimated error of these choices, likewise.
+        trial_agreed: Prompts for which a shadow chose the same LLM.
+        trial_skipped: Prompts that a shadow left out.
     """
 
     def __init__(self) -> None:
@@ -53,6 +60,14 @@ class Metrics:
             "unirouter_pool_revision", "Revision of the pool in service", registry=all_of, multiprocess_mode="livemin"
         )
         self.reload_errors = Counter("unirouter_reload_errors", "Changes that were not taken over", registry=all_of)
+
+        self.promotions = Counter("unirouter_promotions", "Routers that came into service", registry=all_of)
+        by = ["router"]
+        self.trial_prompts = Counter("unirouter_trial_prompts", "Prompts decided", by, registry=all_of)
+        self.trial_expected_cost = Counter("unirouter_trial_expected_cost", "Expected cost", by, registry=all_of)
+        self.trial_expected_error = Counter("unirouter_trial_expected_error", "Estimated error", by, registry=all_of)
+        self.trial_agreed = Counter("unirouter_trial_agreed", "Prompts with the same LLM", registry=all_of)
+        self.trial_skipped = Counter("unirouter_trial_skipped", "Prompts that a shadow left out", registry=all_of)
 
     def counted(self) -> dict[str, Any]:
         """All counts as JSON values: for each metric its samples, each with its labels and its value."""

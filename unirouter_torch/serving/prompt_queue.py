@@ -79,6 +79,18 @@ class PromptQueue:
         """Put a job at the end of those of its client."""
         self._turns.setdefault(client, deque()).append(job)
 
+    def restart(self, most_characters: int) -> None:
+        """Begin anew with all jobs that wait, for another router.
+
+        Args:
+            most_characters: As above, of that router.
+        """
+        self._most_characters = most_characters
+        for jobs in self._turns.values():
+            for job in jobs:
+                job.num_taken = job.num_done = 0
+                job.parts.clear()
+
     def take(self, most_prompts: int, most_characters: int) -> dict[Job, list[str]]:
         """The next prompts of each job whose turn it is; jobs that are done already, as cancelled ones, are dropped.
 

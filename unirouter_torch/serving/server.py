@@ -3,6 +3,7 @@
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -14,8 +15,10 @@ from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.connections import bounded_protocol
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
+from unirouter_torch.serving.promotion import load_beside
 from unirouter_torch.serving.settings import ServerSettings
 from unirouter_torch.serving.traffic_log import open_traffic_log
+from unirouter_torch.serving.trial import Trial, TrialKind
 from unirouter_torch.serving.upstreams import key_in
 
 MOST_CONNECTIONS = 1000
@@ -41,30 +44,34 @@ UVICORN_SETTINGS: dict[str, Any] = {
 """How uvicorn runs the application, whoever runs uvicorn."""
 
 
-def serve(router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None]) -> None:
+def serve(
+    router: Router, settings: ServerSettings, tell: Callable[[str, LiveRouter], None], place: Path | None = None
+) -> None:
     """Serve a router until SIGTERM or SIGINT; requests that are running end first, then the signal takes effect.
 
     Args:
         router: The router.
         settings: How it is served.
         tell: Gets the address and what is served there, as soon as clients can connect.
+        place: Folder, or link to one, that the router was loaded from: another router there comes into service.
 
     Raises:
         ConfigError: The address cannot be listened on, or the upstream file is at fault.
         PoolError: As :class:`LiveRouter`, or feedback is accepted for a router that lies in no folder.
     """
-    app, live = make_live_app(router, settings)
+    app, live = make_live_app(router, settings, place)
     with listen(settings.host, settings.port) as listener:
         tell(url_of(settings, listener), live)
         server_of(app).run(sockets=[listener])
 
 
-def make_live_app(router: Router, settings: ServerSettings) -> tuple[ASGIApp, LiveRouter]:
+def make_live_app(router: Router, settings: ServerSettings, place: Path | None = None) -> tuple[ASGIApp, LiveRouter]:
     """The application that serves a router, and what it serves.
 
     Args:
         router: The router.
         settings: How it is served.
+        place: Folder, or link to one, that the router was loaded from.
 
     Raises:
         ConfigError: As :func:`serve`, like the other one.
@@ -86,6 +93,9 @@ def make_live_app(router: Router, settings: ServerSettings) -> tuple[ASGIApp, Li
         embeddings=settings.embeddings,
         log=open_traffic_log(settings.log_to, settings.redact),
         cors_origins=tuple(settings.cors_origin),
+        trial=_trial(router, settings, metrics),
+        place=place,
+        takes_routers=settings.workers == 1,
     )
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
     return app, live
@@ -95,6 +105,15 @@ def url_of(settings: ServerSettings, listener: socket.socket) -> str:
     """The address of a server that listens."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _trial(router: Router, settings: ServerSettings, metrics: Metrics) -> Trial | None:
+    kind: TrialKind = "shadow" if settings.canary is None else "canary"
+    folder = settings.canary or settings.shadow
+    if folder is None:
+        return None
+    second = LiveRouter(load_beside(folder, router), Metrics(), defaults=settings, upstream_file=settings.upstreams)
+    return Trial(kind, second, metrics, settings.share)
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:

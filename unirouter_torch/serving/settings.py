@@ -26,7 +26,13 @@ class ServerSettings(WeightedChoiceOptions):
     api_key_env: str | None = None
     """Environment variable with the key that clients have to send; they need none when not given."""
     allow_changes: str | None = None
-    """Environment variable with the key with which the pool may be changed over HTTP; nobody may when not given."""
+    """Environment variable with the key that changes of pool and router over HTTP need; there are none when not given."""
+    shadow: Path | None = None
+    """Folder of a second router: it routes every prompt too, and both are counted; it has no part in the answers."""
+    canary: Path | None = None
+    """Folder of a second router: it decides for a share of the requests."""
+    share: float = 0.05
+    """Share of the requests that the canary decides for, above 0 and below 1."""
     accept_feedback: bool = False
     """Let clients add outcomes to the pool in the router's folder (``POST /v1/feedback``)."""
     embeddings: bool = False
@@ -46,6 +52,12 @@ class ServerSettings(WeightedChoiceOptions):
         at_least("workers", self.workers, 1)
         if self.redact is not None and self.log_to is None:
             raise ConfigError("redact: expected only with log_to, as nothing is logged without it. Give log_to.")
+        if not 0 < self.share < 1:
+            raise ConfigError(f"share: got {self.share}, expected a share above 0 and below 1.")
+        if self.shadow is not None and self.canary is not None:
+            raise ConfigError("shadow, canary: got both, expected one. Leave one out.")
+        if self.workers > 1 and (self.shadow or self.canary):
+            raise ConfigError("shadow, canary: a second router runs beside one worker. Leave out workers.")
         for origin in self.cors_origin:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")

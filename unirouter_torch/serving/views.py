@@ -1,5 +1,6 @@
 """What the page shows, as JSON: why a prompt goes where it goes, the pool, the curve, the traffic."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -18,18 +19,18 @@ from unirouter_torch.serving.batching import Batcher
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.outlook import Outlook, Outlooks
+from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import unless_gone
+from unirouter_torch.serving.requests import PromptBody
 from unirouter_torch.shapes import ClusterProbability
 
 MOST_EXPLAINED = 16
 """Prompts of one request."""
 
 MOST_CHARACTERS = 100_000
-"""Of a prompt that is explained."""
+"""Of all of them, as they are routed."""
 
 _MOST_POINTS = 400
-
-ExplainedPrompt = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 class ExplainRequest(BaseModel):
@@ -37,7 +38,7 @@ class ExplainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompts: Annotated[list[ExplainedPrompt], Field(min_length=1, max_length=MOST_EXPLAINED)]
+    prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=MOST_EXPLAINED)]
     cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     latency_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
 
@@ -64,12 +65,16 @@ class Views:
         return await unless_gone(request.receive, self._explain(body))
 
     async def _explain(self, body: ExplainRequest) -> dict[str, Any]:
-        prompts = body.prompts
+        prompts = self._live.router.texts(body.prompts)
+        if sum(map(len, prompts)) > MOST_CHARACTERS:
+            raise RefusedError(400, f"prompts: more than {MOST_CHARACTERS} characters. Send less.", param="prompts")
         while True:
             router, probability = await self._batcher.between(
                 lambda: (self._live.router, self._live.router.cluster(prompts))
             )
-            found = await self._outlooks.look(partial(_explain, body=body, head=router.head, probability=probability))
+            found = await self._outlooks.look(
+                partial(_explain, body=body, prompts=prompts, head=router.head, probability=probability)
+            )
             if found is not None:
                 return found
 
@@ -122,17 +127,21 @@ class Views:
 
 
 def _explain(
-    outlook: Outlook, body: ExplainRequest, head: ClusterHead, probability: ClusterProbability
+    outlook: Outlook,
+    body: ExplainRequest,
+    prompts: Sequence[str],
+    head: ClusterHead,
+    probability: ClusterProbability,
 ) -> dict[str, Any] | None:
     """What is answered; none where another router came into service since the prompts were embedded."""
     if outlook.router.head is not head:
         return None
     pool, calibration = outlook.router.pool, outlook.router.calibration
     chooser = outlook.chooser_of(body.cost_weight, body.latency_weight)
-    rows = zip(body.prompts, probability[:, None], strict=True)
+    rows = zip(prompts, probability[:, None], strict=True)
     found = [explain(chooser, calibration, outlook.interval, prompt, row) for prompt, row in rows]
     return {
-        "prompts": [asdict(one) for one in found],
+        "prompts": [{"text": text} | asdict(one) for text, one in zip(prompts, found, strict=True)],
         "cost_weight": chooser.cost_weight,
         "reference_cost": pool.reference_cost,
         "cost_unit": pool.cost_unit,

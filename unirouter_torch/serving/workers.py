@@ -41,10 +41,10 @@ def serve_by_workers(router: str, settings: ServerSettings, tell: Callable[[str,
     Raises:
         UniRouterError: As there.
     """
-    from unirouter_torch.router.router import Router
+    from unirouter_torch.serving.promotion import open_router
     from unirouter_torch.serving.server import listen, make_live_app, url_of
 
-    _, live = make_live_app(Router.from_pretrained(router), settings)  # what is wrong shows here, and once
+    _, live = make_live_app(open_router(router)[0], settings)  # what is wrong shows here, and once
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         tempfile.TemporaryDirectory(prefix="unirouter-metrics-") as folder,
@@ -92,15 +92,15 @@ class _WorkerConfig(uvicorn.Config):
 def _make_app(router: str, settings: ServerSettings) -> "ASGIApp":
     import torch
 
-    from unirouter_torch.router.router import Router
+    from unirouter_torch.serving.promotion import open_router
     from unirouter_torch.serving.server import make_live_app
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s")
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)
     torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
     try:
-        loaded = Router.from_pretrained(router)
-        app, _ = make_live_app(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings)
+        loaded, place = open_router(router)
+        app, _ = make_live_app(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings, place)
     except UniRouterError as error:
         logging.getLogger(__name__).error("%s", error)
         sys.exit(STARTUP_FAILURE)  # by which the others end too, instead of one try after another
