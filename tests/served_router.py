@@ -20,6 +20,7 @@ from unirouter_torch.serving.app import make_app
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.server import listen, server_of
+from unirouter_torch.serving.trial import Trial
 
 COMMAND = [sys.executable, "-m", "unirouter_torch.cli", "serve", "--port", "0"]
 
@@ -59,13 +60,18 @@ def write_upstreams(path: Path, upstreams: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def served(
-    folder: Path, upstream_file: Path | None = None, *, defaults: Mapping[str, Any] | None = None, **settings: Any
+    folder: Path,
+    upstream_file: Path | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    trial: Callable[[Metrics], Trial] | None = None,
+    **settings: Any,
 ) -> Iterator[Served]:
-    """Serve the router in a folder."""
+    """Serve the router in a folder, and another one on trial beside it."""
     metrics = Metrics()
     router = Router.from_pretrained(folder)
     live = LiveRouter(router, metrics, defaults=WeightedChoiceOptions(**defaults or {}), upstream_file=upstream_file)
-    server = server_of(make_app(live, metrics, **settings))
+    server = server_of(make_app(live, metrics, trial=trial and trial(metrics), **settings))
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -33,6 +33,7 @@ from unirouter_torch.cli.pool import (
     undo,
 )
 from unirouter_torch.cli.pretrain import pretrain
+from unirouter_torch.cli.promote import promote
 from unirouter_torch.cli.recipes import list_recipes
 from unirouter_torch.cli.route import route
 from unirouter_torch.cli.score import score
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Any] = {
     },
     "tune": tune,
     "serve": serve,
+    "promote": promote,
     "adopt": adopt,
     "measure": measure,
     "route-archive": score,

@@ -145,9 +145,11 @@ def load_beside(folder: Path, other: Router) -> Router:
 
 def _identity(place: Path | None) -> _Identity | None:
     """What tells one folder from another that is put in its place; none while there is none."""
+    if place is None:
+        return None
     try:
-        state = None if place is None else place.stat()
-        return None if state is None else (str(place.resolve()), state.st_dev, state.st_ino)
+        state = place.stat()
+        return str(place.resolve()), state.st_dev, state.st_ino
     except OSError:
         return None
 

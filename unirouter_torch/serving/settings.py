@@ -26,7 +26,7 @@ class ServerSettings(WeightedChoiceOptions):
     api_key_env: str | None = None
     """Environment variable with the key that clients have to send; they need none when not given."""
     allow_changes: str | None = None
-    """Environment variable with the key that changes of pool and router over HTTP need; there are none when not given."""
+    """Environment variable with the key for changes of pool and router over HTTP; there are none when not given."""
     shadow: Path | None = None
     """Folder of a second router: it routes every prompt too, and both are counted; it has no part in the answers."""
     canary: Path | None = None
