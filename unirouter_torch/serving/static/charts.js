@@ -2,6 +2,8 @@
 
 import { error, named, h, number, percent, svg } from "./dom.js";
 
+const MOST_LABELS = 14;
+
 /** Estimated error with its interval, in [0, 1] up to `most`. */
 export function errorBar(estimate, [low, high], most, isChosen) {
   const x = value => `${(100 * Math.min(value, most)) / most}%`;
@@ -137,6 +139,7 @@ function labels(llms, x, y, end) {
     const [at, level] = [x(llm.cost), y(llm.quality)];
     const isLeft = at + 10 + wide > end;
     const box = [isLeft ? at - 10 - wide : at + 10, level - 8, isLeft ? at - 9 : at + 10 + wide, level + 8];
+    if (found.length === MOST_LABELS) break;
     if (box[0] < 60 || taken.some(other => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
     taken.push(box);
     found.push(svg("text", { class: "label", x: isLeft ? at - 9 : at + 9, y: level + 4, "text-anchor": isLeft ? "end" : "start" }, text));

@@ -9,6 +9,7 @@ import * as tryIt from "./try.js";
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const OPEN = { pool: pool.load, curve: curve.load, traffic: traffic.open };
 let hasStarted = false;
+let isKeyNeeded = false;
 
 function select(tab, takesFocus) {
   for (const one of tabs) {
@@ -40,7 +41,8 @@ async function begin() {
     const found = await ask("/v1/pool");
     const open = found.llms.filter(llm => llm.is_available).length;
     byId("status").textContent = `${plural(open, "LLM")} in service · revision ${found.revision} · cost weight ${number(found.cost_weight)}`;
-    byId("key-button").hidden = !(found.allows_changes || found.needs_key);
+    byId("key-button").hidden = !found.allows_changes && !isKeyNeeded;
+    traffic.allow(found.allows_changes);
     if (!hasStarted) tryIt.start(found);
     hasStarted = true;
     quiet();
@@ -58,10 +60,10 @@ byId("key-form").addEventListener("submit", async () => {
   await begin();
   select(tabs.find(tab => tab.getAttribute("aria-selected") === "true"));
 });
-document.addEventListener("key-needed", () => { if (!dialog.open) dialog.showModal(); });
+document.addEventListener("key-needed", () => { isKeyNeeded = true; if (!dialog.open) dialog.showModal(); });
 
 pool.start(begin);
 curve.start();
-traffic.start();
+traffic.start(begin);
 await begin();
 select(tabs.find(tab => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);

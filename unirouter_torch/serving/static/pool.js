@@ -89,12 +89,12 @@ function drift(test) {
 
 function drawHistory(history) {
   const rows = [...history].reverse().map(one => h("tr", {},
-    h("td", { class: "number" }, String(one.revision)),
+    h("td", {}, String(one.revision)),
     h("td", {}, one.when ? one.when.replace("T", " ").replace("+00:00", "") : "–"),
     h("td", {}, one.who || "–"),
     h("td", {}, named(one.what)),
     h("td", {}, named(one.data))));
-  const heads = [["Revision"], "When [UTC]", "Who", "What", "From"];
+  const heads = ["Revision", "When [UTC]", "Who", "What", "From"];
   const content = rows.length ? table(heads, rows, "Revisions of the pool") : h("p", { class: "muted" }, "The router lies in no folder of its own; its pool does not change.");
   show(byId("history"), content);
 }

@@ -9,6 +9,8 @@ const PERIOD = 2000;
 let timer = 0;
 let before = null;
 let isPaused = false;
+let allowsChanges = false;
+let whenChanged = () => {};
 
 const sum = samples => samples.reduce((total, sample) => total + sample.value, 0);
 const totals = samples => samples.filter(sample => sample.name === "total");
@@ -29,13 +31,14 @@ function quantile(buckets, level) {
 
 async function load() {
   try {
-    draw(await ask("/v1/traffic"));
+    const [counts, router] = await Promise.all([ask("/v1/traffic"), ask("/v1/router")]);
+    draw(counts, router);
   } catch (problem) {
     tell(problem);
   }
 }
 
-function draw(counts) {
+function draw(counts, router) {
   const now = performance.now();
   const prompts = sum(totals(counts.choices));
   const requests = sum(totals(counts.requests));
@@ -50,6 +53,7 @@ function draw(counts) {
   ]);
   shares(counts, prompts);
   stages(counts.stage_seconds);
+  drawRouter(router);
   trial(counts);
   upstreams(counts);
   show(byId("requests"), rowsOr("No request yet.", ["Endpoint", "Status", ["Requests"]], totals(counts.requests).sort((a, b) => b.value - a.value).map(sample =>
@@ -84,10 +88,35 @@ function stages(samples) {
   show(byId("stages"), rowsOr("Nothing was timed yet.", ["Stage", ["Mean"], ["50 %"], ["99 %"], ["Times"]], rows, "Seconds by stage"));
 }
 
+function drawRouter({ router, before: earlier, trial: second }) {
+  const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+  const role = second && (second.kind === "canary" ? `Canary, ${percent(second.share)} of the requests` : "Shadow");
+  show(byId("router-facts"), h("dl", { class: "facts" },
+    fact("In service", named(router)),
+    second && fact(role, named(second.router)),
+    earlier && fact("Before", named(earlier))));
+  byId("router-actions").hidden = !allowsChanges || !(second || earlier);
+  byId("promote").hidden = !second;
+  byId("back").hidden = !earlier;
+}
+
+async function change(body) {
+  try {
+    await ask("/v1/router", body);
+    await load();
+    whenChanged();
+  } catch (problem) {
+    if (problem.status === 403) document.dispatchEvent(new CustomEvent("key-needed"));
+    tell(problem);
+  }
+}
+
 function trial(counts) {
   const prompts = totals(counts.trial_prompts ?? []);
-  byId("trial-card").hidden = prompts.length === 0;
-  if (!prompts.length) return;
+  if (!prompts.length) {
+    show(byId("trial"));
+    return;
+  }
   const of = (metric, router) => totals(counts[metric]).find(sample => sample.router === router)?.value ?? 0;
   const rows = prompts.map(({ router, value }) => h("tr", {},
     h("th", { scope: "row" }, router),
@@ -127,7 +156,14 @@ export function close() {
   clearTimeout(timer);
 }
 
-export function start() {
+export function allow(isAllowed) {
+  allowsChanges = isAllowed;
+}
+
+export function start(afterChange) {
+  whenChanged = afterChange;
+  byId("promote").addEventListener("click", () => change({}));
+  byId("back").addEventListener("click", () => change({ back: true }));
   byId("pause").addEventListener("click", event => {
     isPaused = !isPaused;
     event.target.setAttribute("aria-pressed", String(isPaused));

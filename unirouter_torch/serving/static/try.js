@@ -20,13 +20,39 @@ const kind = () => document.querySelector("input[name=kind]:checked").value;
 function prompts() {
   const text = byId("prompt").value;
   if (!text.trim()) return [];
+  if (kind() === "conversation") return [conversation(text)];
   return kind() === "lines" ? text.split("\n").filter(line => line.trim()) : [text];
 }
 
+/** Messages from JSON, or from text whose turns begin with a role and a colon. */
+function conversation(text) {
+  if (/^\s*\[/.test(text)) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new Error("The conversation begins like JSON, but is none.");
+    }
+  }
+  const messages = [];
+  for (const line of text.split("\n")) {
+    const turn = /^(system|developer|user|assistant|tool):\s?(.*)$/i.exec(line);
+    if (turn) messages.push({ role: turn[1].toLowerCase(), content: turn[2] });
+    else if (messages.length) messages.at(-1).content += `\n${line}`;
+    else messages.push({ role: "user", content: line });
+  }
+  return messages;
+}
+
 async function route() {
-  const texts = prompts();
   running?.abort();
   running = new AbortController();
+  let texts;
+  try {
+    texts = prompts();
+  } catch (problem) {
+    tell(problem);
+    return;
+  }
   if (!texts.length) return;
   if (texts.length > MOST_PROMPTS) {
     tell(new Error(`${plural(texts.length, "prompt")} at once; this page takes ${MOST_PROMPTS}. Use POST /v1/route for more.`));
@@ -34,9 +60,14 @@ async function route() {
   }
   const body = { prompts: texts, cost_weight: costWeight };
   if (latencyWeight !== null) body.latency_weight = latencyWeight;
+  const place = byId("try-result");
+  place.setAttribute("aria-busy", "true");
+  const empty = place.querySelector(".empty");
+  if (empty) empty.textContent = "Working …";
   try {
     const found = await ask("/v1/explain", body, running.signal);
-    latest = { ...found, texts };
+    latest = { ...found, texts: found.prompts.map(one => one.text) };
+    place.removeAttribute("aria-busy");
     selected = Math.min(selected, texts.length - 1);
     quiet();
     draw();
@@ -79,6 +110,7 @@ function choice(found) {
         fact("90 % interval", `${error(its.interval[0])} – ${error(its.interval[1])}`),
         fact(`Cost [${latest.cost_unit}]`, number(its.cost)),
         fact("Cost weight", number(latest.cost_weight)))),
+    kind() === "conversation" && [h("h3", {}, "Text that it is routed by"), h("blockquote", { tabindex: "0", dir: "auto" }, found.text.slice(0, 2000))],
     h("h3", {}, "Where the choice would flip"),
     strip(found.turns, latest.cost_weight, placeOf, told));
 }
@@ -120,8 +152,14 @@ export function table(heads, rows, label) {
 }
 
 async function chat() {
-  const [text] = prompts();
-  if (!text) return;
+  let first;
+  try {
+    [first] = prompts();
+  } catch (problem) {
+    tell(problem);
+  }
+  if (!first) return;
+  const messages = typeof first === "string" ? [{ role: "user", content: first }] : first;
   const button = byId("ask");
   button.disabled = true;
   byId("answer-card").hidden = false;
@@ -129,7 +167,7 @@ async function chat() {
   const place = byId("answer");
   place.textContent = "";
   try {
-    const body = { model: `unirouter-${costWeight}`, stream: true, messages: [{ role: "user", content: text }] };
+    const body = { model: `unirouter-${costWeight}`, stream: true, messages };
     const response = await request("/v1/chat/completions", body);
     byId("answer-from").textContent = `From ${decodeURIComponent(response.headers.get("x-unirouter-llm") ?? "")}`;
     await stream(response, part => { place.append(part); place.scrollTop = place.scrollHeight; });
@@ -187,7 +225,7 @@ export function start(pool) {
   byId("latency-weight").addEventListener("input", event => { latencyWeight = weightOf(event.target.valueAsNumber) * pool.reference_cost; tellWeights(pool.cost_unit); soon(); });
   byId("prompt").addEventListener("input", soon);
   byId("prompt").addEventListener("keydown", event => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) route(); });
-  byId("try-kinds").addEventListener("change", soon);
+  byId("try-kinds").addEventListener("change", () => { byId("prompt-help").hidden = kind() !== "conversation"; soon(); });
   byId("try-form").addEventListener("submit", event => { event.preventDefault(); route(); });
   byId("ask").addEventListener("click", chat);
 }
