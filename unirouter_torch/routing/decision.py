@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,6 +25,9 @@ from unirouter_torch.shapes import (
     ObservedMatrix,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 TIE_ROUNDINGS = 16
 """Sums that lie this many roundings of 1 apart, or closer, are equal; for float32 that is an error of 2e-6.
 
@@ -35,11 +39,16 @@ PAIRS_AT_ONCE = 2**20
 
 NO_LLM = "available: a prompt has no LLM to choose from. Leave it out, or make an LLM available."
 
-PAIRS_OF_PLAIN_CHOICE = 2**15
+PAIRS_OF_PLAIN_CHOICE = 2**17
 """Up to this many pairs of prompt and LLM the plain way is the fastest."""
+
+PAIRS_IN_NUMPY = 2**12
+"""Up to this many NumPy is faster than torch, whose calls take several times as long as what they do here."""
 
 RUNS_TOGETHER = 32
 """Runs of LLMs side by side come in this number, which the vector units of a CPU take at once."""
+
+_TOLERANCE = np.float32(TIE_ROUNDINGS * 2.0**-23)
 
 PROMPTS_PER_LLM_TO_PRUNE = 64
 """With fewer prompts for each LLM, looking for dominated LLMs costs more than it saves."""
@@ -142,12 +151,15 @@ def choose_llms(
 
     Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
     """
+    if available is None and by_length is None and cluster_probability.is_cpu:
+        num_pairs = cluster_probability.shape[0] * cost.shape[0]
+        if 0 < num_pairs <= PAIRS_IN_NUMPY and _is_plain(cluster_probability, cluster_error, cost):
+            chosen = _choose_in_numpy(cluster_probability.numpy(), cluster_error.numpy(), cost.numpy(), cost_weight)
+            if chosen is not None:
+                return torch.from_numpy(chosen)
+        if num_pairs <= PAIRS_OF_PLAIN_CHOICE:
+            return _choose_plainly(cluster_probability, cluster_error, cost, cost_weight)
     dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
-    is_small = (
-        cluster_probability.device.type == "cpu" and len(cluster_probability) * len(cost) <= PAIRS_OF_PLAIN_CHOICE
-    )
-    if is_small and available is None and by_length is None:
-        return _choose_plainly(cluster_probability.to(dtype), cluster_error.to(dtype), cost, cost_weight)
     beyond, price = (None, None) if by_length is None else by_length
     error = cluster_error.to(cluster_probability.device, dtype)
     ranked = RankedLLMs.of(torch.arange(len(cost)), error, cost, cost_weight, price)
@@ -160,12 +172,44 @@ def _choose_plainly(
 ) -> LLMIndex:
     """The choice as one writes it down, without an order made first: for few pairs of prompt and LLM the fastest."""
     check_costs(cost, cost_weight)
-    added = (cost_weight * beyond_cheapest(cost)).to(cluster_error.dtype)
-    total = torch.addmm(added, cluster_probability, cluster_error.T)
-    least = total.amin(1, keepdim=True)
+    dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
+    added = (cost_weight * beyond_cheapest(cost)).to(dtype)
+    total = torch.addmm(added, cluster_probability.to(dtype), cluster_error.to(dtype).T)
+    least, chosen = total.min(1)
+    limit = (least + tie_tolerance(total.dtype)).unsqueeze(1)
+    if _leaves_one_each(int((total > limit).count_nonzero()), total.shape):
+        return chosen
     check_estimates(least)
     # argmin returns the first of equal values, so equal costs go to the lower column
-    return torch.where(total <= least + tie_tolerance(total.dtype), cost, math.inf).argmin(1)
+    return torch.where(total <= limit, cost, math.inf).argmin(1)
+
+
+def _is_plain(*tensors: Tensor) -> bool:
+    """Whether NumPy computes with these as they are."""
+    return all(one.dtype == torch.float32 and one.is_cpu and not one.requires_grad for one in tensors)
+
+
+def _choose_in_numpy(
+    cluster_probability: "NDArray[np.floating]",
+    cluster_error: "NDArray[np.floating]",
+    cost: "NDArray[np.floating]",
+    cost_weight: float,
+) -> "NDArray[np.intp] | None":
+    """The same in few calls, in float32, where no two sums tie; none where some do or a number is out of range."""
+    total = cluster_probability @ cluster_error.T
+    least_cost = np.minimum.reduce(cost)
+    if not (0 <= cost_weight < math.inf and float(np.maximum.reduce(cost)) - float(least_cost) < math.inf):
+        return None
+    total += cost_weight * (cost - least_cost)
+    limit = np.minimum.reduce(total, 1, keepdims=True)
+    limit += _TOLERANCE
+    return total.argmin(1) if _leaves_one_each(int(np.count_nonzero(total > limit)), total.shape) else None
+
+
+def _leaves_one_each(num_beyond: int, shape: tuple[int, ...]) -> bool:
+    """Whether each row has one number within its limit; a row with NaN has none beyond, so that it is found too."""
+    num_prompts, num_llms = shape
+    return num_llms > 1 and num_beyond == num_prompts * (num_llms - 1)
 
 
 @torch.no_grad()

@@ -110,6 +110,28 @@ def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, w
     assert chosen.tolist() == enumerate_choices(*pool, weight)
 
 
+@given(tied_pools(), dyadic_weights)
+def test_numpy_and_torch_choose_alike(pool, weight: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_IN_NUMPY", 0)
+        assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
+
+
+@pytest.mark.parametrize("pairs_in_numpy", [0, 10**6])
+def test_a_tie_of_one_prompt_does_not_hide_the_nan_of_another(pairs_in_numpy: int) -> None:
+    probability = torch.tensor([[1.0, 0.0], [math.nan, 1.0]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision, "PAIRS_IN_NUMPY", pairs_in_numpy)
+        with pytest.raises(PoolError, match="NaN"):
+            choose_llms(probability, torch.zeros(2, 2), torch.ones(2), 0.1)
+
+
+@pytest.mark.parametrize("cost", [math.inf, -math.inf, math.nan])
+def test_cost_that_is_no_number_is_refused_for_few_prompts_too(cost: float) -> None:
+    with pytest.raises(PoolError, match="cost"):
+        choose_llms(torch.ones(1, 1), torch.rand(2, 1), torch.tensor([1.0, cost]), 0.1)
+
+
 @given(tied_pools(), dyadic_weights, st.integers(1, 40), st.sampled_from([1, 2, 32]))
 def test_prompts_and_runs_at_once_change_no_choice(pool, weight: float, pairs: int, runs: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
