@@ -135,7 +135,7 @@ def _add_up(moves: _Moves, num_prompts: int) -> DeferralCurve:
 def _check(estimated_error: ErrorMatrix, cost: CostVector, error: ErrorMatrix, available: ObservedMatrix) -> None:
     if not (torch.isfinite(cost) & (cost >= 0)).all():
         raise PoolError(
-            f"cost: expected finite numbers of at least 0, got {cost.tolist()}. Mend the costs of the pool."
+            f"cost: expected finite numbers of at least 0, got {cost.tolist()}. Correct the costs of the pool."
         )
     if not available.any():
         raise DataError("available: no prompt has an LLM with an outcome, so nothing can be routed. Use other prompts.")
