@@ -173,6 +173,16 @@ def test_list_marks_disabled_llms(folder: Path, capsys: pytest.CaptureFixture[st
     assert "other (disabled)" in capsys.readouterr().out
 
 
+def test_pool_is_shown_and_changed_without_the_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the encoder was loaded")
+
+    monkeypatch.setattr("unirouter_torch.router.router_files.load_encoder", refuse)
+    for words in (["list"], ["show", "small"], ["disable", "small"], ["undo"], ["history"]):
+        command, *llm = words
+        assert main(["pool", command, *llm, "--router", str(folder)]) == 0
+
+
 def test_a_change_is_made_again_where_somebody_else_was_quicker(folder: Path) -> None:
     router, other = Router.from_pretrained(folder), Router.from_pretrained(folder)
     other.pool = other.pool.with_changes("large", cost=3.0)

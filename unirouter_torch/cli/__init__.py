@@ -4,77 +4,49 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from unirouter_torch import __version__
-from unirouter_torch.cli.adopt import adopt
-from unirouter_torch.cli.arena import predict, score_predictions
-from unirouter_torch.cli.completion import completion
-from unirouter_torch.cli.data import prepare
-from unirouter_torch.cli.distill import distill
-from unirouter_torch.cli.doctor import doctor
-from unirouter_torch.cli.evaluate import evaluate, train
-from unirouter_torch.cli.export import export
-from unirouter_torch.cli.measure import measure
 from unirouter_torch.cli.old_spellings import with_new_spellings
 from unirouter_torch.cli.output import guarded, plain_console
 from unirouter_torch.cli.parser import CommandParser
-from unirouter_torch.cli.pool import (
-    add,
-    disable,
-    enable,
-    observe,
-    remove,
-    rename,
-    reprice,
-    show_history,
-    show_list,
-    show_llm,
-    undo,
-)
-from unirouter_torch.cli.pretrain import pretrain
-from unirouter_torch.cli.promote import promote
-from unirouter_torch.cli.recipes import list_recipes
-from unirouter_torch.cli.route import route
-from unirouter_torch.cli.score import score
-from unirouter_torch.cli.serve import serve
-from unirouter_torch.cli.stress import stress
-from unirouter_torch.cli.tune import tune
 
 COMMANDS: dict[str, Any] = {
-    "train": train,
-    "route": route,
+    "train": "evaluate:train",
+    "route": "route:route",
     "pool": {
-        "list": show_list,
-        "show": show_llm,
-        "history": show_history,
-        "add": add,
-        "observe": observe,
-        "remove": remove,
-        "rename": rename,
-        "reprice": reprice,
-        "disable": disable,
-        "enable": enable,
-        "undo": undo,
+        "list": "pool:show_list",
+        "show": "pool:show_llm",
+        "history": "pool:show_history",
+        "add": "pool:add",
+        "observe": "pool:observe",
+        "remove": "pool:remove",
+        "rename": "pool:rename",
+        "reprice": "pool:reprice",
+        "disable": "pool:disable",
+        "enable": "pool:enable",
+        "undo": "pool:undo",
     },
-    "tune": tune,
-    "serve": serve,
-    "promote": promote,
-    "adopt": adopt,
-    "measure": measure,
-    "route-archive": score,
-    "export": export,
-    "evaluate": evaluate,
-    "stress": stress,
-    "pretrain": pretrain,
-    "distill": distill,
-    "data": {"prepare": prepare},
-    "arena": {"predict": predict, "score": score_predictions},
-    "recipes": list_recipes,
-    "doctor": doctor,
-    "completion": completion,
+    "tune": "tune:tune",
+    "serve": "serve:serve",
+    "promote": "promote:promote",
+    "adopt": "adopt:adopt",
+    "measure": "measure:measure",
+    "route-archive": "score:score",
+    "export": "export:export",
+    "evaluate": "evaluate:evaluate",
+    "stress": "stress:stress",
+    "pretrain": "pretrain:pretrain",
+    "distill": "distill:distill",
+    "data": {"prepare": "data:prepare"},
+    "arena": {"predict": "arena:predict", "score": "arena:score_predictions"},
+    "recipes": "recipes:list_recipes",
+    "doctor": "doctor:doctor",
+    "completion": "completion:completion",
 }
-"""A command is a function, whose docstring is its help and whose dataclass of options is its options."""
+"""A command is a function, whose docstring is its help and whose dataclass of options is its options: its file in this
+folder and its name, so that only the command that is run is imported."""
 
 GROUPS = {
     "pool": "Look at the LLMs of a saved router, add, remove and change them.",
@@ -95,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, notes = with_new_spellings(sys.argv[1:] if arguments is None else arguments)
     for note in notes:
         plain_console(stderr=True, soft_wrap=True).print(f"note: {note}")
-    parser = _parser()
     if wrong := _unknown_command(words):
-        parser.error(wrong)
+        _parser(COMMANDS).error(wrong)
+    parser = _parser(_named(words, COMMANDS))
     options, rest = parser.parse_known_args(words)
     command: CommandParser = options.parser
     if rest and not command.takes_settings:
@@ -107,16 +79,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The parser of ``unirouter`` and all of its commands; the reference of the docs is written from it."""
-    parser = _parser()
+    parser = _parser(COMMANDS)
     parser.declare()
     return parser
 
 
-def _parser() -> CommandParser:
-    """As :func:`build_parser`, but each command declares its options when it is first used."""
+def load_command(place: str) -> Callable[..., None]:
+    """The function that runs a command, from its place in ``COMMANDS``."""
+    module, _, function = place.partition(":")
+    command: Callable[..., None] = getattr(import_module(f"{__name__}.{module}"), function)
+    return command
+
+
+def _named(words: Sequence[str], commands: dict[str, Any]) -> dict[str, Any]:
+    """The one command that a command line names; all of them where it names none, as for the help."""
+    if not words or words[0] not in commands:
+        return commands
+    command = commands[words[0]]
+    return {words[0]: _named(words[1:], command) if isinstance(command, dict) else command}
+
+
+def _parser(commands: dict[str, Any]) -> CommandParser:
+    """As :func:`build_parser`, of some commands, each of which declares its options when it is first used."""
     parser = CommandParser(prog="unirouter", description="Train and use a router over a pool of LLMs.")
     parser.add_argument("--version", action="version", version=f"unirouter_torch {__version__}")
-    _add_commands(parser, COMMANDS)
+    _add_commands(parser, commands)
     return parser
 
 
@@ -127,8 +114,9 @@ def _add_commands(parser: CommandParser, commands: dict[str, Any]) -> None:
             group = actions.add_parser(name, help=_summary(GROUPS[name]), description=GROUPS[name])
             _add_commands(group, command)
         else:
-            doc = inspect.getdoc(command) or ""
-            actions.add_parser(name, help=_summary(doc), description=doc.replace("``", ""), command=command)
+            run = load_command(command)
+            doc = inspect.getdoc(run) or ""
+            actions.add_parser(name, help=_summary(doc), description=doc.replace("``", ""), command=run)
 
 
 def _summary(text: str) -> str:
@@ -139,7 +127,7 @@ def _summary(text: str) -> str:
 
 def _unknown_command(words: Sequence[str]) -> str | None:
     """What is wrong with the name of a command, with the nearest names; None where it is known."""
-    commands: dict[str, Any] | Callable[..., None] = COMMANDS
+    commands: dict[str, Any] | str = COMMANDS
     for word in words:
         if not isinstance(commands, dict) or word.startswith("-"):
             return None

@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markdown import Markdown
-
 from unirouter_torch.cli.output import plain_console, print_places
 
 
@@ -25,6 +23,8 @@ def train(settings: list[str]) -> None:
 
     ``unirouter train my_log.csv`` is short for ``--config own_log --data.path my_log.csv``.
     """
+    from rich.markdown import Markdown
+
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.run import run
 
@@ -51,6 +51,8 @@ def train(settings: list[str]) -> None:
 
 def evaluate(options: TrialOptions, settings: list[str]) -> None:
     """Compare all methods over several trials with redrawn prompts and LLMs."""
+    from rich.markdown import Markdown
+
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.trials import run_trials
 

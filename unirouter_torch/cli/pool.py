@@ -132,7 +132,7 @@ def add(options: AddOptions) -> None:
     """Add an LLM by its scores on calibration prompts."""
     from unirouter_torch.data.outcomes.read import read_outcomes
 
-    router = _load(options)
+    router = _load(options, with_encoder=True)
     costs = options.costs.listed(options.llm, router.pool.cost_unit)
     if options.more:
         _check_addition(options, router)
@@ -211,7 +211,7 @@ def observe(options: ObserveOptions) -> None:
     from unirouter_torch.data.outcomes.read import read_feedback
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
-    reading, router = options.reading, _load(options)
+    reading, router = options.reading, _load(options, with_encoder=True)
     feedback = read_feedback(
         options.outcomes,
         format=reading.format,
@@ -302,10 +302,10 @@ def show_history(options: LookOptions) -> None:
     _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
 
 
-def _load(options: PoolOptions) -> "Router":
+def _load(options: PoolOptions, *, with_encoder: bool = False) -> "Router":
     from unirouter_torch.router.router import Router
 
-    return Router.from_pretrained(options.router)
+    return Router.from_pretrained(options.router, with_encoder=with_encoder)
 
 
 def _change_pool(options: LLMOptions, change: Callable[["LLMPool"], "LLMPool"], what: str) -> None:

@@ -1,20 +1,23 @@
 """What ``unirouter pool`` and ``unirouter adopt`` print of a pool."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from unirouter_torch.router.calibration import cost_of_prompts
 from unirouter_torch.router.description import describe_pool
-from unirouter_torch.router.pool_history import PoolRevision
-from unirouter_torch.router.profile import ClusterStanding, LLMProfile
-from unirouter_torch.router.router import Router
-from unirouter_torch.routing.pool import LLMPool
+
+if TYPE_CHECKING:
+    from unirouter_torch.router.pool_history import PoolRevision
+    from unirouter_torch.router.profile import ClusterStanding, LLMProfile
+    from unirouter_torch.router.router import Router
+    from unirouter_torch.routing.pool import LLMPool
 
 _NUM_CLUSTERS = 4
 
 
-def pool_table(router: Router, most: int | None = None) -> Table:
+def pool_table(router: "Router", most: int | None = None) -> Table:
     """The LLMs of a router, the best first.
 
     Args:
@@ -39,7 +42,7 @@ def pool_table(router: Router, most: int | None = None) -> Table:
     return table
 
 
-def _typical_latency(pool: LLMPool, name: str) -> str:
+def _typical_latency(pool: "LLMPool", name: str) -> str:
     """Seconds of a call with an answer of mean length; empty where not known."""
     llm = pool[name]
     if llm.latency is None:
@@ -48,7 +51,7 @@ def _typical_latency(pool: LLMPool, name: str) -> str:
     return f"{llm.latency.seconds + llm.latency.seconds_per_token * tokens:.3g}"
 
 
-def profile_tables(profile: LLMProfile, router: Router) -> list[Table]:
+def profile_tables(profile: "LLMProfile", router: "Router") -> list[Table]:
     """What a router knows of one LLM: its clusters, its relatives, its traffic."""
     state = "" if profile.is_available else ", disabled"
     seconds = _typical_latency(router.pool, profile.name)
@@ -63,7 +66,7 @@ def profile_tables(profile: LLMProfile, router: Router) -> list[Table]:
     ]
 
 
-def history_table(revisions: Sequence[PoolRevision]) -> Table:
+def history_table(revisions: Sequence["PoolRevision"]) -> Table:
     """All changes of a pool, the first one first."""
     columns = ("revision", "when [UTC]", "who", "what", "from")
     table = _table("history", columns, "", left=columns[1:])
@@ -75,7 +78,7 @@ def history_table(revisions: Sequence[PoolRevision]) -> Table:
     return table
 
 
-def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
+def _clusters_table(title: str, clusters: Sequence["ClusterStanding"]) -> Table:
     table = _table(title, ("cluster", "prompts", "error", "90 % interval", "pool"), "")
     for column in table.columns:
         column.no_wrap = True
@@ -99,7 +102,7 @@ def _clusters_table(title: str, clusters: Sequence[ClusterStanding]) -> Table:
     return table
 
 
-def _relatives_table(profile: LLMProfile, router: Router) -> Table:
+def _relatives_table(profile: "LLMProfile", router: "Router") -> Table:
     costs = dict(
         zip(
             router.pool.names,
@@ -113,7 +116,7 @@ def _relatives_table(profile: LLMProfile, router: Router) -> Table:
     return table
 
 
-def _traffic_table(profile: LLMProfile) -> Table:
+def _traffic_table(profile: "LLMProfile") -> Table:
     if not profile.traffic:
         caption = "not known: latency counts, and that of this LLM is not known; give it with unirouter pool reprice"
     elif profile.takes_from is None:
@@ -144,5 +147,5 @@ def _one_line_each(texts: Sequence[str]) -> str:
     return "\n".join(" ".join(text.split()) for text in texts)
 
 
-def _unit(pool: LLMPool) -> str:
+def _unit(pool: "LLMPool") -> str:
     return pool.cost_unit + (" (estimated)" if pool.cost_is_estimate else "")

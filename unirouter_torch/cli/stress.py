@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.markdown import Markdown
-
 from unirouter_torch.cli.evaluate import TrialOptions
 from unirouter_torch.cli.options import Shown
 from unirouter_torch.cli.output import plain_console, print_places
@@ -21,6 +19,8 @@ class StressOptions(TrialOptions):
 
 def stress(options: StressOptions, settings: list[str]) -> None:
     """Disturb training, calibration and test data, and measure what each method loses."""
+    from rich.markdown import Markdown
+
     from unirouter_torch.config.files import parse_config
     from unirouter_torch.experiments.stress import run_stress
 

@@ -64,7 +64,7 @@ def tune(options: TuneOptions) -> None:
     from unirouter_torch.experiments.expected_saving import expected_saving
     from unirouter_torch.router.router import Router
 
-    router = Router.from_pretrained(options.router)
+    router = Router.from_pretrained(options.router, with_encoder=options.outcomes is not None)
     kept = router.pool.latency_weight
     target = options.target(kept if options.latency_weight is None else options.latency_weight)
     chooser = router.chooser(0.0, **options.choice)

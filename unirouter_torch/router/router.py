@@ -37,7 +37,7 @@ class Router(FolderPool, nn.Module):
     errors of the LLM. All calls that choose take the options of :meth:`chooser`, and raise what it raises.
 
     Args:
-        encoder: Embeds prompts.
+        encoder: Embeds prompts; None for a router whose pool alone is looked at and changed.
         head: Turns embeddings into cluster probabilities.
         pool: The LLMs.
         calibration: The prompts that represent an LLM.
@@ -48,17 +48,20 @@ class Router(FolderPool, nn.Module):
         >>> router.route(["What is 17 + 25?"], cost_weight=0.1)[0].llm
     """
 
+    encoder: PromptEncoder
+
     def __init__(
         self,
         *,
-        encoder: PromptEncoder,
+        encoder: PromptEncoder | None,
         head: ClusterHead,
         pool: LLMPool,
         calibration: CalibrationPrompts,
         about: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        if encoder is not None:
+            self.encoder = encoder
         self.head = head
         self.pool = pool
         self.calibration = calibration
@@ -298,18 +301,20 @@ class Router(FolderPool, nn.Module):
         return RouterParts(self.encoder, self.head, self.pool, self.calibration, self.about)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, with_encoder: bool = True) -> "Router":
         """Load a router that :meth:`save_pretrained` wrote, one that comes with the package, or one from the hub.
 
         Args:
             name: The router's folder, the name of a bundled router: ``unirouter-minilm``, or a hub id: ``owner/name``.
             revision: Branch, tag or commit on the hub; the hub's default when not given.
+            with_encoder: Whether to load the encoder. Without it the router loads quickly, and its pool can be looked
+                at, changed and saved, but no prompt embedded.
 
         Raises:
             ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it
                 refers to is another one, or the hub does not have it or cannot be reached.
         """
-        parts, saved = read_router(name, revision)
+        parts, saved = read_router(name, revision, with_encoder=with_encoder)
         router = cls(**parts._asdict()).eval()
         router.saved = saved
         return router

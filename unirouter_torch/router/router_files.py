@@ -118,7 +118,7 @@ def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
 class RouterParts(NamedTuple):
     """What a router is made of; see there."""
 
-    encoder: PromptEncoder
+    encoder: PromptEncoder | None
     head: ClusterHead
     pool: LLMPool
     calibration: CalibrationPrompts
@@ -137,6 +137,7 @@ def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, w
     Returns:
         The pool as it lies in the folder now.
     """
+    assert parts.encoder is not None
     reference = {} if with_encoder else {"encoder": describe_encoder(parts.encoder)}
     cost = cost_of_prompts(parts.head, parts.calibration, parts.pool).typical
     revision = PoolRevision.first(parts.pool, digest_of_head(parts.head))
@@ -165,12 +166,15 @@ def push_router(parts: RouterParts, repo_id: str, *, private: bool | None, token
         return push_folder(folder, repo_id, private=private, token=token, message=message)
 
 
-def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:
+def read_router(
+    name: str | Path, revision: str | None = None, *, with_encoder: bool = True
+) -> tuple[RouterParts, SavedPool | None]:
     """Read what :func:`write_router` wrote.
 
     Args:
         name: A folder, the name of a bundled router, or a hub id.
         revision: Branch, tag or commit on the hub.
+        with_encoder: Whether to load the encoder.
 
     Returns:
         The router, and its pool as it lies in the folder; none for one of the package or of the hub's cache, which are
@@ -194,8 +198,9 @@ def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterPa
         latest = read_pool(folder, digest_of_head(head), tensors, settings)
         check_clusters("pool", latest.pool.sums.error.shape[1], head.num_clusters)
         reading = {} if facts.reading is None else {"reading": facts.reading.model_dump()}
-        encoder = load_encoder(folder, settings | reading)
-        _check_encoder(encoder, head)
+        encoder = load_encoder(folder, settings | reading) if with_encoder else None
+        if encoder is not None:
+            _check_encoder(encoder, head)
         parts = RouterParts(
             encoder=encoder, head=head, pool=latest.pool, calibration=read_calibration(tensors, prompts), about=about
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_type_hints
 
 import pytest
 
-from unirouter_torch.cli import COMMANDS
+from unirouter_torch.cli import COMMANDS, load_command
 from unirouter_torch.cli.options import Shown, declare, options_of, read, with_flags
 from unirouter_torch.config.choice import Choice, ChoiceOptions
 
@@ -16,7 +16,7 @@ def test_every_command_that_chooses_takes_the_same_options() -> None:
     choice = set(get_type_hints(Choice))
     assert choice == {option.name for option in options_of(ChoiceOptions)}
     for command in ("route", "route-archive", "serve", "export", "tune"):
-        owner = get_type_hints(COMMANDS[command])["options"]
+        owner = get_type_hints(load_command(COMMANDS[command]))["options"]
         texts = {option.name: option.text for option in options_of(owner)}
         assert texts.items() >= {option.name: option.text for option in options_of(ChoiceOptions)}.items(), command
         assert ("cost_weight" in texts) == (command != "tune")
