@@ -53,13 +53,13 @@ from unirouter_torch.cli import main
 
 answer_shard = score.answer_shard
 
-def until_the_second(shard, target, column, batch_size, answer):
+def until_the_second(shard, target, column, batch_size, answer, rule):
     def killed(prompts):
         if prompts and target.name == "1.parquet":
             os.kill(os.getpid(), signal.SIGKILL)
         return answer(prompts)
 
-    answer_shard(shard, target, column, batch_size, killed)
+    answer_shard(shard, target, column, batch_size, killed, rule)
 
 score.answer_shard = until_the_second
 main(sys.argv[1:])

@@ -59,7 +59,7 @@ def test_mistakes_end_with_code_2(
             (("--port", "70000"), "--port: got 70000"),
             (("--host", "nowhere.invalid"), "cannot listen on nowhere.invalid:8080"),
             (("--fallbacks", "-1"), "--fallbacks: got -1"),
-            (("--cost-weight", "nan"), "--cost-weight: got nan"),
+            (("--cost-weight", "nan"), "--cost-weight: expected a finite number of at least 0, got nan"),
             (("--latency-weight", "1"), "latency of 'small': not known"),
             (("--upstreams", str(tmp_path / "none.yaml")), "no such file"),
             (("--api-key-env", "NOT_SET_AT_ALL"), "'NOT_SET_AT_ALL' holds no key"),

@@ -135,7 +135,7 @@ def test_values_of_json_may_be_booleans_texts_and_whole_numbers(tmp_path: Path) 
     rows = [
         {"prompt_id": 1, "prompt": "a", "llm": "wren", "score": True, "cost": "0.5"},
         {"prompt_id": "2", "prompt": "b", "llm": "wren", "score": "0.25", "cost": None},
-        {"prompt_id": 3.0, "prompt": "c", "llm": "wren", "score": False},
+        {"prompt_id": 3.0, "prompt": "c", "llm": "wren", "score": False, "cost": 0.5},
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = load_table(str(tmp_path / "log.jsonl"))

@@ -85,7 +85,7 @@ def test_judge_without_a_score_leaves_the_prompt_out(server: Endpoint, run: Run,
     server.answer = lambda message: f"echo: {message}" if len(message) < 5 else "All right."
     judge = Judge(endpoint=replace(plan.endpoint, model="judge"))
     found = run(questions("a"), grader="judge", judge=judge)
-    assert found.left_out == {"id a": "the judge's reply holds no JSON object"}
+    assert found.left_out == {"id a": "the judge's reply has no score in [0, 1]"}
 
 
 def test_key_of_the_llm_is_not_shown_to_a_judge_elsewhere(
