@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -100,3 +101,11 @@ def serve_process(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", st
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a server does by itself."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

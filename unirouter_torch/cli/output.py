@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from unirouter_torch.cli.options import with_flags
-from unirouter_torch.errors import TerminatedError, UniRouterError
+from unirouter_torch.errors import ConfigError, TerminatedError, UniRouterError
 
 EXIT_USER_ERROR = 2
 INTERRUPTED = 130
@@ -69,6 +69,23 @@ def guarded(command: Callable[[], None], *, settings: Collection[str] = ()) -> i
         console.print(str(interrupt) or kept)
         return INTERRUPTED
     return 0
+
+
+@contextlib.contextmanager
+def needing_extra(extra: str, command: str) -> Iterator[None]:
+    """Imports of what an extra of the package installs.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("unirouter_torch"):
+            raise
+        raise ConfigError(
+            f"{command}: {error.name} is not installed. Run `pip install 'unirouter_torch[{extra}]'`."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from unirouter_torch.cli.output import plain_console
+from unirouter_torch.cli.output import needing_extra, plain_console
 from unirouter_torch.errors import ConfigError
 
 
@@ -28,16 +28,10 @@ class PromoteOptions:
 
 def promote(options: PromoteOptions) -> None:
     """Bring another router into service at a server, without a restart."""
-    try:
+    with needing_extra("serve", "promote"):
         from unirouter_torch.serving.ask_server import ask_for_promotion
         from unirouter_torch.serving.promotion import RouterRequest
         from unirouter_torch.serving.upstreams import key_in
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("unirouter_torch"):
-            raise
-        raise ConfigError(
-            f"promote: {error.name} is not installed. Run `pip install 'unirouter_torch[serve]'`."
-        ) from None
     router = None if options.router is None else str(options.router.absolute())
     asked = RouterRequest(router=router, back=options.back)
     found = ask_for_promotion(options.server, key_in(options.key_env, "key_env"), asked)

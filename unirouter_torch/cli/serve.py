@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unirouter_torch.cli.options import SavedRouter
-from unirouter_torch.cli.output import plain_console
-from unirouter_torch.errors import ConfigError, TerminatedError
+from unirouter_torch.cli.output import needing_extra, plain_console
+from unirouter_torch.errors import TerminatedError
 from unirouter_torch.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -26,17 +26,11 @@ class ServeOptions:
 
 def serve(options: ServeOptions) -> None:
     """Choose LLMs, and chat with the chosen one, over HTTP, until a signal ends it."""
-    try:
+    with needing_extra("serve", "serve"):
         from unirouter_torch.serving.promotion import open_router
         from unirouter_torch.serving.server import GRACE_SECONDS
         from unirouter_torch.serving.server import serve as run_server
         from unirouter_torch.serving.workers import serve_by_workers
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("unirouter_torch"):
-            raise
-        raise ConfigError(
-            f"serve: {error.name} is not installed. Run `pip install 'unirouter_torch[serve]'`."
-        ) from None
     import torch
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")

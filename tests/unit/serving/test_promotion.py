@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from misbehaving_endpoint import endpoint_on_loopback
-from served_router import Served, saved_router, served, write_upstreams
+from served_router import Served, saved_router, served, until, write_upstreams
 
 from unirouter_torch.cli import main
 from unirouter_torch.errors import ConfigError
@@ -66,13 +65,6 @@ def trial_of(
 def server(routers: tuple[Path, Path]) -> Iterator[Served]:
     with served(routers[0], change_key="sesame", trial=trial_of(routers[1], "shadow")) as found:
         yield found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def choice(server: Served, **headers: str) -> str:

@@ -4,14 +4,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from misbehaving_endpoint import endpoint_on_loopback
-from served_router import Served, saved_router, served, write_upstreams
+from served_router import Served, saved_router, served, until, write_upstreams
 from small_router import small_router
 
 from unirouter_torch.config.choice import Choice, WeightedChoiceOptions
@@ -39,13 +39,6 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(app, "FOLLOW_SECONDS", 0.02)
     with served(folder) as found:
         yield found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def route(server: Served, **fields: Any) -> dict[str, Any]:

@@ -1,24 +1,15 @@
 """Two workers on one address: one pool, feedback without loss, counts that add up."""
 
 import signal
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
-from served_router import saved_router, serve_process
+from served_router import saved_router, serve_process, until
 
 from unirouter_torch.router.router import Router
 
 NUM_REQUESTS = 12
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_workers_share_one_pool_and_lose_no_feedback_and_no_count(tmp_path: Path) -> None:
