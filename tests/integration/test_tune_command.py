@@ -117,8 +117,24 @@ def test_held_out_outcomes_tell_what_is_realised(
         assert found["expected_cost"] == pytest.approx(float(torch.where(is_large, 2.0, 0.1).mean()))
         expected = torch.where(is_large, estimated[:, 1], estimated[:, 0])
         assert found["expected_quality"] == pytest.approx(1 - float(expected.mean()), abs=1e-6)
+        for name in ("quality", "cost"):
+            low, high = found[f"{name}_interval"]
+            assert low < found[name] < high or low == found[name] == high
         seen.add(facts["cost_weight"])
     assert len(seen) > 1
+
+
+def test_intervals_of_what_is_realised_are_printed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"the kite sings {number},small,{number % 2},{0.1 + number % 2}" for number in range(400)]
+    (tmp_path / "held_out.csv").write_text("\n".join(["prompt,llm,score,cost", *lines]))
+    options = ("--router", folder, "--target-cost", "1.0", "--outcomes", tmp_path / "held_out.csv")
+    low, high = tuned(capsys, *options)["held_out"]["quality_interval"]
+    assert (low, high) == pytest.approx((0.451, 0.549), abs=0.004)  # 0.5 and 1.96 / sqrt(4 * 400)
+    assert main(["tune", *map(str, options)]) == 0
+    end = f"realised cost 0.6 [{low + 0.1:.4g}, {high + 0.1:.4g}], quality 0.5000 [{low:.4f}, {high:.4f}]"
+    assert f"{end} (95% intervals)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

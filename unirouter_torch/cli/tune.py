@@ -117,11 +117,16 @@ def _print(options: TuneOptions, facts: dict[str, Any], cost_unit: str) -> None:
         console.print(
             f"over {held_out['num_prompts']} prompts of {options.outcomes}: expected cost "
             f"{held_out['expected_cost']:.4g}, quality {held_out['expected_quality']:.4f}; realised "
-            + (f"cost {held_out['cost']:.4g}, " if held_out["cost"] is not None else "")
-            + f"quality {held_out['quality']:.4f}"
+            + ("" if held_out["cost"] is None else "cost {:.4g} [{:.4g}, {:.4g}], ".format(*_ends(held_out, "cost")))
+            + "quality {:.4f} [{:.4f}, {:.4f}] (95% intervals)".format(*_ends(held_out, "quality"))
         )
     if "revision" in facts:
         console.print("revision {number}: {what}".format(**facts["revision"]))
+
+
+def _ends(facts: dict[str, Any], name: str) -> tuple[float, float, float]:
+    """A mean and the ends of its interval."""
+    return facts[name], *facts[f"{name}_interval"]
 
 
 def _saving_lines(saving: dict[str, Any], quality: float) -> list[str]:

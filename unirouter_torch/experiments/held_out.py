@@ -3,10 +3,13 @@
 from typing import NamedTuple, Unpack
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unirouter_torch.config.choice import Choice
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.errors import DataError
+from unirouter_torch.metrics.statistics import bootstrap_band
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.token_cost import count_tokens
 
@@ -19,14 +22,18 @@ class HeldOut(NamedTuple):
         expected_cost: Expected cost of the chosen LLMs [cost unit].
         expected_quality: 1 - estimated error of the chosen LLMs.
         cost: What was billed for the chosen answers [US dollars]; none where that is not known of all.
+        cost_interval: Ends of its 95% bootstrap interval over the prompts; none likewise.
         quality: Observed quality of the chosen answers.
+        quality_interval: Ends of its 95% bootstrap interval over the prompts.
     """
 
     num_prompts: int
     expected_cost: float
     expected_quality: float
     cost: float | None
+    cost_interval: tuple[float, float] | None
     quality: float
+    quality_interval: tuple[float, float]
 
 
 @torch.inference_mode()
@@ -65,14 +72,25 @@ def judge_on_table(
     chosen = chooser.choose(probability, tokens, observed)[:, None]
     column = torch.tensor([column_of.get(name, 0) for name in names])[chosen]
 
-    def mean(values: torch.Tensor, of: torch.Tensor) -> float:
-        return float(values.gather(1, of).double().mean())
+    def of_chosen(values: Tensor, choice: Tensor) -> Tensor:
+        return values.gather(1, choice).squeeze(1).double()
 
-    billed = None if table.pair_cost is None else mean(table.pair_cost[prompts], column)
+    quality = 1 - of_chosen(table.error[prompts], column)
+    billed = None if table.pair_cost is None else of_chosen(table.pair_cost[prompts], column)
+    if billed is not None and billed.isnan().any():
+        billed = None
     return HeldOut(
         num_prompts=len(prompts),
-        expected_cost=mean(chooser.cost.of_prompts(probability, tokens), chosen),
-        expected_quality=1 - mean(chooser.estimate_error(probability), chosen),
-        cost=None if billed is None or billed != billed else billed,
-        quality=1 - mean(table.error[prompts], column),
+        expected_cost=float(of_chosen(chooser.cost.of_prompts(probability, tokens), chosen).mean()),
+        expected_quality=1 - float(of_chosen(chooser.estimate_error(probability), chosen).mean()),
+        cost=None if billed is None else float(billed.mean()),
+        cost_interval=None if billed is None else _interval(billed),
+        quality=float(quality.mean()),
+        quality_interval=_interval(quality),
     )
+
+
+def _interval(values: Float[Tensor, " prompt"]) -> tuple[float, float]:
+    """Ends of the 95% bootstrap interval of a mean over prompts."""
+    band = bootstrap_band(values.unsqueeze(1).numpy())
+    return float(band.low[0]), float(band.high[0])

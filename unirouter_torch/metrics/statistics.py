@@ -13,6 +13,8 @@ SIGNIFICANCE_LEVEL = 0.01
 
 NUM_RESAMPLES = 9_999
 NUM_BAND_RESAMPLES = 2_000
+RESAMPLES_AT_ONCE = 100
+"""Resamples of a band that are in memory together; their number is a multiple of it."""
 
 
 class Interval(NamedTuple):
@@ -52,14 +54,15 @@ class Band(NamedTuple):
 
 
 def bootstrap_band(values: NDArray[np.float64]) -> Band:
-    """95% percentile bootstrap intervals of the means over trials, all from the same 2,000 resamples of trials.
+    """95% percentile bootstrap intervals of means over trials or prompts, all from the same 2,000 resamples of them.
 
     Args:
-        values: One row for each trial, at least one; one column for each mean.
+        values: One row for each trial or prompt, at least one; one column for each mean.
     """
-    rng = np.random.default_rng(0)
-    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=NUM_BAND_RESAMPLES)
-    means = counts @ values / len(values)
+    rng, share = np.random.default_rng(0), np.full(len(values), 1 / len(values))
+    at_once = range(0, NUM_BAND_RESAMPLES, RESAMPLES_AT_ONCE)
+    sums = [rng.multinomial(len(values), share, size=RESAMPLES_AT_ONCE) @ values for _ in at_once]
+    means = np.concatenate(sums) / len(values)
     tail = (1 - CONFIDENCE_LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return Band(low, high)

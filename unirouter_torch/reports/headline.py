@@ -1,12 +1,14 @@
 """The sentence at the top of a report: what a router would have saved, how sure that is, and what a constant saves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unirouter_torch.methods.registry import display_name, is_reference, knows_more
 from unirouter_torch.metrics.scores import MethodScores
 from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL
+from unirouter_torch.metrics.stress_summary import StressSummary
+from unirouter_torch.reports.stresses import STRESSES
 
 FIGURE = "cost_at_99"
 CONSTANTS = ("zero", "best_single")
@@ -80,6 +82,38 @@ def headline_of_run(methods: Mapping[str, MethodScores], name: str, *, best_llm:
     return "; ".join([says, *parts]) + "."
 
 
+def headline_of_stress(stresses: Sequence[StressSummary], name: str) -> str:
+    """In a sentence: the stress that costs a router most, how sure that is, and how a constant choice does.
+
+    Args:
+        stresses: Any number.
+        name: The router.
+
+    Returns:
+        Empty where no stress has a loss of area.
+    """
+    losses = [
+        (cell, stress, level)
+        for stress in stresses
+        for (level, method, figure), cell in stress.cells.items()
+        if (method, figure) == (name, "loss")
+    ]
+    if not losses:
+        return ""
+    loss, stress, level = max(losses, key=lambda found: found[0].mean)
+    says = f"{display_name(name)} loses most area under {STRESSES[stress.name].title.lower()} ({level}): "
+    says += f"{loss.mean:+.4f} [{loss.low:+.4f}, {loss.high:+.4f}], {stress.count_trials()}"
+    constant = next((other for other in CONSTANTS if other in stress.methods and other != name), None)
+    if constant is None:
+        return f"{says}; no constant choice was evaluated beside it."
+    cell = stress.cells[level, constant, "area"]
+    verdict = _verdict(cell.wins, cell.losses, cell.sign_test_p)
+    return (
+        f"{says}; a constant choice {verdict} there: {display_name(constant)} has the smaller area in {cell.wins} "
+        f"trials and the larger in {cell.losses} (p = {cell.sign_test_p:.2g})."
+    )
+
+
 def doubt_of_run(methods: Mapping[str, MethodScores], name: str, *, num_prompts: int) -> str:
     """Why a test is too small to tell whether the router saves anything; empty where it is not.
 
@@ -111,6 +145,13 @@ def _verdict_of_run(methods: Mapping[str, MethodScores], name: str, other: str) 
     return (BETTER if behind >= 1 - TAIL else AS_WELL), ahead
 
 
+def _verdict(wins: int, losses: int, p: float) -> str:
+    """How another method does, by the trials in which the router is better and worse, and the sign test."""
+    if p >= SIGNIFICANCE_LEVEL:
+        return AS_WELL
+    return NOT_AS_WELL if wins > losses else BETTER
+
+
 def _of(verdict: str, num_methods: int) -> str:
     """The verdict on several methods."""
     return verdict.replace("does", "do") if num_methods > 1 else verdict
@@ -125,9 +166,7 @@ def _verdict_of_trials(results: dict[str, Any], constant: str | None) -> str:
         return "no constant choice was evaluated beside it"
     found = results["comparison"]["methods"][constant][FIGURE]
     p, wins, losses = found["sign_test_p"], found["wins"], found["losses"]
-    verdict = AS_WELL
-    if p < SIGNIFICANCE_LEVEL:
-        verdict = NOT_AS_WELL if wins > losses else BETTER
+    verdict = _verdict(wins, losses, p)
     share = results["methods"][constant][FIGURE]
     return (
         f"a constant choice {verdict}: {_constant(constant, share)}; the router is cheaper in {wins} trials and more "

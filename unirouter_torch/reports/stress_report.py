@@ -8,6 +8,7 @@ from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.methods.registry import display_name
 from unirouter_torch.metrics.statistics import SIGNIFICANCE_LEVEL
 from unirouter_torch.metrics.stress_summary import COMPARED, FIGURES, Cell, StressSummary
+from unirouter_torch.reports.headline import headline_of_stress
 from unirouter_torch.reports.stress_figures import draw_stress
 from unirouter_torch.reports.stresses import STRESSES
 from unirouter_torch.storage import write_atomically, write_json
@@ -35,6 +36,7 @@ class StressReport:
     def to_json(self) -> dict[str, Any]:
         """Every summary, by stress, level, method and figure."""
         return {
+            "headline": headline_of_stress(self.stresses, self.reference),
             "table": self.table,
             "num_calibration": self.num_calibration,
             "convention": asdict(self.convention),
@@ -43,9 +45,11 @@ class StressReport:
         }
 
     def overview(self) -> str:
-        """Narrow tables over all stresses, with a row for each method."""
+        """A sentence, and narrow tables over all stresses, with a row for each method."""
         columns = [column for stress in self.stresses if stress.cells for column in _columns(stress)]
         lines = [f"# Stress tests on {self.table['name']}", ""]
+        if says := headline_of_stress(self.stresses, self.reference):
+            lines += [f"**{says}**", ""]
         if any(column.figure == "loss" for column in columns):
             lines += [
                 "Loss of area under each stress, at its strongest level where it has several; * marks a 95% interval "

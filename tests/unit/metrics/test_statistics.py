@@ -1,8 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
-from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
+from unirouter_torch.metrics.statistics import bootstrap_band, bootstrap_mean, sign_test
 
 
 def test_sign_test_equals_the_binomial_tail_on_both_sides() -> None:
@@ -28,3 +29,12 @@ def test_interval_holds_the_mean_and_covers_like_the_normal_one() -> None:
 def test_interval_is_the_same_each_time_and_shrinks_to_a_single_value() -> None:
     assert bootstrap_mean([1.0, 2.0, 4.0]) == bootstrap_mean([1.0, 2.0, 4.0])
     assert bootstrap_mean([3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_band_has_the_interval_of_each_mean_and_none_where_values_are_equal() -> None:
+    values = np.array([[math.sin(7 * i), 0.25, -math.sin(7 * i)] for i in range(200)])
+    low, high = bootstrap_band(values)
+    _, its_low, its_high = bootstrap_mean(values[:, 0].tolist())
+    assert (low[0], high[0]) == pytest.approx((its_low, its_high), abs=0.01)
+    assert (low[1], high[1]) == (0.25, 0.25)
+    assert (low[2], high[2]) == pytest.approx((-high[0], -low[0]))

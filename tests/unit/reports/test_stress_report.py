@@ -134,6 +134,30 @@ def test_a_stress_that_no_trial_allows_is_named_and_not_drawn(tmp_path):
     assert report(nothing).overview().startswith("# Stress tests on birds")
 
 
+# the sentence
+
+
+def test_report_begins_with_the_worst_loss_of_the_router_and_a_constant_choice_beside_it():
+    text = report(*map(made, MADE)).overview()
+    says = (
+        "End-to-end loses most area under flipped labels (40%): +0.1300 [+0.1100, +0.1500], 3 trials; a constant "
+        "choice may do as well there: ZeroRouter has the smaller area in 3 trials and the larger in 0 (p = 0.25)."
+    )
+    assert text.splitlines()[2] == f"**{says}**"
+    assert report(*map(made, MADE)).to_json()["headline"] == says
+
+
+def test_constant_choice_is_judged_by_the_sign_test_and_may_be_missing():
+    assert "does not do as well there" in report(made("flipped_labels", num_trials=9)).overview()
+    alone = summarise_stress("flipped_labels", trials(("0%", "40%"), AREAS, 2, ("end_to_end",)), "end_to_end")
+    assert report(alone).to_json()["headline"].endswith("2 trials; no constant choice was evaluated beside it.")
+
+
+def test_nothing_is_said_where_no_stress_has_a_loss():
+    assert report(made("stability")).to_json()["headline"] == ""
+    assert report(made("stability")).overview().splitlines()[2].startswith("| Method")
+
+
 # pictures
 
 
