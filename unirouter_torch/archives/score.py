@@ -21,7 +21,6 @@ from unirouter_torch.errors import ConfigError, DataError, PoolError
 from unirouter_torch.progress import ProgressBar
 from unirouter_torch.router.pool_history import pool_digest
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.storage import digest_of_tensors, read_json, write_json
 
 SETTINGS_FILE = "_score.json"
@@ -144,14 +143,10 @@ def answer_by(router: Router, settings: ScoreSettings) -> Callable[[list[str]], 
     if not router.pool.names:
         raise PoolError("score: this router has no LLM yet. Give it your LLMs first, by `unirouter adopt`.")
     # a bad option shows before anything is read
-    chooser = router.chooser(settings.cost_weight, **settings.choice)
-    names = chooser.pool.names
+    names = router.chooser(settings.cost_weight, **settings.choice).pool.names
 
-    @torch.inference_mode()
     def answer(prompts: list[str]) -> Answers:
-        probability = router.cluster(prompts)
-        chosen = chooser.choose(probability, count_tokens(prompts)).cpu()
-        estimated = chooser.estimate_error(probability).cpu()
+        chosen, estimated = router.choose_and_estimate(prompts, settings.cost_weight, **settings.choice)
         return Answers(
             llm=[names[column] for column in chosen.tolist()],
             estimated_error=estimated.gather(1, chosen.unsqueeze(1)).squeeze(1),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unirouter_torch.config.router import KeptPart
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, keep_ends, pad_rows, to_device
+from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, keep_ends, pad_rows, rows_of_ids
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import LAST_USER, Prompt, prompt_text
 from unirouter_torch.progress import progress
@@ -146,6 +146,10 @@ class PromptEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
+    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
+        """What :meth:`forward` gives for the tokens of some prompts, at least one, on the encoder's device."""
+
+    @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
         """Write the encoder so that :meth:`from_pretrained` and ``SentenceTransformer`` load it.
 
@@ -230,7 +234,7 @@ class PromptEncoder(nn.Module, ABC):
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
             ids = self._token_ids(some, cut=True) if self.recipe.keep == "head" else self._ends_of(some)
-            rows += [torch.tensor(tokens, dtype=torch.int32) for tokens in ids]
+            rows += rows_of_ids(ids)
         return rows
 
     def _kept_characters(self, text: str) -> str:
@@ -295,13 +299,11 @@ class PromptEncoder(nn.Module, ABC):
             rows: Tokens of each prompt.
             show_progress: Whether to draw a bar.
         """
-        device = self.device
         batches = batches_by_tokens([len(row) for row in rows], self.tokens_per_batch)
-        parts = [torch.empty(0, self.text_dim, device=device)]
+        parts = [torch.empty(0, self.text_dim, device=self.device)]
         with _evaluation_mode(self), torch.inference_mode():
-            for batch in progress(batches, "Embedding") if show_progress else batches:
-                input_ids, mask = pad_rows([rows[row] for row in batch], self.filler)
-                parts.append(self(to_device(input_ids, device).long(), to_device(mask, device)).float())
+            steps = progress(batches, "Embedding") if show_progress else batches
+            parts += [self._embed_together([rows[row] for row in batch]).float() for batch in steps]
         embedding = torch.empty(len(rows), self.text_dim)
         embedding[[row for batch in batches for row in batch]] = torch.cat(parts).cpu()
         return embedding

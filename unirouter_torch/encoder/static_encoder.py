@@ -1,11 +1,12 @@
 """An encoder without a network: each token has a vector, and a prompt is the mean of its tokens'."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from tokenizers import Tokenizer
-from tokenizers.processors import Sequence
+from tokenizers.processors import Sequence as ProcessorSequence
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, normalize
 
@@ -13,6 +14,7 @@ from unirouter_torch.config.distillation import TableDtype
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.token_rows import to_device
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
 
@@ -60,7 +62,7 @@ class StaticEncoder(PromptEncoder):
         super().__init__(recipe, name=name, folder=folder, form=form)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        tokenizer.post_processor = Sequence([])  # [CLS] and the like would count as words
+        tokenizer.post_processor = ProcessorSequence([])  # [CLS] and the like would count as words
         self.tokenizer = tokenizer
         self.dtype: TableDtype = dtype
         self.table = nn.Parameter(unpack_table(*pack_table(table.detach(), dtype)), requires_grad=False)
@@ -95,17 +97,27 @@ class StaticEncoder(PromptEncoder):
     def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
         """Embeddings of tokenized prompts without their form, differentiable."""
         weight = attention_mask.to(self.table.dtype)
-        num_tokens = weight.sum(1, keepdim=True).clamp(min=1)
+        num_tokens = weight.sum(1)
         if self.log_weight is not None:
             weight = weight * self.log_weight.exp()[input_ids]
-        mean = self._weighted_sum(input_ids, weight) / num_tokens
-        return normalize(mean, dim=-1) if self.recipe.normalize else mean
-
-    def _weighted_sum(self, input_ids: Int[Tensor, "prompt token"], weight: Float[Tensor, "prompt token"]) -> Embedding:
-        table = self.table if self.table_change is None else self.table + self.table_change
         if torch.compiler.is_exporting():  # a bag is no operation of ONNX
-            return (weight.unsqueeze(1) @ table[input_ids]).squeeze(1)
-        return embedding_bag(input_ids, table, mode="sum", per_sample_weights=weight)
+            return self._mean((weight.unsqueeze(1) @ self._vectors()[input_ids]).squeeze(1), num_tokens)
+        return self._mean(embedding_bag(input_ids, self._vectors(), mode="sum", per_sample_weights=weight), num_tokens)
+
+    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
+        tokens = to_device(torch.cat(list(rows)), self.device)
+        num_tokens = torch.tensor([len(row) for row in rows], dtype=tokens.dtype, device=self.device)
+        first = num_tokens.cumsum(0, dtype=tokens.dtype) - num_tokens
+        weight = None if self.log_weight is None else self.log_weight.exp()[tokens]
+        total = embedding_bag(tokens, self._vectors(), first, mode="sum", per_sample_weights=weight)
+        return self._mean(total, num_tokens)
+
+    def _vectors(self) -> Float[Tensor, "vocabulary dim"]:
+        return self.table if self.table_change is None else self.table + self.table_change
+
+    def _mean(self, total: Embedding, num_tokens: Shaped[Tensor, " prompt"]) -> Embedding:
+        mean = total / num_tokens.clamp(min=1).unsqueeze(1)
+        return normalize(mean, dim=-1) if self.recipe.normalize else mean
 
     @torch.no_grad()
     def add_trainable_parts(self, *, with_table: bool) -> None:

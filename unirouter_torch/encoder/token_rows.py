@@ -1,8 +1,10 @@
 """Prompts of different lengths, one tensor each, and their padded batches."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
@@ -45,6 +47,17 @@ def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Int[Tensor, " promp
     """Each text once, in the order of first appearance, and for every given one its place among them."""
     place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return list(place), torch.tensor([place[text] for text in texts], dtype=torch.int64)
+
+
+def rows_of_ids(ids: Sequence[Sequence[int]]) -> list[Int[Tensor, " _token"]]:
+    """The tokens of prompts as int32; all of them share one piece of memory, so that few calls make them.
+
+    Args:
+        ids: Tokens of each prompt.
+    """
+    lengths = [len(tokens) for tokens in ids]
+    flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=sum(lengths))
+    return list(torch.split(torch.from_numpy(flat), lengths))
 
 
 def pad_rows(rows: Sequence[Tensor], filler: int) -> tuple[Shaped[Tensor, "prompt token *dim"], TokenMask]:

@@ -1,5 +1,6 @@
 """Any text network in Hugging Face layout as an encoder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from unirouter_torch.encoder.files import EncoderRecipe, write_form, write_recip
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.pooling import pool_and_normalize
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import tokens_per_batch
+from unirouter_torch.encoder.token_rows import pad_rows, to_device, tokens_per_batch
 from unirouter_torch.encoder.transformer_loading import quiet_transformers
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
@@ -78,6 +79,11 @@ class TransformerEncoder(PromptEncoder):
         output = self.network(input_ids=input_ids, attention_mask=attention_mask)
         tokens, recipe = output.last_hidden_state, self.recipe
         return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
+
+    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
+        input_ids, mask = pad_rows(rows, self.filler)
+        embedding: Embedding = self(to_device(input_ids, self.device).long(), to_device(mask, self.device))
+        return embedding
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the encoder so that :meth:`from_pretrained` and ``SentenceTransformer`` load it.

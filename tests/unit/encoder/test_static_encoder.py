@@ -48,6 +48,37 @@ def test_embedding_is_the_unit_length_mean_of_token_vectors(folder: Path, encode
     assert torch.equal(found[PROMPTS.index("")], torch.zeros(tiny_encoder.DIM))
 
 
+ODD = [
+    "",
+    " ",
+    "\0",
+    "a\ud800b",
+    "e\u0301 \u00e9",
+    "\u4f60\u597d otter",
+    "\U0001f9a6" * 40,
+    "\u200d\ufeff\xa0kites",
+    "the otter " * 900,
+]
+
+
+@pytest.mark.parametrize("form_weight", [0.0, 1.0])
+def test_many_prompts_are_embedded_as_one_is_to_the_last_bit(folder: Path, form_weight: float) -> None:
+    encoder, texts = load(folder, form_weight=form_weight), [*PROMPTS, *ODD, *PROMPTS]
+    together = encoder.embed(texts)
+    assert together.isfinite().all()
+    assert torch.equal(torch.cat([encoder.embed([text]) for text in texts]), together)
+    assert encoder.embed([]).shape == (0, encoder.dim)
+
+
+def test_padded_and_joined_tokens_give_the_same(encoder: StaticEncoder) -> None:
+    texts = [*PROMPTS, *ODD]
+    encoder.add_trainable_parts(with_table=True)
+    for part in (encoder.table_change, encoder.log_weight):
+        assert part is not None
+        torch.nn.init.normal_(part, std=0.1)
+    torch.testing.assert_close(encoder(**encoder.tokenize(texts)), encoder.embed_rows(encoder.tokenize_rows(texts)))
+
+
 def test_prompts_are_read_whole_unless_the_config_cuts_them(folder: Path, encoder: StaticEncoder) -> None:
     assert len(encoder.tokenize_rows(["kites " * 5000])[0]) == 5000
     short = load(folder, max_length=8)

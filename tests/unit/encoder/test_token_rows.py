@@ -1,6 +1,12 @@
 import torch
 
-from unirouter_torch.encoder.token_rows import batches_by_length, batches_by_tokens, distinct_texts, pad_rows
+from unirouter_torch.encoder.token_rows import (
+    batches_by_length,
+    batches_by_tokens,
+    distinct_texts,
+    pad_rows,
+    rows_of_ids,
+)
 
 
 def test_batches_hold_every_position_once_and_rise_in_length() -> None:
@@ -38,3 +44,10 @@ def test_distinct_texts_come_in_order_with_the_place_of_each() -> None:
     assert distinct == ["b", "a", "c"]
     assert [distinct[number] for number in place] == texts
     assert distinct_texts([])[1].dtype == torch.int64
+
+
+def test_rows_of_ids_are_the_tokens_of_each_prompt() -> None:
+    for ids in ([[4, 5, 6], [], [7]], [[], []], []):
+        rows = rows_of_ids(ids)
+        assert [row.tolist() for row in rows] == ids
+        assert all(row.dtype == torch.int32 for row in rows)
