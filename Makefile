@@ -23,6 +23,7 @@ test-all: .venv/ready-all  ## run the optional tests too (Ray, faiss, hadolint),
 
 reliability: .venv/ready-dev  ## attack a saved router and its server, and count what survives
 	$(BIN)/python scripts/reliability.py
+	$(BIN)/python scripts/attack_openapi.py
 
 results: .venv/ready-dev  ## compute what docs/evidence/encoders.json lacks (hours; it goes on), and write its tables into the docs
 	$(BIN)/python scripts/publish_results.py

@@ -1,7 +1,7 @@
 """Hooks of MkDocs: write the generated parts of the reference, and formulas as MathML.
 
 A page asks for a generated part by a comment, ``<!-- generated: commands -->``. The parts come from the code that runs:
-the parsers of the commands, the dataclasses of the configuration, the public names of the package.
+the parsers of the commands, the dataclasses of the configuration, the endpoints of the server, the public names.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from html import unescape
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from fastapi import FastAPI
 
 import unirouter_torch
 from unirouter_torch.cli import build_parser
@@ -21,6 +23,23 @@ from unirouter_torch.cli.options import field_texts
 from unirouter_torch.config.files import to_plain
 from unirouter_torch.config.recipes import purpose_of, recipes
 from unirouter_torch.config.training import TrainConfig
+from unirouter_torch.serving.changes import Changes
+from unirouter_torch.serving.endpoints import Endpoints
+from unirouter_torch.serving.interface import add_changes, add_embeddings, add_endpoints, add_feedback
+from unirouter_torch.serving.promotion import Promotion
+from unirouter_torch.serving.views import Views
+
+Part = TypeVar("Part")
+
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "minItems": "at least",
+    "maxItems": "at most",
+    "maxLength": "characters: at most",
+}
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 REMOTE_WORKER = "https://unpkg.com/iframe-worker/shim"
@@ -99,12 +118,89 @@ def recipe_list() -> Iterator[str]:
         yield f"| `{name}` | {_cell(' '.join(lines))} |"
 
 
+def endpoints() -> Iterator[str]:
+    """Every endpoint of a server that is started with all that it can be asked to do, by its OpenAPI document."""
+    document = _openapi_document()
+    for path, operations in sorted(document["paths"].items()):
+        for method, operation in operations.items():
+            yield from _operation(f"{method.upper()} {path}", operation)
+    yield from ("", "## Objects", "", "What the fields of requests and answers hold.")
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        yield from ("", f"### {name}", "", _sentence(schema.get("description", "").partition("\n\n")[0]), "")
+        yield from _fields(schema)
+
+
 GENERATORS = {
+    "endpoints": endpoints,
     "recipes": recipe_list,
     "configuration": configuration,
     "commands": commands,
     "public_names": public_names,
 }
+
+
+def _openapi_document() -> dict[str, Any]:
+    app, facts = FastAPI(title="unirouter"), _bare(Endpoints)
+    add_endpoints(app, facts, facts, _bare(Views), _bare(Promotion))
+    add_changes(app, _bare(Changes), takes_routers=True)
+    add_feedback(app, facts)
+    add_embeddings(app, facts)
+    return app.openapi()
+
+
+def _bare(kind: type[Part]) -> Part:
+    """A part of a server without a router: only the signatures of its methods are read."""
+    return kind.__new__(kind)
+
+
+def _operation(name: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield from ("", f"## {name}", "", _sentence(operation.get("description", "")), "")
+    for parameter in operation.get("parameters", ()):
+        place = "in the path" if parameter["in"] == "path" else "after `?`"
+        yield from (f"Takes `{parameter['name']}` {place}: {_kind(parameter['schema'])}.", "")
+    body = operation.get("requestBody")
+    if body is not None:
+        schema = body["content"]["application/json"]["schema"]
+        if "$ref" in schema:
+            yield from (f"Takes {_kind(schema)}.", "")
+        else:
+            yield from _fields(schema)
+            yield ""
+    yield from ("| status | body | meaning |", "|---|---|---|")
+    for status, answer in operation["responses"].items():
+        kinds = [
+            _kind(content["schema"]) if content.get("schema") and name == "application/json" else f"`{name}`"
+            for name, content in answer.get("content", {}).items()
+        ]
+        yield f"| {status} | {' or '.join(kinds)} | {_cell(answer['description'])} |"
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    yield from ("| field | holds | meaning |", "|---|---|---|")
+    for name, its in schema.get("properties", {}).items():
+        needed = "" if name in schema.get("required", ()) else ", may be left out"
+        yield f"| `{name}` | {_kind(its)}{needed} | {_cell(its.get('description', ''))} |"
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """What a schema lets through, in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{json.dumps(one)}`" for one in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type", "any JSON")
+    bounds = ", ".join(f"{words} {schema[name]:,g}" for name, words in BOUNDS.items() if name in schema)
+    if bounds:
+        return f"{_kind({name: value for name, value in schema.items() if name not in BOUNDS})} ({bounds})"
+    if kind == "array":
+        inner = schema.get("items") or {}
+        return f"list of {_kind(inner)}" if inner else "list"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"object: from text to {_kind(schema['additionalProperties'])}"
+    return {"string": "text", "boolean": "`true`, `false`", "null": "`null`"}.get(kind, str(kind))
 
 
 def _section(defaults: Any, plain: dict[str, Any], prefix: str) -> Iterator[str]:

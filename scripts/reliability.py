@@ -149,9 +149,9 @@ def attack_by_kills(folder: Path, times: int, chance: random.Random, until: floa
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, int]]:
+def served(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
     """A server of a router in a process of its own: its address, and the number of the process."""
-    command = [sys.executable, "-m", "unirouter_torch.cli", "serve", "--router", str(folder), "--port", "0"]
+    command = [sys.executable, "-m", "unirouter_torch.cli", "serve", "--router", str(folder), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         address = re.search(r"http://\S+(?=;)", process.stdout.readline())

@@ -76,6 +76,14 @@ def test_every_command_and_option_has_a_help_text_in_the_commands_page() -> None
     assert [line for line in lines if line.startswith("| `") and line.endswith("|  |")] == []
 
 
+def test_every_endpoint_and_object_is_in_the_page_of_endpoints() -> None:
+    lines = generated("endpoints").splitlines()
+    assert {"## POST /v1/route", "## GET /v1/models/{name}", "## POST /v1/router", "### ErrorReply"} <= set(lines)
+    objects = {line.removeprefix("### ").lower() for line in lines if line.startswith("### ")}
+    assert {name for line in lines for name in re.findall(r"\]\(#(\w+)\)", line)} <= objects
+    assert "| 413 | [ErrorReply](#errorreply) | The body is too long. |" in lines
+
+
 def test_every_public_class_and_function_is_in_the_api_page() -> None:
     shown = re.findall(r"^::: .+\.(\w+)$", generated("public_names"), re.MULTILINE)
     values = {name: getattr(unirouter_torch, name) for name in unirouter_torch.__all__}

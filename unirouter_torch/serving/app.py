@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unirouter_torch import __version__
@@ -24,6 +25,7 @@ from unirouter_torch.serving.bodies import Bodies
 from unirouter_torch.serving.changes import Changes
 from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.fork import ROUTER_HEADER, Fork
+from unirouter_torch.serving.interface import add_changes, add_embeddings, add_endpoints, add_feedback
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.page import add_page, is_page
@@ -100,25 +102,14 @@ def make_app(
     if trial is not None and trial.kind == "canary":
         canary = Endpoints(trial.live, trial.batcher, relay, metrics, fallbacks=fallbacks, log=log, watch=trial.decided)
         chooses = Fork(endpoints, canary, promotion)
-    app.add_api_route("/v1/route", chooses.route, methods=["POST"])
-    app.add_api_route("/v1/chat/completions", chooses.chat, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/responses", chooses.responses, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", endpoints.models, methods=["GET"], response_model=None)
-    app.add_api_route("/v1/models/{name:path}", endpoints.model, methods=["GET"], response_model=None)
-    app.add_api_route("/health", endpoints.health, methods=["GET"], response_model=None)
-    app.add_api_route("/health", endpoints.health, methods=["HEAD"], response_model=None, include_in_schema=False)
-    app.add_api_route("/metrics", endpoints.metrics, methods=["GET"], response_model=None)
-    _add_views(app, Views(live, batcher, metrics, allows_changes=bool(change_key)), promotion)
-    changes = Changes(live, batcher, promotion, change_key)
+    add_endpoints(app, chooses, endpoints, Views(live, batcher, metrics, allows_changes=bool(change_key)), promotion)
     if change_key:
-        app.add_api_route("/v1/pool", changes.change, methods=["POST"])
-    if change_key and takes_routers:
-        app.add_api_route("/v1/router", changes.promote, methods=["POST"])
-    add_page(app)
+        add_changes(app, Changes(live, batcher, promotion, change_key), takes_routers=takes_routers)
     if accept_feedback:
-        app.add_api_route("/v1/feedback", endpoints.feedback, methods=["POST"], response_model=None)
+        add_feedback(app, endpoints)
     if embeddings:
-        app.add_api_route("/v1/embeddings", endpoints.embeddings, methods=["POST"], response_model=None)
+        add_embeddings(app, endpoints)
+    add_page(app)
     for kind in (UniRouterError, RequestValidationError, HTTPException, ClientGoneError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
     front = _Front(app, metrics=metrics, keys=(api_key, change_key) if api_key else ())
@@ -134,16 +125,6 @@ def make_app(
     )
 
 
-def _add_views(app: FastAPI, views: Views, promotion: Promotion) -> None:
-    app.add_api_route("/v1/explain", views.explain, methods=["POST"])
-    app.add_api_route("/v1/pool", views.pool, methods=["GET"])
-    app.add_api_route("/v1/pool/profile", views.profile, methods=["GET"])
-    app.add_api_route("/v1/pool/history", views.history, methods=["GET"])
-    app.add_api_route("/v1/curve", views.curve, methods=["GET"])
-    app.add_api_route("/v1/traffic", views.traffic, methods=["GET"])
-    app.add_api_route("/v1/router", promotion.describe, methods=["GET"])
-
-
 async def _follow(live: LiveRouter, batcher: Batcher, promotion: Promotion) -> None:
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
@@ -156,10 +137,14 @@ async def _follow(live: LiveRouter, batcher: Batcher, promotion: Promotion) -> N
             _log.error("the router's files cannot be read: %s", error)
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientGoneError | ClientDisconnect):
         return Response(status_code=CLIENT_GONE)
-    return _refusal(error).response()
+    response = _refusal(error).response()
+    if response.status_code == 405:  # the error knows the methods of one endpoint of a path, not of all
+        fitting = [one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE]
+        response.headers["allow"] = ", ".join(sorted({method for one in fitting for method in one.methods}))
+    return response
 
 
 def _refusal(error: Exception) -> RefusedError:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unirouter_torch.errors import PoolError
+from unirouter_torch.errors import ArtifactError, PoolError
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.repricing import costs_in_words, reprice
 from unirouter_torch.serving.batching import Batcher
@@ -67,7 +67,10 @@ class Changes:
     async def promote(self, body: RouterRequest, request: Request) -> dict[str, Any]:
         """Bring the router on trial, another one or the one before into service, between two batches."""
         self.check_key(request)
-        await self._promotion.promote(body)
+        try:
+            await self._promotion.promote(body)
+        except ArtifactError as error:  # of the folder that the request names
+            raise RefusedError(400, str(error), param="router") from None
         return await self._promotion.describe()
 
     def check_key(self, request: Request) -> None:

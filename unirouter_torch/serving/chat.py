@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from unirouter_torch.messages import LAST_USER, WHOLE, conversation_prompt
@@ -34,6 +34,8 @@ def _are_objects(value: Any) -> bool:
 
 
 _is_text = _expect(lambda value: value is None or isinstance(value, str), "text")
+_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_OBJECTS: dict[str, Any] = {"type": "array", "items": {"type": "object"}, "minItems": 1}
 
 
 class Fields(BaseModel):
@@ -42,7 +44,9 @@ class Fields(BaseModel):
     model_config = ConfigDict(validate_default=True)
 
     model: Annotated[
-        Any, _expect(lambda value: isinstance(value, str) and bool(value), f"{ROUTER_MODEL!r} or the name of an LLM")
+        Any,
+        _expect(lambda value: isinstance(value, str) and bool(value), f"{ROUTER_MODEL!r} or the name of an LLM"),
+        WithJsonSchema({"type": "string", "minLength": 1}),
     ] = None
 
     def conversation(self) -> Sequence[Any]:
@@ -58,7 +62,9 @@ class Fields(BaseModel):
 class ChatFields(Fields):
     """What is read of a chat request."""
 
-    messages: Annotated[Any, _expect(_are_objects, "a list of at least one message")] = None
+    model_config = ConfigDict(json_schema_extra={"required": ["model", "messages"]})
+
+    messages: Annotated[Any, _expect(_are_objects, "a list of at least one message"), WithJsonSchema(_OBJECTS)] = None
 
     def conversation(self) -> Sequence[Any]:
         """The messages."""
@@ -69,12 +75,15 @@ class ChatFields(Fields):
 class ResponsesFields(Fields):
     """What is read of a request of the Responses API."""
 
+    model_config = ConfigDict(json_schema_extra={"required": ["model", "input"]})
+
     input: Annotated[
         Any,
         _expect(lambda value: isinstance(value, str) or _are_objects(value), "text, or a list of at least one item"),
+        WithJsonSchema({"anyOf": [{"type": "string"}, _OBJECTS]}),
     ] = None
-    instructions: Annotated[Any, _is_text] = None
-    previous_response_id: Annotated[Any, _is_text] = None
+    instructions: Annotated[Any, _is_text, WithJsonSchema(_TEXT)] = None
+    previous_response_id: Annotated[Any, _is_text, WithJsonSchema(_TEXT)] = None
 
     def conversation(self) -> Sequence[Any]:
         """The instructions, and the items as messages."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from fastapi import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from torch import Tensor
 
 from unirouter_torch.config.choice import WeightedChoiceOptions
@@ -32,7 +32,19 @@ from unirouter_torch.serving.metrics import TEXT_FORMAT, Metrics
 from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import Relay, unless_gone
-from unirouter_torch.serving.requests import EmbeddingsRequest, FeedbackRequest, OneRoute, RouteReply, RouteRequest
+from unirouter_torch.serving.replies import (
+    DriftFacts,
+    Embedding,
+    EmbeddingsReply,
+    FeedbackReply,
+    HealthReply,
+    ModelFacts,
+    ModelsReply,
+    OneRoute,
+    RouteReply,
+    Usage,
+)
+from unirouter_torch.serving.requests import EmbeddingsRequest, FeedbackRequest, RouteRequest
 from unirouter_torch.serving.sessions import SESSION_HEADER, Sessions, session_of
 from unirouter_torch.serving.traffic_log import TrafficLog
 
@@ -161,7 +173,7 @@ class Endpoints:
         llms = self._sessions.order(session, order_of_llms(decision, open_to_chats), route.estimated_error)
         return self._relay.in_service(llms)[: self._fallbacks + 1]
 
-    async def embeddings(self, body: EmbeddingsRequest, request: Request) -> JSONResponse:
+    async def embeddings(self, body: EmbeddingsRequest, request: Request) -> EmbeddingsReply:
         """Embeddings of texts by the encoder of the router."""
         encoder = self._live.router.encoder
         texts = [body.input] if isinstance(body.input, str) else body.input
@@ -177,14 +189,13 @@ class Endpoints:
 
         found = await unless_gone(request.receive, embed_all())
         data = [
-            {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
+            Embedding(index=index, embedding=_written(vector, body.encoding_format))
             for index, (vector, _) in enumerate(found)
         ]
         num_tokens = sum(length for _, length in found)
-        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-        return JSONResponse({"object": "list", "data": data, "model": ROUTER_MODEL, "usage": usage})
+        return EmbeddingsReply(data=data, usage=Usage(prompt_tokens=num_tokens, total_tokens=num_tokens))
 
-    async def feedback(self, body: FeedbackRequest) -> JSONResponse:
+    async def feedback(self, body: FeedbackRequest) -> FeedbackReply:
         """Add outcomes in use to the pool, and say which LLMs err more or less than estimated."""
         texts = self._live.router.texts([one.prompt for one in body.outcomes])
         outcomes = [(one.llm, text, one.score) for one, text in zip(body.outcomes, texts, strict=True)]
@@ -193,37 +204,43 @@ class Endpoints:
             for llm, prompt, score in outcomes:
                 self._log.write("feedback", prompt, llm=llm, score=score, cost=self._live.router.pool[llm].cost)
         drift = {
-            llm: {"outcomes": test.num_prompts, "evidence": test.most_evidence, "alarm": test.has_drifted}
+            llm: DriftFacts(outcomes=test.num_prompts, evidence=test.most_evidence, alarm=test.has_drifted)
             for llm, test in tests.items()
         }
-        return JSONResponse({"drift": drift})
+        return FeedbackReply(drift=drift)
 
-    async def models(self) -> JSONResponse:
+    async def models(self) -> ModelsReply:
         """What a chat may name as its model, and what is known of each."""
-        return JSONResponse({"object": "list", "data": self._models()})
+        return ModelsReply(object="list", data=self._models())
 
-    async def model(self, name: str) -> JSONResponse:
+    async def model(self, name: str) -> ModelFacts:
         """One of them."""
         for one in self._models():
-            if one["id"] == name:
-                return JSONResponse(one)
+            if one.id == name:
+                return one
         message = f"model: {name!r} is none. GET /v1/models lists what can be asked."
         raise RefusedError(404, message, param="model", code="model_not_found")
 
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self) -> list[ModelFacts]:
         pool, reachable = self._live.router.pool, self._live.reachable
-        named = {"object": "model", "created": 0, "owned_by": "unirouter_torch"}
-        router = {"id": ROUTER_MODEL, **named}
-        llms = [{"id": llm, **named, **_facts(pool[llm]), "cost_unit": pool.cost_unit} for llm in reachable]
-        return [router, *llms] if reachable else []
+        if not reachable:
+            return []
+        return [
+            _named(ROUTER_MODEL),
+            *(_named(llm, **_facts(pool[llm]), cost_unit=pool.cost_unit) for llm in reachable),
+        ]
 
-    async def health(self) -> JSONResponse:
+    async def health(self) -> HealthReply:
         """That the server is there, and with which pool."""
-        return JSONResponse({"status": "ok", "llms": int(self._live.router.pool.available.sum())})
+        return HealthReply(status="ok", llms=int(self._live.router.pool.available.sum()))
 
     async def metrics(self) -> Response:
         """What was counted, for Prometheus."""
         return Response(self._metrics.text(), media_type=TEXT_FORMAT)
+
+
+def _named(name: str, **facts: Any) -> ModelFacts:
+    return ModelFacts(id=name, object="model", created=0, owned_by="unirouter_torch", **facts)
 
 
 def _facts(llm: PooledLLM) -> dict[str, Any]:

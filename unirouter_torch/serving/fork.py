@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from unirouter_torch.serving.endpoints import Endpoints
 from unirouter_torch.serving.promotion import Promotion
-from unirouter_torch.serving.requests import RouteReply, RouteRequest
+from unirouter_torch.serving.replies import RouteReply
+from unirouter_torch.serving.requests import RouteRequest
 from unirouter_torch.serving.sessions import SESSION_HEADER
 
 ROUTER_HEADER = "x-unirouter-router"

@@ -136,7 +136,11 @@ def load_beside(folder: Path, other: Router) -> Router:
         PoolError: There is no such folder.
         ArtifactError: It holds no router.
     """
-    if not folder.is_dir():  # a name could be one on the hub, which a server does not load from when asked
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # as of a name that is too long
+        is_folder = False
+    if not is_folder:  # a name could be one on the hub, which a server does not load from when asked
         raise PoolError(f"router: {folder} is no folder of this machine. Give the folder of a saved router.")
     router = Router.from_pretrained(folder.resolve()).to(other.head.device)
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it

@@ -1,4 +1,4 @@
-"""Bodies of requests to this server's own endpoints, and of their answers."""
+"""Bodies of requests to this server's own endpoints."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -37,28 +37,24 @@ class RouteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=MOST_PROMPTS)]
-    cost_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
-    latency_weight: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
-    caution: Annotated[float | None, Field(ge=0.5, lt=1)] = None
-    llms: Annotated[list[LLMName] | None, Field(min_length=1, max_length=MOST_LLMS)] = None
-
-
-class OneRoute(BaseModel):
-    """Where one prompt goes, and why."""
-
-    llm: str
-    estimated_error: dict[str, float]
-    cost: dict[str, float]
-
-
-class RouteReply(BaseModel):
-    """One route for each prompt, in order, and what was counted."""
-
-    routes: list[OneRoute]
-    cost_weight: float
-    reference_cost: float
-    cost_unit: str
+    prompts: Annotated[
+        list[PromptBody], Field(min_length=1, max_length=MOST_PROMPTS, description="Texts or conversations.")
+    ]
+    cost_weight: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="Error accepted to save one reference cost; else the server's."),
+    ] = None
+    latency_weight: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False, description="What a second costs; else the server's.")
+    ] = None
+    caution: Annotated[
+        float | None,
+        Field(ge=0.5, lt=1, description="Count each cluster error as its upper bound of this probability."),
+    ] = None
+    llms: Annotated[
+        list[LLMName] | None,
+        Field(min_length=1, max_length=MOST_LLMS, description="LLMs that may be chosen; else those of the server."),
+    ] = None
 
 
 class Outcome(BaseModel):
@@ -77,7 +73,10 @@ class FeedbackRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=MOST_PROMPTS)]
-    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = math.inf
+    half_life: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="Outcomes after which one counts half; without it none fades."),
+    ] = math.inf
 
 
 class EmbeddingsRequest(BaseModel):

@@ -1,7 +1,6 @@
 """What the page shows, as JSON: why a prompt goes where it goes, the pool, the curve, the traffic."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from starlette.requests import Request
 from unirouter_torch.metrics.deferral import DeferralCurve
 from unirouter_torch.router.description import describe_pool
 from unirouter_torch.router.explanation import explain
-from unirouter_torch.router.profile import COST_WEIGHTS, profile_llm
+from unirouter_torch.router.profile import COST_WEIGHTS, LLMProfile, profile_llm
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.serving.batching import Batcher
@@ -21,6 +20,7 @@ from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.outlook import Outlook, Outlooks
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.relay import unless_gone
+from unirouter_torch.serving.replies import ExplainedPrompt, Revision
 from unirouter_torch.serving.requests import PromptBody
 from unirouter_torch.shapes import ClusterProbability
 
@@ -101,19 +101,17 @@ class Views:
             "allows_changes": self._allows_changes and saved is not None,
         }
 
-    async def profile(self, llm: str) -> dict[str, Any]:
+    async def profile(self, llm: str) -> LLMProfile:
         """What the router knows of one LLM, as ``unirouter pool show`` prints it."""
-        return await self._outlooks.look(
-            lambda outlook: asdict(profile_llm(outlook.router, llm, **outlook.defaults.choice))
-        )
+        return await self._outlooks.look(lambda outlook: profile_llm(outlook.router, llm, **outlook.defaults.choice))
 
-    async def history(self) -> list[dict[str, Any]]:
+    async def history(self) -> list[Revision]:
         """All changes of the pool, the first one first; none where the router lies in no folder."""
 
-        def look(outlook: Outlook) -> list[dict[str, Any]]:
+        def look(outlook: Outlook) -> list[Revision]:
             if outlook.router.saved is None:
                 return []
-            return [{"revision": one.number} | asdict(one.change) for one in outlook.router.pool_history()]
+            return [Revision(revision=one.number, **vars(one.change)) for one in outlook.router.pool_history()]
 
         return await self._outlooks.look(look)
 
@@ -141,7 +139,7 @@ def _explain(
     rows = zip(prompts, probability[:, None], strict=True)
     found = [explain(chooser, calibration, outlook.interval, prompt, row) for prompt, row in rows]
     return {
-        "prompts": [{"text": text} | asdict(one) for text, one in zip(prompts, found, strict=True)],
+        "prompts": [ExplainedPrompt(text=text, **vars(one)) for text, one in zip(prompts, found, strict=True)],
         "cost_weight": chooser.cost_weight,
         "reference_cost": pool.reference_cost,
         "cost_unit": pool.cost_unit,
