@@ -1,5 +1,6 @@
 """Texts of chats: the prompt of a conversation, and the answer of an LLM without the reasoning that precedes it."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ def conversation_prompt(messages: Sequence[Any], rule: str = LAST_USER) -> str:
         rule: ``last_user``: the last message of the user, or the last one where none is. ``last_turns:N``: from the
             N-th last message of the user on, N at least 1. ``whole``: every message, those of the system included.
     """
-    users = [place for place, message in enumerate(messages) if message.get("role") == "user"]
+    users = [place for place, message in enumerate(messages) if str(message.get("role")).lower() == "user"]
     if rule == LAST_USER:
         return whole_characters(content_text(messages[users[-1] if users else -1].get("content")))
     counted = 0 if rule == WHOLE else int(rule.partition(":")[2])
@@ -194,26 +195,30 @@ def _call_text(name: object, arguments: object) -> str:
 
 
 def prompt_text(value: Any, rule: str = LAST_USER) -> str | None:
-    """The text of a prompt that may be a conversation: a list of messages, or one written as JSON.
+    """The text of a prompt that may be a conversation: a list of messages, one message, or a request with ``messages``.
 
-    Any other text is itself, and any other value none. Half a surrogate pair in it becomes U+FFFD, as UTF-8 has none.
+    A conversation may also be written as JSON, or as Python writes lists, which tables hold. Any other text is itself,
+    and any other value none. Half a surrogate pair in it becomes U+FFFD, as UTF-8 has none.
 
     Args:
         value: The prompt.
         rule: That of :func:`conversation_prompt`.
     """
-    if isinstance(value, str):
-        parsed = _parsed_list(value)
-        return conversation_prompt(parsed, rule) if is_conversation(parsed) else whole_characters(value)
-    return conversation_prompt(value, rule) if is_conversation(value) else None
+    found = _parsed_list(value) if isinstance(value, str) else value
+    if isinstance(found, dict):
+        found = found.get("messages", [found])
+    if is_conversation(found):
+        return conversation_prompt(found, rule)
+    return whole_characters(value) if isinstance(value, str) else None
 
 
 def _parsed_list(text: str) -> Any:
-    if not text.lstrip().startswith("[") or '"role"' not in text:
+    if not text.lstrip().startswith("["):
         return None
+    read = json.loads if '"role"' in text else ast.literal_eval if "'role'" in text else None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read and read(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 
 

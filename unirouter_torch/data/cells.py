@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,10 +12,21 @@ from unirouter_torch.data.files import shown
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import LAST_USER, prompt_text
 
-_RIGHT = frozenset(("true", "t", "yes", "y", "right", "correct", "pass", "passed"))
-_WRONG = frozenset(("false", "f", "no", "n", "wrong", "incorrect", "fail", "failed"))
-_UNKNOWN = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "-"))
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_RIGHT = {"true", "t", "yes", "y", "right", "correct", "pass", "passed", "ok", "on", "success", "successful"}
+_RIGHT |= {"np.true_", "succeeded", "wahr", "richtig", "ja", "vrai", "oui", "verdadero", "sí", "vero", "sì", "sim"}
+_RIGHT |= {"verdadeiro"} | set("✓✔☑✅👍是对")
+_WRONG = {"false", "f", "no", "n", "wrong", "incorrect", "fail", "failed", "failure", "off", "np.false_"}
+_WRONG |= {"falsch", "nein", "faux", "non", "falso", "não", "错误"} | set("✗✘☒❌❎👎否错")
+_UNKNOWN = {"", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "null", "(null)", "\\n", "none", "nil", "undefined"}
+_UNKNOWN |= {"unknown", "missing", "?", "-", "--", "–", "—"}
+_NUMBER = re.compile(
+    r"(?P<sign>[-+]?)(?:(?:us)?\$ ?|usd )?"
+    r"(?P<digits>[1-9]\d{0,2}(?P<gap>[, '])\d{3}(?:(?P=gap)\d{3})*(?:\.\d*)?|\d+\.?\d*|\.\d+)(?P<power>e[-+]?\d+)?"
+    r"(?:(?P<percent> ?%)| ?(?:us)?\$| usd)?",
+    re.ASCII,
+)
+_DECIMAL_COMMA = re.compile(r"\A\D*\d+,\d+\D*\Z")
+_CURRENCY = re.compile(r"[€£¥₹₩₽]|\b(?:eur|gbp|cny|rmb|jpy|inr|chf|cad|aud)\b", re.IGNORECASE)
 
 
 def text_array(values: Iterable[Any], *, place: str, column: str, conversation: str = LAST_USER) -> pa.Array:
@@ -59,20 +71,31 @@ def number_array(values: Iterable[Any], *, place: str, column: str) -> pa.Array:
     for row, value in enumerate(values, start=1):
         number = as_number(value)
         if number is None and not is_unknown(value):
-            raise DataError(
-                f"{place}: column {column!r}, row {row}: got {shown(value)}, expected a number. Correct it."
-            )
+            said = f"{place}: column {column!r}, row {row}: got {shown(value)}, expected a number"
+            if isinstance(value, str) and _DECIMAL_COMMA.search(value):
+                raise DataError(f"{said} with a decimal point. Write it so.")
+            if isinstance(value, str) and _CURRENCY.search(value):
+                raise DataError(f"{said}; costs are in US dollars. Convert them.")
+            raise DataError(f"{said}. Correct it.")
         numbers.append(number)
     return pa.array(numbers, pa.float64())
 
 
 def as_number(value: Any) -> float | None:
-    """A number, or one written as text, or right and wrong in any writing as 1 and 0; None for anything else."""
+    """A number, or one written as text, or right and wrong in any writing as 1 and 0; None for anything else.
+
+    In text thousands may be separated by commas, spaces or apostrophes, ``95%`` is 0.95, and a sign of US dollars is
+    passed over. A decimal comma and other currencies are no numbers here, as nothing says that they are meant.
+    """
     if isinstance(value, str):
-        word = value.strip().lower()
+        word = _plain(value)
         if word in _RIGHT or word in _WRONG:
             return float(word in _RIGHT)
-        return float(word) if _NUMBER.fullmatch(word) else None
+        found = _NUMBER.fullmatch(word)
+        if found is None:
+            return None
+        digits = re.sub("[, ']", "", found["digits"])
+        return float(f"{found['sign']}{digits}{found['power'] or ''}") / (100 if found["percent"] else 1)
     if isinstance(value, bool | int | float):
         try:
             number = float(value)
@@ -85,5 +108,12 @@ def as_number(value: Any) -> float | None:
 def is_unknown(value: Any) -> bool:
     """Whether a value says that nothing is known: null, NaN, an empty cell, NA."""
     if isinstance(value, str):
-        return value.strip().lower() in _UNKNOWN
+        return _plain(value) in _UNKNOWN
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(text: str) -> str:
+    """A cell without what equal values differ in: width, case and the space around it."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).replace("\ufe0f", "").replace("’", "'")
+    return text.strip().casefold()

@@ -119,8 +119,10 @@ def optional_text_column(table: pa.Table, column: str, place: str, conversation:
 
 
 def _without_json(text: pa.Array, conversation: str) -> pa.Array:
-    """The texts with the prompt of each conversation that is written as JSON; few columns hold any."""
-    is_list = pc.and_(pc.starts_with(pc.utf8_ltrim_whitespace(text), "["), pc.match_substring(text, '"role"'))
+    """The texts with the prompt of each conversation that is written as a list; few columns hold any."""
+    is_list = pc.and_(
+        pc.starts_with(pc.utf8_ltrim_whitespace(text), "["), pc.match_substring_regex(text, "[\"']role[\"']")
+    )
     if not pc.any(is_list).as_py():
         return text
     prompts = [prompt_text(value, conversation) for value in text.filter(is_list).to_pylist()]
@@ -138,6 +140,8 @@ def number_column(table: pa.Table, column: str, place: str, *, upper: float = _L
     found = _find(table, column)
     if found is None:
         return pa.nulls(table.num_rows, pa.float64())
+    if pa.types.is_dictionary(found.type):
+        found = found.cast(found.type.value_type)
     if _is_number(found.type):
         numbers = found.cast(pa.float64(), safe=False).combine_chunks()
     elif _is_text(found.type):
@@ -187,4 +191,4 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

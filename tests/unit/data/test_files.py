@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unirouter_torch.data.files import read_columns, read_items, read_records
+from unirouter_torch.data.columns import read_columns
+from unirouter_torch.data.files import read_items, read_records
 from unirouter_torch.data.json_stream import JSONStream
 from unirouter_torch.data.load import load_table
 from unirouter_torch.errors import DataError
@@ -53,6 +54,14 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
         ("log.json.gz", gzip.compress(json.dumps(ROWS).encode())),
         ("log.parquet", parquet(ROWS)),
         ("log.data", parquet(ROWS)),
+        ("mac.csv", CSV.replace("\n", "\r").replace('hm"",\r', 'hm"",\n').encode()),
+        ("names.csv", CSV.replace("prompt,llm,score,cost", "Prompt,LLM , Score,COST").encode()),
+        ("names.jsonl", LINES.replace('"score"', '"Score"').replace('"llm"', '" llm"').encode()),
+        ("table.json", json.dumps({"schema": {"fields": []}, "data": ROWS}).encode()),
+        (
+            "index.csv",
+            CSV.replace("prompt", ",prompt").replace("\nName", "\n0,Name").replace('"Say', '0,"Say').encode(),
+        ),
     ],
 )
 def test_a_log_is_known_by_its_content(name: str, content: bytes, tmp_path: Path) -> None:
@@ -124,9 +133,27 @@ def test_whatever_the_csv_module_writes_is_read_or_refused_but_never_changed(row
     assert list(zip(found["prompt"], found["answer"], strict=True)) == rows
 
 
-@pytest.mark.parametrize("word", ["True", "true", "TRUE", "yes", "right", "correct", "passed", "1", "1.0", " 1 "])
+RIGHT = [
+    "True",
+    "true",
+    "TRUE",
+    "yes",
+    "right",
+    "correct",
+    "passed",
+    "ok",
+    "succeeded",
+    "on",
+    "np.True_",
+    "vrai",
+    "是",
+    "✔️",
+]
+
+
+@pytest.mark.parametrize("word", [*RIGHT, "1", "1.0", " 1 ", "１", "100%", "1e0", "+1"])
 def test_right_is_one_in_any_writing(word: str, tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text(f"prompt,llm,score\na,wren,{word}\nb,wren,0\nc,wren,False\n")
+    (tmp_path / "log.csv").write_text(f"prompt,llm,score\na,wren,{word}\nb,wren,0\nc,wren,False\n", encoding="utf-8")
     table = load_table(str(tmp_path / "log.csv"), cost_rule="equal")
     assert table.error.squeeze(1).sort().values.tolist() == [0.0, 1.0, 1.0]
 
@@ -144,7 +171,65 @@ def test_values_of_json_may_be_booleans_texts_and_whole_numbers(tmp_path: Path) 
     assert table.cost.value.tolist() == [0.5]
 
 
-@pytest.mark.parametrize("nothing", ["", "NA", "nan", "null"])
+@pytest.mark.parametrize(
+    ("written", "dollars"),
+    [
+        ("$0.25", 0.25),
+        ("US$ 1,234.5", 1234.5),
+        ("0.5 USD", 0.5),
+        ("1 234", 1234),
+        ("1\u202f234", 1234),
+        ("12'345.5", 12345.5),
+    ],
+)
+def test_signs_of_dollars_and_of_thousands_are_read(written: str, dollars: float, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f'prompt,llm,score,cost\na,wren,1,"{written}"\n', encoding="utf-8")
+    assert load_table(str(tmp_path / "log.csv")).cost.value.tolist() == [dollars]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("€0.25", "got '€0.25', expected a number; costs are in US dollars"),
+        ("0,25", "got '0,25', expected a number with a decimal point"),
+        ("1.234,5", r"got '1\.234,5', expected a number"),
+        ("1,00,000", "expected a number"),
+        ("0.5$%", "expected a number"),
+        ("12e", "expected a number"),
+        ("many", "got 'many', expected a number. Correct it"),
+    ],
+)
+def test_other_currencies_and_decimal_commas_are_no_numbers(written: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f'prompt,llm,score,cost\na,wren,1,"{written}"\n', encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load_table(str(tmp_path / "log.csv"))
+
+
+def test_a_column_for_each_llm_is_a_row_for_each_outcome(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("prompt_id,Prompt,source,heron,wren\n1,a,x,1,0\n2,b,x,,0.25\n3,c,y,True,0\n")
+    of_llms = pytest.warns(UserWarning, match=r"each column but those of the prompts is an LLM .*: heron, wren\.")
+    with of_llms, pytest.warns(UserWarning, match="1 of 6 rows have no score"):
+        table = load_table(str(tmp_path / "log.csv"), cost_rule="equal")
+    assert table.llm_names == ["heron", "wren"]
+    assert table.observed.tolist() == [[True, True], [False, True], [True, True]]
+    assert table.error[table.observed].tolist() == [0, 1, 0.75, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "column"),
+    [
+        ("prompt,model,rating", "a,wren,1", "model"),
+        ("prompt,wren,heron", "a,1,7", "heron"),
+        ("prompt,wren,cost", "a,1,1", "cost"),
+    ],
+)
+def test_a_column_that_is_no_llm_is_named_with_what_to_do(header: str, row: str, column: str, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError, match=rf"column '{column}', row 1: got .*table\.melt\("):
+        load_table(str(tmp_path / "log.csv"))
+
+
+@pytest.mark.parametrize("nothing", ["", "NA", "nan", "null", "<NA>", r"\N", "?", "n.a.", "—"])
 def test_rows_that_are_not_graded_are_left_out_and_counted(nothing: str, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(f"prompt,llm,score,cost\na,wren,1,1\nb,wren,{nothing},1\nc,heron,0,1\n")
     with pytest.warns(UserWarning, match=r"log\.csv: 1 of 3 rows have no score and are left out"):
@@ -168,13 +253,27 @@ def test_a_conversation_is_its_last_question_in_every_form(tmp_path: Path) -> No
         assert load_table(str(tmp_path / name)).prompt_texts == ["Go."]
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"messages": [{"role": "User", "content": [{"type": "text", "text": "Go."}]}]},
+        {"role": "user", "content": "Go."},
+        str([{"role": "system", "content": "It's"}, {"role": "user", "content": "Go."}]),
+    ],
+)
+def test_a_request_a_message_and_a_list_as_python_writes_it_are_conversations(prompt: Any, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps({"prompt": prompt, "llm": "wren", "score": 1, "cost": 1}))
+    assert load_table(str(tmp_path / "log.jsonl")).prompt_texts == ["Go."]
+
+
 def test_columns_that_are_not_used_never_refuse_a_file(tmp_path: Path) -> None:
     rows = [
-        {"prompt": "a", "llm": "wren", "score": 1, "cost": 1, "note": "cut \ud83d", "n": 1},
+        {"prompt": "a", "llm": "wren", "score": 1, "cost": 1, "note": "cut \ud83d", "n": 1, "\ud83d": 1},
         {"prompt": "b", "llm": "wren", "score": 0, "cost": 1, "note": {"x": [float("nan")]}, "n": "many"},
+        {"prompt": "c", "llm": "wren", "score": 0, "cost": 1, "answer": {"x": 1}, "input_tokens": "few"},
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert load_table(str(tmp_path / "log.jsonl")).num_prompts == 2
+    assert load_table(str(tmp_path / "log.jsonl")).num_prompts == 3
     (tmp_path / "log.csv").write_text("prompt,llm,score,cost,note,note\na,wren,1,1,x,y\n")
     assert load_table(str(tmp_path / "log.csv")).num_prompts == 1
 

@@ -201,6 +201,31 @@ def test_answers_of_a_log_are_graded_without_their_reasoning(tmp_path: Path) -> 
     assert "1 answers end within the reasoning of the LLM: they count as empty" in outcomes.report.lines()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Rhine",
+        [{"type": "thinking", "thinking": "Elbe?"}, {"type": "text", "text": "Rhine"}],
+        {"role": "assistant", "content": "Rhine", "reasoning_content": "Elbe?"},
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Rhine"}],
+        {"choices": [{"message": {"content": "Rhine"}}]},
+    ],
+)
+def test_answers_of_a_log_come_in_many_forms(answer: Any, tmp_path: Path) -> None:
+    rows = [{"prompt_id": "river", "answer": answer}, {"prompt_id": "sum", "answer": 42}, {"prompt_id": "ode"}]
+    outcomes = found(made.write_lines(tmp_path / "log.jsonl", rows), grading=GRADING)
+    assert outcomes.scores == {"river": 1.0, "sum": GRADING.grader("42", GRADING.references["sum"])}
+
+
+def test_an_empty_answer_is_wrong_and_an_empty_cell_is_none(tmp_path: Path) -> None:
+    silent = {"content": None, "reasoning_details": [{"text": "Elbe?"}]}
+    rows = [{"prompt_id": "river", "answer": ""}, {"prompt_id": "sum", "answer": silent}]
+    outcomes = found(made.write_lines(tmp_path / "log.jsonl", rows), grading=GRADING)
+    assert (outcomes.scores, outcomes.report.num_cut_off) == ({"river": 0.0, "sum": 0.0}, 1)
+    (tmp_path / "log.csv").write_text("prompt_id,answer\nriver,Rhine\nsum,\n")
+    assert found(tmp_path / "log.csv", grading=GRADING).scores == {"river": 1.0}
+
+
 def test_batch_answers_are_graded_without_their_reasoning(tmp_path: Path) -> None:
     lines = [made.batch_line("river", "<think>\nElbe?\n</think>\n\nRhine"), made.batch_line("sum", "<think>Perhaps 42")]
     silent = made.batch_line("ode", "")

@@ -25,18 +25,24 @@ def test_reference_that_is_no_text_is_kept_as_json(tmp_path: Path) -> None:
     assert read_references(lines) == {"a": '{"city": "Líma"}'}
 
 
+def test_rows_without_a_reference_and_equal_rows_are_no_mistake(tmp_path: Path) -> None:
+    table = written(tmp_path, "a.csv", "Prompt_ID, Reference\n1, B\n2,\n3, \n1, B\n")
+    lines = written(tmp_path, "a.jsonl", '{"prompt_id": 1, "reference": "B"}\n{"prompt_id": 2, "reference": null}')
+    assert read_references(table) == read_references(lines) == {"1": "B"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.txt", "", "no rows"),
         ("a.csv", "", "no rows"),
-        ("a.csv", "prompt_id,answer\n1,2\n", "row 1: no reference"),
+        ("a.csv", "prompt_id,answer\n1,2\n", "no column 'reference'"),
         ("a.csv", "prompt_id,reference\n1\n", "row 1: got 1 cells, expected 2"),
-        ("a.csv", "prompt_id,reference\n1,2\n1,3\n", "row 2: .*twice"),
+        ("a.csv", "prompt_id,reference\n1,2\n1,3\n", "row 2: .*two references"),
         ("a.csv", b"prompt_id,reference\n1,\xff\n", "line 2: expected UTF-8"),
         ("a.csv", 'prompt_id,reference\n1,"2\n', "row 1: a quote that opens there is never closed"),
-        ("a.jsonl", "{}\n", "row 1: no prompt_id"),
-        ("a.jsonl", '{"prompt_id": "1", "reference": null}\n', "row 1: no reference"),
+        ("a.jsonl", "{}\n", "no column 'prompt_id'"),
+        ("a.jsonl", '{"prompt_id": null, "reference": "B"}\n', "row 1: no prompt_id"),
         ("a.json", "[[]]\n", "entry 1: got a list, expected a JSON object"),
         ("a.jsonl", "{\n", "line 1: expected JSON"),
     ],

@@ -6,7 +6,9 @@ from unirouter_torch.data.files import JSONObject
 from unirouter_torch.data.outcomes import OutcomeRow
 from unirouter_torch.data.outcomes.fields import as_list, number_or_none, sum_known, within
 from unirouter_torch.errors import DataError
-from unirouter_torch.messages import answer_text, whole_characters
+from unirouter_torch.messages import answer_text, is_conversation, whole_characters
+
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 
 
 def batch_row(
@@ -53,6 +55,27 @@ def anthropic_tokens(usage: Any) -> tuple[float | None, float | None]:
     return read, number_or_none(within(usage, "output_tokens"))
 
 
+def logged_answer(value: Any) -> tuple[str | None, bool]:
+    """The text of an answer as logs hold it, and whether it ends within the reasoning; None where there is no answer.
+
+    Args:
+        value: A text, a number, typed parts, a message, a conversation that ends in one, or a whole response.
+    """
+    if isinstance(value, str):
+        return value, False
+    if isinstance(value, bool | int | float):
+        return (None, False) if value != value else (str(value), False)
+    if is_conversation(value):
+        return chat_answer({"choices": [{"message": value[-1]}]})
+    if isinstance(value, list):
+        return answer_text(value), False
+    if isinstance(value, dict) and ("choices" in value or "output" in value):
+        return chat_answer(value)
+    if isinstance(value, dict) and "content" in value:
+        return chat_answer({"choices": [{"message": value}]})
+    return None, False
+
+
 def chat_answer(body: JSONObject) -> tuple[str | None, bool]:
     """The text of a chat completion, response or completion, and whether it ends within the reasoning.
 
@@ -63,7 +86,7 @@ def chat_answer(body: JSONObject) -> tuple[str | None, bool]:
         if message is None:
             return answer_text(choice.get("text")), False
         text = answer_text(message.get("content"))
-        has_reasoning = any(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+        has_reasoning = any(message.get(name) for name in _REASONING)
         return text, not text and (has_reasoning or choice.get("finish_reason") == "length")
     parts = as_list(body.get("output"))
     said = [part for part in parts if within(part, "type") == "message"]

@@ -14,8 +14,7 @@ from typing import ClassVar, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unirouter_torch.data.files import FileKind, kind_of, read_head
-from unirouter_torch.data.json_stream import JSONStream
+from unirouter_torch.data.files import FileKind, json_paths, kind_of, read_head
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.plugins import built_in_classes, load_plugin
@@ -54,9 +53,8 @@ class Sample:
         if kind == "parquet":
             return cls(path=path, kind=kind, columns=_parquet_columns(path))
         if kind == "csv":
-            names = next(csv.reader(io.StringIO(head.decode("utf-8", "replace"))), [])
-            return cls(path=path, kind=kind, columns=frozenset(names))
-        paths = _json_paths(head)
+            return cls(path=path, kind=kind, columns=_csv_header(head))
+        paths = json_paths(head)
         return cls(path=path, kind=kind, columns=frozenset(name for name in paths if "." not in name), paths=paths)
 
 
@@ -148,18 +146,16 @@ def _files_in(path: Path) -> frozenset[str]:
         return frozenset()
 
 
+def _csv_header(head: bytes) -> frozenset[str]:
+    try:
+        rows = csv.reader(io.StringIO(head.decode("utf-8", "replace"), newline=None))
+        return frozenset(name.strip() for name in next(rows, []))
+    except csv.Error:
+        return frozenset()
+
+
 def _parquet_columns(path: Path) -> frozenset[str]:
     try:
         return frozenset(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):
         return frozenset()
-
-
-def _json_paths(head: bytes) -> frozenset[str]:
-    found = set()
-    try:
-        for path in JSONStream(io.BytesIO(head)).paths():
-            found |= {path.removeprefix("[]."), path.removeprefix("data[].")}
-    except (ValueError, RecursionError):
-        pass  # the head ends within the document
-    return frozenset(found)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from unirouter_torch.data.files import JSONObject, kind_of, read_columns, read_head, read_items, read_records
+from unirouter_torch.data.columns import read_columns
+from unirouter_torch.data.files import JSONObject, kind_of, read_head, read_items, read_records
 from unirouter_torch.data.outcomes.reader import Sample
 
 

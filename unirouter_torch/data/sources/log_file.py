@@ -1,13 +1,16 @@
 """One CSV, JSON Lines, JSON or Parquet file with a row for each outcome: anybody's own log."""
 
 import hashlib
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unirouter_torch.data.cells import number_array, text_array
+from unirouter_torch.data.cells import as_number, is_unknown, number_array, text_array
 from unirouter_torch.data.checks import (
     check_shape,
     number_column,
@@ -17,16 +20,17 @@ from unirouter_torch.data.checks import (
     text_column,
     warn_of_ungraded,
 )
-from unirouter_torch.data.files import read_columns
+from unirouter_torch.data.columns import read_columns
+from unirouter_torch.data.files import shown
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.table import TablePlaces
+from unirouter_torch.errors import DataError, first_few
 from unirouter_torch.messages import LAST_USER
 
 _LLM_COLUMNS = ("params_b", "price_in", "price_out")
-TEXTS = ("prompt", "llm", "prompt_id", "source", "answer", "llm_group")
-"""Columns of a log that hold text."""
-NUMBERS = ("score", "cost", "input_tokens", "output_tokens", *_LLM_COLUMNS)
-"""Columns of a log that hold numbers."""
+_OF_PROMPTS = ("prompt", "prompt_id", "source")
+_TEXTS = (*_OF_PROMPTS, "llm", "llm_group")
+_NUMBERS = ("score", "cost", "output_tokens", *_LLM_COLUMNS)
 
 
 def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
@@ -49,7 +53,7 @@ def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
         DataError: The file is missing, is not in UTF-8 or cannot be parsed, a value is not what its column expects, or
             rows contradict one another about a prompt or an LLM.
     """
-    rows, place = read_log_columns(path, conversation), str(path)
+    rows, place = read_log_columns(path, _TEXTS, _NUMBERS, conversation), str(path)
     check_shape(rows, place)
     text, llm = text_column(rows, "prompt", place, conversation), text_column(rows, "llm", place)
     prompt_id = text_column(rows, "prompt_id", place) if "prompt_id" in rows.column_names else _derived_ids(text)
@@ -77,23 +81,69 @@ def read_log(path: Path, conversation: str = LAST_USER) -> SourceTables:
     )
 
 
-def read_log_columns(path: Path, conversation: str = LAST_USER) -> pa.Table:
+def read_log_columns(
+    path: Path, texts: Sequence[str], numbers: Sequence[str], conversation: str = LAST_USER
+) -> pa.Table:
     """The columns of a log, converted to their types but not checked; those that are not used are null.
 
-    Arguments are those of :func:`read_log`.
+    A table without ``llm`` and ``score`` may have a column for each LLM, with its scores: it becomes rows of outcomes.
+
+    Args:
+        path: The log.
+        texts: Columns to read that hold text.
+        numbers: Columns to read that hold numbers.
+        conversation: The rule by which a conversation becomes its prompt.
 
     Raises:
         DataError: The file is missing, cannot be parsed, or a value cannot be converted.
     """
-    columns, names, num_rows = read_columns(path, (*TEXTS, *NUMBERS))
+    columns, names, num_rows = read_columns(path, (*texts, *numbers, "answer"))
     place = str(path)
+    if columns.keys() & {"prompt", "prompt_id"} and not columns.keys() & {"llm", "score", "answer"}:
+        columns, names, num_rows = _melted(path, columns, names, num_rows)
     for name, values in columns.items():
-        if isinstance(values, list):
-            if name in TEXTS:
-                columns[name] = text_array(values, place=place, column=name, conversation=conversation)
-            else:
-                columns[name] = number_array(values, place=place, column=name)
-    return pa.table({name: columns.get(name, pa.nulls(num_rows)) for name in names})
+        if isinstance(values, list) and name in texts:
+            columns[name] = text_array(values, place=place, column=name, conversation=conversation)
+        elif isinstance(values, list) and name in numbers:
+            columns[name] = number_array(values, place=place, column=name)
+    used = {*texts, *numbers}
+    return pa.table({name: columns[name] if name in used & columns.keys() else pa.nulls(num_rows) for name in names})
+
+
+def _melted(
+    path: Path, columns: dict[str, Any], names: Sequence[str], num_rows: int
+) -> tuple[dict[str, Any], list[str], int]:
+    """A table with a column for each LLM as rows of outcomes, those of the first LLM first.
+
+    Raises:
+        DataError: A column is neither of prompts nor the scores of an LLM.
+    """
+    llms = [name for name in names if name not in _OF_PROMPTS and name.strip()]
+    expected = (
+        "A log has the columns prompt, llm and score; without llm and score every column but prompt, prompt_id and "
+        "source is an LLM with its scores in [0, 1]. Remove the column, or write a row for each outcome, as by pandas: "
+        'table.melt(["prompt"], var_name="llm", value_name="score").'
+    )
+    found, _, _ = read_columns(path, llms)
+    scores: list[float | None] = []
+    for llm in llms:
+        values = found[llm] if isinstance(found[llm], list) else found[llm].to_pylist()
+        numbers = [as_number(value) for value in values]
+        for row, (number, value) in enumerate(zip(numbers, values, strict=True), start=1):
+            if llm in columns or (number is None and not is_unknown(value)) or not 0 <= (number or 0.0) <= 1:
+                raise DataError(f"{path}: column {llm!r}, row {row}: got {shown(value)}. {expected}")
+        scores += numbers
+    if not any(score is not None for score in scores):
+        raise DataError(f"{path}: got the columns {', '.join(names)}, but no scores. {expected}")
+    message = f"{path}: each column but those of the prompts is an LLM with its scores: {first_few(llms)}."
+    warnings.warn(message, UserWarning, stacklevel=2)
+    repeated = {
+        name: (values if isinstance(values, list) else values.to_pylist()) * len(llms)
+        for name, values in columns.items()
+    }
+    named = [llm for llm in llms for _ in range(num_rows)]
+    melted = repeated | {"llm": named, "score": scores}
+    return melted, list(melted), num_rows * len(llms)
 
 
 def _derived_ids(text: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 from unirouter_torch.data.files import JSONObject
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
-from unirouter_torch.data.outcomes.batches import chat_answer
+from unirouter_torch.data.outcomes.batches import logged_answer
 from unirouter_torch.data.outcomes.fields import (
     as_list,
     check_score,
@@ -19,7 +19,7 @@ from unirouter_torch.data.outcomes.fields import (
 )
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
 from unirouter_torch.data.outcomes.tables import read_rows
-from unirouter_torch.messages import answer_text, is_conversation, whole_characters
+from unirouter_torch.messages import whole_characters
 
 _MARKS = {"sessionId", "userId", "traceId", "projectId", "bookmarked", "observationCount", "usageDetails", "traceName"}
 _MARKS |= {"session_id", "user_id", "trace_id", "project_id", "observations", "htmlPath", "parentObservationId"}
@@ -51,7 +51,7 @@ class LangfuseReader(OutcomesReader):
 
 
 def _row(place: str, row: JSONObject, score: float | None, metric: str, conversation: str) -> OutcomeRow:
-    answer, is_cut_off = _answer(parsed(row.get("output")))
+    answer, is_cut_off = logged_answer(parsed(row.get("output")))
     usage = parsed(row.get("usageDetails")) or parsed(row.get("usage"))
     llm = row.get("model") or row.get("providedModelName")
     cost = next((row[name] for name in ("totalCost", "calculatedTotalCost", "total_cost") if row.get(name)), None)
@@ -72,18 +72,6 @@ def _row(place: str, row: JSONObject, score: float | None, metric: str, conversa
 def _first(usage: Any, row: JSONObject, names: tuple[str, ...], column: str) -> float | None:
     found = [number_or_none(within(usage, name)) for name in names] + [number_or_none(row.get(column))]
     return next((number for number in found if number is not None), None)
-
-
-def _answer(output: Any) -> tuple[str | None, bool]:
-    if isinstance(output, str):
-        return output, False
-    if is_conversation(output):
-        return answer_text(output[-1].get("content")), False
-    if isinstance(output, dict) and ("choices" in output or "output" in output):
-        return chat_answer(output)
-    if isinstance(output, dict) and "content" in output:
-        return answer_text(output["content"]), False
-    return None, False
 
 
 def _scores(row: JSONObject) -> dict[str, float]:

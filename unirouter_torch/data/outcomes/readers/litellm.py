@@ -6,7 +6,7 @@ from typing import Any
 
 from unirouter_torch.data.cells import as_number
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
-from unirouter_torch.data.outcomes.batches import chat_answer
+from unirouter_torch.data.outcomes.batches import logged_answer
 from unirouter_torch.data.outcomes.fields import check_score, number_or_none, parsed, prompt_texts
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
 from unirouter_torch.data.outcomes.tables import read_rows
@@ -65,9 +65,7 @@ def _rows(path: Path, conversation: str) -> Iterator[OutcomeRow]:
 
 
 def _answer(response: Any) -> tuple[str | None, bool]:
-    if isinstance(response, str):
-        return (response, False) if response.strip() else (None, False)
-    return chat_answer(response) if isinstance(response, dict) else (None, False)
+    return (None, False) if response in ("", {}) else logged_answer(response)
 
 
 def _name(value: Any) -> str | None:
