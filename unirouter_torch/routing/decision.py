@@ -1,12 +1,12 @@
 """The routing rule: the smallest estimated error plus weighted cost."""
 
-# over 300 lines: the rule, its checks and the two ways to compute it must agree, and are read together
+# over 300 lines: the rule and its checks; a third is docstrings, which state ranges, ties and errors
 
 import math
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,33 +25,22 @@ from unirouter_torch.shapes import (
     ObservedMatrix,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 TIE_ROUNDINGS = 16
 """Sums that lie this many roundings of 1 apart, or closer, are equal; for float32 that is an error of 2e-6.
 
 The order in which a device adds up an estimate moves it by less. So equal LLMs are a tie everywhere.
 """
 
-PAIRS_AT_ONCE = 2**20
+PAIRS_AT_ONCE = 2**17
 """Pairs of prompt and LLM whose sums are held together: few enough to stay in the cache of a CPU."""
+
+PRODUCTS_IN_NUMPY = 2**18
+"""Multiplications up to which NumPy's product is the quicker one: beyond it calls up threads of its own."""
 
 NO_LLM = "available: a prompt has no LLM to choose from. Leave it out, or make an LLM available."
 
-PAIRS_OF_PLAIN_CHOICE = 2**17
-"""Up to this many pairs of prompt and LLM the plain way is the fastest."""
-
-PAIRS_IN_NUMPY = 2**12
-"""Up to this many NumPy is faster than torch, whose calls take several times as long as what they do here."""
-
-RUNS_TOGETHER = 32
-"""Runs of LLMs side by side come in this number, which the vector units of a CPU take at once."""
-
-_TOLERANCE = np.float32(TIE_ROUNDINGS * 2.0**-23)
-
 PROMPTS_PER_LLM_TO_PRUNE = 64
-"""With fewer prompts for each LLM, looking for dominated LLMs costs more than it saves."""
+"""With fewer prompts for each LLM, or pairs for one tile, looking for dominated LLMs costs more than it saves."""
 
 
 class CostByLength(NamedTuple):
@@ -151,68 +140,43 @@ def choose_llms(
 
     Source: UniRoute (arXiv:2502.08773), plug-in routing rule.
     """
-    if available is None and by_length is None and cluster_probability.is_cpu:
-        num_pairs = cluster_probability.shape[0] * cost.shape[0]
-        if 0 < num_pairs <= PAIRS_IN_NUMPY and _is_plain(cluster_probability, cluster_error, cost):
-            chosen = _choose_in_numpy(cluster_probability.numpy(), cluster_error.numpy(), cost.numpy(), cost_weight)
-            if chosen is not None:
-                return torch.from_numpy(chosen)
-        if num_pairs <= PAIRS_OF_PLAIN_CHOICE:
-            return _choose_plainly(cluster_probability, cluster_error, cost, cost_weight)
     dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
     beyond, price = (None, None) if by_length is None else by_length
     error = cluster_error.to(cluster_probability.device, dtype)
+    is_plain = available is None and by_length is None and error.is_cpu
+    if is_plain and 0 < cluster_probability.shape[0] * cost.shape[0] <= PAIRS_AT_ONCE:
+        chosen = _choose_where_none_ties(cluster_probability.to(dtype), error, cost, cost_weight)
+        if chosen is not None:
+            return chosen
     ranked = RankedLLMs.of(torch.arange(len(cost)), error, cost, cost_weight, price)
     return choose_ranked(ranked, cluster_probability, beyond, available)
 
 
-@torch.no_grad()
-def _choose_plainly(
+def _choose_where_none_ties(
     cluster_probability: ClusterProbability, cluster_error: ClusterError, cost: CostVector, cost_weight: float
-) -> LLMIndex:
-    """The choice as one writes it down, without an order made first: for few pairs of prompt and LLM the fastest."""
-    check_costs(cost, cost_weight)
-    dtype = torch.promote_types(cluster_probability.dtype, torch.float32)
-    added = (cost_weight * beyond_cheapest(cost)).to(dtype)
-    total = torch.addmm(added, cluster_probability.to(dtype), cluster_error.to(dtype).T)
-    least, chosen = total.min(1)
-    limit = (least + tie_tolerance(total.dtype)).unsqueeze(1)
-    if _leaves_one_each(int((total > limit).count_nonzero()), total.shape):
-        return chosen
-    check_estimates(least)
-    # argmin returns the first of equal values, so equal costs go to the lower column
-    return torch.where(total <= limit, cost, math.inf).argmin(1)
-
-
-def _is_plain(*tensors: Tensor) -> bool:
-    """Whether NumPy computes with these as they are."""
-    return all(one.dtype == torch.float32 and one.is_cpu and not one.requires_grad for one in tensors)
-
-
-def _choose_in_numpy(
-    cluster_probability: "NDArray[np.floating]",
-    cluster_error: "NDArray[np.floating]",
-    cost: "NDArray[np.floating]",
-    cost_weight: float,
-) -> "NDArray[np.intp] | None":
-    """The same in few calls, in float32, where no two sums tie; none where some do or a number is out of range."""
-    total = cluster_probability @ cluster_error.T
-    least_cost = np.minimum.reduce(cost)
-    if not (0 <= cost_weight < math.inf and float(np.maximum.reduce(cost)) - float(least_cost) < math.inf):
+) -> LLMIndex | None:
+    """The choice in few calls, without an order of LLMs; None where sums of a prompt tie or a number is bad."""
+    costs = cost.detach().numpy()
+    if not (0 <= cost_weight < math.inf and -math.inf < np.add.reduce(costs) < math.inf):
         return None
-    total += cost_weight * (cost - least_cost)
-    limit = np.minimum.reduce(total, 1, keepdims=True)
-    limit += _TOLERANCE
-    return total.argmin(1) if _leaves_one_each(int(np.count_nonzero(total > limit)), total.shape) else None
+    added = cost_weight * (costs - np.minimum.reduce(costs))
+    tolerance = tie_tolerance(cluster_error.dtype)
+    probability, error = cluster_probability.detach(), cluster_error.detach()
+    (num_prompts, num_clusters), num_llms = probability.shape, error.shape[0]
+    # of prompts and LLMs those that are more lie side by side, as in _sums
+    axis = int(num_llms > num_prompts)
+    left, right = (probability, error) if axis == 1 else (error, probability)
+    is_small = num_prompts * num_llms * num_clusters <= PRODUCTS_IN_NUMPY
+    sums = left.numpy() @ right.numpy().T if is_small else (left @ right.T).numpy()
+    added = added.astype(sums.dtype, copy=False)
+    sums += added if axis == 1 else added[:, None]
+    is_beyond = sums > np.minimum.reduce(sums, axis, keepdims=True) + tolerance
+    # of a prompt with NaN none is beyond
+    if num_llms == 1 or np.count_nonzero(is_beyond) < sums.size - num_prompts:
+        return None
+    return torch.from_numpy(np.logical_not(is_beyond, out=is_beyond).argmax(axis))
 
 
-def _leaves_one_each(num_beyond: int, shape: tuple[int, ...]) -> bool:
-    """Whether each row has one number within its limit; a row with NaN has none beyond, so that it is found too."""
-    num_prompts, num_llms = shape
-    return num_llms > 1 and num_beyond == num_prompts * (num_llms - 1)
-
-
-@torch.no_grad()
 def choose_ranked(
     ranked: RankedLLMs,
     cluster_probability: ClusterProbability,
@@ -235,7 +199,9 @@ def choose_ranked(
     """
     dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
     llm, cluster_error, added, by_token = ranked.to(device, dtype)
-    if available is None and by_token is None and len(cluster_probability) >= PROMPTS_PER_LLM_TO_PRUNE * len(llm):
+    num_prompts = len(cluster_probability)
+    may_prune = available is None and by_token is None and num_prompts * len(llm) > PAIRS_AT_ONCE
+    if may_prune and num_prompts >= PROMPTS_PER_LLM_TO_PRUNE * len(llm):
         kept = undominated_llms(cluster_error, added, tie_tolerance(dtype))
         llm, added, cluster_error = llm[kept], added[kept], cluster_error[kept]
     if by_token is not None:
@@ -250,36 +216,45 @@ def choose_ranked(
         place, least = choose_fused(cluster_probability, cluster_error, added, tie_tolerance(dtype), mask)
         check_estimates(least)
         return llm[place]
-    if len(cluster_probability) * len(llm) <= PAIRS_OF_PLAIN_CHOICE:
-        total = torch.addmm(added, cluster_probability.to(dtype), cluster_error.T)
-        if available is not None:
-            total = total.masked_fill_(~available[:, llm], math.inf)
-        return llm[_first_of_least(total)]
-    return _choose_in_tiles(cluster_probability, cluster_error, added, llm, available)
+    step = max(1, PAIRS_AT_ONCE // len(llm))
+    chosen = [llm[:0]]
+    for start in range(0, num_prompts, step):
+        prompts = slice(start, start + step)
+        is_open = None if available is None else available[prompts][:, llm].to(device)
+        total, axis = _sums(cluster_probability[prompts].to(dtype), cluster_error, added, is_open)
+        chosen.append(llm[_first_of_least(total, axis)])
+    return torch.cat(chosen)
 
 
-def _choose_in_tiles(
+def _sums(
     cluster_probability: ClusterProbability,
     cluster_error: ClusterError,
     added: CostVector,
-    by_cost: LLMSubset,
-    available: Bool[Tensor, "prompt all_llms"] | None,
-) -> LLMIndex:
-    """The choice among LLMs in order of cost, for a few prompts at a time."""
-    deck = _deal(len(by_cost), by_cost.device)
-    added = added[deck.place].masked_fill(deck.is_blank, math.inf)
-    transposed, llm = cluster_error[deck.place].T.contiguous(), by_cost[deck.place]
-    num_prompts = max(1, PAIRS_AT_ONCE // len(llm))
-    total = added.new_empty(min(num_prompts, len(cluster_probability)), len(llm))
-    chosen = by_cost.new_empty(len(cluster_probability))
-    for start in range(0, len(chosen), num_prompts):
-        prompts = slice(start, start + num_prompts)
-        probability = cluster_probability[prompts].to(total.dtype)
-        tile = torch.addmm(added, probability, transposed, out=total[: len(probability)])
-        if available is not None:
-            _close(tile, available[prompts], llm)
-        torch.index_select(by_cost, 0, _first_least(tile.view(len(tile), deck.length, -1)), out=chosen[prompts])
-    return chosen
+    available: ObservedMatrix | None = None,
+) -> tuple[Float[Tensor, "_ _"], int]:
+    """The sums of the prompts of a tile, infinite where an LLM may not be chosen, and the axis of the LLMs.
+
+    Of prompts and LLMs those that are more are side by side in memory: so minima are taken by whole vectors.
+    """
+    if added.shape[0] > cluster_probability.shape[0]:
+        total = torch.addmm(added, cluster_probability, cluster_error.T)
+        return total if available is None else total.masked_fill_(~available, math.inf), 1
+    total = torch.addmm(added.unsqueeze(1), cluster_error, cluster_probability.T)
+    return total if available is None else total.masked_fill_(~available.T, math.inf), 0
+
+
+def _first_of_least(total: Float[Tensor, "_ _"], axis: int) -> LLMIndex:
+    """Place in the order of ties of the first least sum of each prompt; ``axis`` is that of the LLMs."""
+    if not total.is_cpu:
+        total = total if axis == 1 else total.T
+        check_estimates(total.amin(1))
+        return least_total(total, torch.arange(total.shape[1], device=total.device))
+    sums = total.detach().numpy()  # several times as fast here as torch
+    least = np.minimum.reduce(sums, axis, keepdims=True)
+    if not np.maximum.reduce(least, None) < torch.finfo(total.dtype).max:
+        check_estimates(torch.from_numpy(least))
+    # argmax returns the first of equal values
+    return torch.from_numpy((sums <= least + tie_tolerance(total.dtype)).argmax(axis))
 
 
 def choose_llm(
@@ -388,55 +363,3 @@ def order_by_cost(cost: CostVector) -> LLMSubset:
 def tie_tolerance(dtype: torch.dtype) -> float:
     """Largest difference of two sums that counts as none."""
     return TIE_ROUNDINGS * torch.finfo(dtype).eps
-
-
-class _Deck(NamedTuple):
-    """How LLMs in order of cost are dealt to the columns of a matrix.
-
-    Seen as ``length`` rows, each column of these rows holds a run of LLMs, the cheapest run first. The minimum over
-    the rows is then one of neighbouring vectors, which is fast, and tells which run holds the least sum.
-
-    Attributes:
-        place: Place in order of cost of each column's LLM.
-        is_blank: Columns that only fill up.
-        length: LLMs of one run; there are about as many runs.
-    """
-
-    place: LLMSubset
-    is_blank: Bool[Tensor, " llm"]
-    length: int
-
-
-def _deal(num_llms: int, device: torch.device) -> _Deck:
-    # a run of one LLM each where there are few, so that none is blank; otherwise about as many runs as LLMs of a run
-    multiple = max(1, round(math.sqrt(num_llms) / RUNS_TOGETHER))
-    num_runs = num_llms if num_llms <= 2 * RUNS_TOGETHER else RUNS_TOGETHER * multiple
-    length = math.ceil(num_llms / num_runs)
-    place = torch.arange(length * num_runs, device=device).view(num_runs, length).T.flatten()
-    return _Deck(place=place.clamp(max=num_llms - 1), is_blank=place >= num_llms, length=length)
-
-
-def _close(total: ErrorMatrix, available: Bool[Tensor, "prompt all_llms"], llm: LLMSubset) -> None:
-    """Put the sums of LLMs that may not be chosen out of reach."""
-    closed = ~available.gather(1, llm.expand(len(available), -1))
-    # several times as fast as masked_fill_
-    total.add_(closed.view(torch.uint8).to(total.dtype), alpha=torch.finfo(total.dtype).max)
-
-
-def _first_of_least(total: ErrorMatrix) -> LLMIndex:
-    """Place in order of cost of the first least sum of each prompt, as one writes it down."""
-    least = total.amin(1, keepdim=True)
-    check_estimates(least)
-    return (total <= least + tie_tolerance(total.dtype)).view(torch.uint8).argmax(1)
-
-
-def _first_least(total: Float[Tensor, "prompt length run"]) -> LLMIndex:
-    """Place in order of cost of the first least sum of each prompt."""
-    least_of_run = total.amin(1)
-    least = least_of_run.amin(1, keepdim=True)
-    check_estimates(least)
-    limit = least + tie_tolerance(total.dtype)
-    # several times as fast as argmin
-    run = (least_of_run <= limit).to(torch.uint8).argmax(1)
-    within = total[torch.arange(len(total), device=total.device), :, run] <= limit
-    return run * total.shape[1] + within.to(torch.uint8).argmax(1)

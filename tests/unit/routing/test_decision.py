@@ -110,18 +110,18 @@ def test_choices_from_clusters_are_those_of_the_definition_ties_included(pool, w
     assert chosen.tolist() == enumerate_choices(*pool, weight)
 
 
-@given(tied_pools(), dyadic_weights)
-def test_numpy_and_torch_choose_alike(pool, weight: float) -> None:
+@given(tied_pools(), dyadic_weights, st.sampled_from(["PRODUCTS_IN_NUMPY", "PAIRS_AT_ONCE"]))
+def test_few_prompts_are_chosen_for_as_many_are(pool, weight: float, limit: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decision, "PAIRS_IN_NUMPY", 0)
+        patch.setattr(decision, limit, 0)
         assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
 
 
-@pytest.mark.parametrize("pairs_in_numpy", [0, 10**6])
-def test_a_tie_of_one_prompt_does_not_hide_the_nan_of_another(pairs_in_numpy: int) -> None:
+@pytest.mark.parametrize("pairs", [0, 10**6])
+def test_a_tie_of_one_prompt_does_not_hide_the_nan_of_another(pairs: int) -> None:
     probability = torch.tensor([[1.0, 0.0], [math.nan, 1.0]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decision, "PAIRS_IN_NUMPY", pairs_in_numpy)
+        patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
         with pytest.raises(PoolError, match="NaN"):
             choose_llms(probability, torch.zeros(2, 2), torch.ones(2), 0.1)
 
@@ -132,24 +132,20 @@ def test_cost_that_is_no_number_is_refused_for_few_prompts_too(cost: float) -> N
         choose_llms(torch.ones(1, 1), torch.rand(2, 1), torch.tensor([1.0, cost]), 0.1)
 
 
-@given(tied_pools(), dyadic_weights, st.integers(1, 40), st.sampled_from([1, 2, 32]))
-def test_prompts_and_runs_at_once_change_no_choice(pool, weight: float, pairs: int, runs: int) -> None:
+@given(tied_pools(), dyadic_weights, st.integers(1, 40))
+def test_prompts_at_once_change_no_choice(pool, weight: float, pairs: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", 0)
         patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
-        patch.setattr(decision, "RUNS_TOGETHER", runs)
         assert choose_llms(*pool, weight).tolist() == enumerate_choices(*pool, weight)
 
 
-@given(tied_pools(), dyadic_weights, seeds, st.sampled_from([1, 2, 32]))
-def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed: int, runs: int) -> None:
+@given(tied_pools(), dyadic_weights, seeds, st.sampled_from([1, 8, 10**6]))
+def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed: int, pairs: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     available = torch.rand(len(pool[0]), len(pool[2]), generator=generator) < 0.4
     available[:, seed % len(pool[2])] |= ~available.any(-1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", runs % 2 * 10**9)
-        patch.setattr(decision, "PAIRS_AT_ONCE", 8)
-        patch.setattr(decision, "RUNS_TOGETHER", runs)
+        patch.setattr(decision, "PAIRS_AT_ONCE", pairs)
         chosen = choose_llms(*pool, weight, available)
     assert chosen.tolist() == enumerate_choices(*pool, weight, available)
 
@@ -158,11 +154,18 @@ def test_only_available_llms_are_chosen_from_clusters(pool, weight: float, seed:
 def test_pruning_changes_no_choice_ties_included(pool, weight: float) -> None:
     probability, *llms = pool
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decision, "PAIRS_OF_PLAIN_CHOICE", 0)
+        patch.setattr(decision, "PAIRS_AT_ONCE", 0)
         patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 0)
         pruned = choose_llms(probability, *llms, weight)
         patch.setattr(decision, "PROMPTS_PER_LLM_TO_PRUNE", 10**9)
         assert torch.equal(pruned, choose_llms(probability, *llms, weight))
+
+
+def test_gradients_do_not_stand_in_the_way_of_a_choice() -> None:
+    probability = torch.eye(3).requires_grad_()
+    for prompts in (probability, probability.repeat(60_000, 1)):
+        chosen = choose_llms(prompts, torch.eye(3).requires_grad_(), torch.zeros(3).requires_grad_(), 0.1)
+        assert chosen[:3].tolist() == [1, 0, 0]
 
 
 @given(seeds, weights, st.sampled_from([1, 2, 3, 16, 17, 100]))
