@@ -1,5 +1,7 @@
 # Works with make, python3.11 and pip alone; everything is installed into .venv.
 PYTHON ?= python3
+# what release-check installs the wheel in, where they are found
+PYTHONS ?= python3.11 python3.12 python3.13
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
@@ -42,14 +44,8 @@ wheel: .venv/ready-wheel  ## build wheel and sdist into dist/, and check their m
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 
-release-check: wheel  ## install the wheel in bare environments, and run the quickstart from there
-	for extras in "" "[train,eval]" "[train,eval,calibrate,onnx,serve]"; do \
-		rm -rf build/bare && $(PYTHON) -m venv build/bare && build/bare/bin/python -m pip install --quiet \
-			--constraint constraints.txt "unirouter_torch$$extras @ file://$$(echo $(CURDIR)/dist/*.whl)" && \
-		(cd build && bare/bin/unirouter --version && bare/bin/unirouter recipes > /dev/null && case "$$extras" in *train*) \
-			bare/bin/unirouter train --config quickstart --output_dir bare/run && \
-			bare/bin/unirouter route --router bare/run/router "What is 17 + 25?";; esac) || exit 1; \
-	done
+release-check: wheel  ## install the wheel in bare environments of every Python in PYTHONS, and run the quickstart from there
+	$(BIN)/python scripts/release_check.py dist/*.whl --pythons $(PYTHONS)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

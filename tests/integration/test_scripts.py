@@ -368,3 +368,9 @@ def test_static_benchmark_times_the_way_from_text_to_choice(
     (row,) = json.loads((tmp_path / "found.json").read_text())["tables"]
     each = row["seconds_each"]
     assert row["times_as_fast"]["transformer"] == each["transformer"] / each["static"]
+
+
+def test_interpreters_that_are_not_here_are_named_by_the_check_of_a_release(script: Script, tmp_path: Path) -> None:
+    result = script("scripts/release_check.py", "no.whl", "--pythons", "python0.1", "--folder", str(tmp_path / "bare"))
+    assert result.returncode == 1  # nothing was checked
+    assert "| python0.1 | | | | | not checked: not found, or does not start |" in result.stdout
