@@ -15,7 +15,7 @@ from typing import Annotated, Any, BinaryIO, NoReturn
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -181,13 +181,29 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ArtifactError: The file is missing or damaged.
     """
-    try:
+    with _reading_tensors(path):
         tensors: dict[str, Tensor] = load_safetensors(read_file(path))
+    return tensors
+
+
+def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the named tensors of a safetensors file, from its header alone.
+
+    Raises:
+        ArtifactError: The file is missing, or its header is damaged or does not fit the length of the file.
+    """
+    with _reading_tensors(path), safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _reading_tensors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise ArtifactError(f"{path}: this file is missing. Save the folder again, or copy it whole.") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # a type that torch lacks is a KeyError
         raise ArtifactError(f"{path}: damaged safetensors file ({error}). Save the folder again.") from None
-    return tensors
 
 
 def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
@@ -265,7 +281,7 @@ def check_folder(path: Path, kind: str, format_version: int, *, growing: str = "
         raise ArtifactError(f"{path}: no such folder; expected a saved {kind}. Check the path.")
     if (path / kind / MANIFEST_NAME).is_file() and not (path / MANIFEST_NAME).exists():
         raise ArtifactError(f"{path}: expected a saved {kind}, which is the folder {path / kind}. Name that one.")
-    checksums = _read_manifest(path, kind, format_version)
+    checksums = read_checksums(path, kind, format_version)
     for file in _files_in(path):
         name = file.relative_to(path).as_posix()
         is_later = bool(growing) and file.parent == path / growing
@@ -279,8 +295,8 @@ def check_folder(path: Path, kind: str, format_version: int, *, growing: str = "
             raise ArtifactError(f"{file}: damaged, its checksum differs from the manifest. Save the {kind} again.")
 
 
-def _read_manifest(path: Path, kind: str, format_version: int) -> dict[str, str]:
-    """The checksums by relative path."""
+def read_checksums(path: Path, kind: str, format_version: int) -> dict[str, str]:
+    """SHA-256 of every file of a folder by relative path, as its manifest says; errors as :func:`check_folder`."""
     manifest = read_json(path / MANIFEST_NAME)
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         raise ArtifactError(f"{path}: expected a saved {kind}, got something else. Check the path.")

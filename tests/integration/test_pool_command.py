@@ -177,7 +177,10 @@ def test_pool_is_shown_and_changed_without_the_encoder(folder: Path, monkeypatch
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the encoder was loaded")
 
-    monkeypatch.setattr("unirouter_torch.router.router_files.load_encoder", refuse)
+    monkeypatch.setattr("unirouter_torch.router.saved_encoder.SavedEncoder.load", refuse)
+    (folder.parent / "scores.csv").write_text("prompt_id,score\np0,1\np1,0\n")
+    add = ["add", "new", "--cost", "0.2", "--scores", str(folder.parent / "scores.csv")]
+    assert main(["pool", *add, "--router", str(folder)]) == 0
     for words in (["list"], ["show", "small"], ["disable", "small"], ["undo"], ["history"]):
         command, *llm = words
         assert main(["pool", command, *llm, "--router", str(folder)]) == 0

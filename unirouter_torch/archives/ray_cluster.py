@@ -85,4 +85,4 @@ def _answer_of(router: str, expected: str, settings: ScoreSettings) -> tuple[Cal
     if fingerprint(loaded) != expected:
         raise ConfigError(f"router: a machine of the Ray cluster finds another router at {router}. Share one folder.")
     answer = answer_by(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings)
-    return answer, loaded.encoder.recipe.conversation
+    return answer, loaded.conversation

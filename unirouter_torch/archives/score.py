@@ -103,7 +103,7 @@ def score_archive(
 
     try:
         for shard in work.missing:
-            target, rule = folder / shard.name, router.encoder.recipe.conversation
+            target, rule = folder / shard.name, router.conversation
             answer_shard(shard, target, settings.column, settings.batch_size, counted, rule)
     finally:
         bar.close()

@@ -32,7 +32,7 @@ def adopt(options: AdoptOptions) -> None:
     from unirouter_torch.router.router import Router
 
     router = Router.from_pretrained(options.router)
-    table = load_table(options.data, conversation=router.encoder.recipe.conversation)
+    table = load_table(options.data, conversation=router.conversation)
     adopt_table(router, table, num_calibration=options.num_calibration)
     router.save_pretrained(options.output)
     console = plain_console()

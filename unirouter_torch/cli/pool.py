@@ -132,7 +132,7 @@ def add(options: AddOptions) -> None:
     """Add an LLM by its scores on calibration prompts."""
     from unirouter_torch.data.outcomes.read import read_outcomes
 
-    router = _load(options, with_encoder=True)
+    router = _load(options)
     costs = options.costs.listed(options.llm, router.pool.cost_unit)
     if options.more:
         _check_addition(options, router)
@@ -146,7 +146,7 @@ def add(options: AddOptions) -> None:
         llm=options.outcomes.llm_in_file,
         metric=options.outcomes.metric,
         grading=_grading(options),
-        conversation=router.encoder.recipe.conversation,
+        conversation=router.conversation,
     )
     for line in found.report.lines():
         _say(line)
@@ -211,13 +211,13 @@ def observe(options: ObserveOptions) -> None:
     from unirouter_torch.data.outcomes.read import read_feedback
     from unirouter_torch.routing.drift import FALSE_ALARM_RATE
 
-    reading, router = options.reading, _load(options, with_encoder=True)
+    reading, router = options.reading, _load(options)
     feedback = read_feedback(
         options.outcomes,
         format=reading.format,
         llm=reading.llm_in_file,
         metric=reading.metric,
-        conversation=router.encoder.recipe.conversation,
+        conversation=router.conversation,
     )
     what = f"observe {len(feedback.scores)} outcomes of {options.llm}"
 
@@ -302,10 +302,10 @@ def show_history(options: LookOptions) -> None:
     _print(options, [{"revision": one.number} | asdict(one.change) for one in revisions], history_table(revisions))
 
 
-def _load(options: PoolOptions, *, with_encoder: bool = False) -> "Router":
+def _load(options: PoolOptions) -> "Router":
     from unirouter_torch.router.router import Router
 
-    return Router.from_pretrained(options.router, with_encoder=with_encoder)
+    return Router.from_pretrained(options.router)
 
 
 def _change_pool(options: LLMOptions, change: Callable[["LLMPool"], "LLMPool"], what: str) -> None:

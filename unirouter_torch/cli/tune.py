@@ -64,7 +64,7 @@ def tune(options: TuneOptions) -> None:
     from unirouter_torch.experiments.expected_saving import expected_saving
     from unirouter_torch.router.router import Router
 
-    router = Router.from_pretrained(options.router, with_encoder=options.outcomes is not None)
+    router = Router.from_pretrained(options.router)
     kept = router.pool.latency_weight
     target = options.target(kept if options.latency_weight is None else options.latency_weight)
     chooser = router.chooser(0.0, **options.choice)
@@ -84,7 +84,7 @@ def tune(options: TuneOptions) -> None:
         from unirouter_torch.data.load import load_table
         from unirouter_torch.experiments.held_out import judge_on_table
 
-        table = load_table(options.outcomes, conversation=router.encoder.recipe.conversation)
+        table = load_table(options.outcomes, conversation=router.conversation)
         facts["held_out"] = judge_on_table(router, table, found.cost_weight, **options.choice)._asdict()
     if options.save:
 

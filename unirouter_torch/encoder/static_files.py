@@ -1,5 +1,7 @@
 """The files of a static encoder, in the layout that model2vec and sentence-transformers share."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from unirouter_torch.encoder.files import EncoderRecipe, first_line, read_prefix
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.static_encoder import StaticEncoder, pack_table, unpack_table
 from unirouter_torch.errors import ArtifactError
-from unirouter_torch.storage import read_json, read_tensors, write_json, write_tensors
+from unirouter_torch.storage import read_json, read_tensor_shapes, read_tensors, write_json, write_tensors
 
 _WEIGHTS_FILE = "model.safetensors"
 _TOKENIZER_FILE = "tokenizer.json"
@@ -47,19 +49,13 @@ def read_static_encoder(folder: Path, *, name: str, max_length: int | None, form
     """
     if max_length is not None:
         at_least("encoder.max_length", max_length, 8)
-    try:
-        place, projection, normalize = _read_modules(folder)
+    with _reading(folder):
+        place, dense, normalize = _read_modules(folder)
+        projection = None if dense is None else read_tensors(dense / _WEIGHTS_FILE)["linear.weight"].float()
         tensors = read_tensors(place / _WEIGHTS_FILE)
         table, dtype = _read_table(tensors)
         tokenizer = Tokenizer.from_file(str(place / _TOKENIZER_FILE))
         prefix = read_prefix(folder)
-    except ArtifactError:
-        raise
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise ArtifactError(
-            f"{folder}: cannot be loaded as a static encoder ({first_line(error)}). Expected model.safetensors, "
-            "tokenizer.json and modules.json as model2vec and sentence-transformers write them. Copy the folder whole."
-        ) from None
     if tokenizer.get_vocab_size() > len(table):
         raise ArtifactError(
             f"{folder}: the tokenizer has {tokenizer.get_vocab_size():,} tokens, the table {len(table):,} rows. Copy "
@@ -71,6 +67,33 @@ def read_static_encoder(folder: Path, *, name: str, max_length: int | None, form
         table, dtype = table @ projection.T, "float32"
     recipe = EncoderRecipe(normalize=normalize, max_length=max_length, prefix=prefix)
     return StaticEncoder(table, tokenizer, recipe, name=name, folder=folder, form=form, dtype=dtype)
+
+
+def dim_of_table(folder: Path) -> int:
+    """Length of the embedding of the tokens, by the files that :func:`read_static_encoder` reads, but for the numbers.
+
+    Raises:
+        ArtifactError: As there.
+    """
+    with _reading(folder):
+        place, dense, _ = _read_modules(folder)
+        read_prefix(folder)
+        shapes = read_tensor_shapes(place / _WEIGHTS_FILE)
+        _, dim = shapes["embedding.weight"] if "embedding.weight" in shapes else shapes["embeddings"]
+        return dim if dense is None else read_tensor_shapes(dense / _WEIGHTS_FILE)["linear.weight"][0]
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise ArtifactError(
+            f"{folder}: cannot be loaded as a static encoder ({first_line(error)}). Expected model.safetensors, "
+            "tokenizer.json and modules.json as model2vec and sentence-transformers write them. Copy the folder whole."
+        ) from None
 
 
 def write_static_encoder(folder: Path, encoder: StaticEncoder) -> None:
@@ -102,8 +125,8 @@ def write_static_encoder(folder: Path, encoder: StaticEncoder) -> None:
     write_form(folder, encoder.form)
 
 
-def _read_modules(folder: Path) -> tuple[Path, Tensor | None, bool]:
-    """Where table and tokenizer are, the linear map after the mean, and whether embeddings are normalised."""
+def _read_modules(folder: Path) -> tuple[Path, Path | None, bool]:
+    """Where table and tokenizer are, where the linear map after the mean is, and whether embeddings are normalised."""
     path = folder / "modules.json"
     if not path.exists():
         return folder, None, bool(read_json(folder / "config.json").get("normalize"))
@@ -111,15 +134,12 @@ def _read_modules(folder: Path) -> tuple[Path, Tensor | None, bool]:
     order = [_MODULES.index(name) if name in _MODULES else -1 for name in modules]
     if order != sorted(order) or -1 in order:
         raise unsupported(path, f"the modules {', '.join(modules)}", ", ".join(_MODULES))
-    projection = _read_projection(folder / modules["Dense"]) if "Dense" in modules else None
-    return folder / modules["StaticEmbedding"], projection, "Normalize" in modules
-
-
-def _read_projection(folder: Path) -> Tensor:
-    config = read_json(folder / "config.json")
-    if config.get("bias", True) or config.get("activation_function") not in _IDENTITY:
-        raise unsupported(folder, "a dense layer with bias or activation", "a linear map")
-    return read_tensors(folder / _WEIGHTS_FILE)["linear.weight"].float()
+    dense = folder / modules["Dense"] if "Dense" in modules else None
+    if dense is not None:
+        config = read_json(dense / "config.json")
+        if config.get("bias", True) or config.get("activation_function") not in _IDENTITY:
+            raise unsupported(dense, "a dense layer with bias or activation", "a linear map")
+    return folder / modules["StaticEmbedding"], dense, "Normalize" in modules
 
 
 def _read_table(tensors: dict[str, Tensor]) -> tuple[Float[Tensor, "vocabulary dim"], TableDtype]:

@@ -59,7 +59,7 @@ class UniRouterCallback(CustomLogger):  # type: ignore[misc]
         llms = {llm: None for one in healthy_deployments if (llm := self._llm_of(one)) is not None}
         if not llms:
             return healthy_deployments
-        prompt = conversation_prompt(messages, self.router.encoder.recipe.conversation)
+        prompt = conversation_prompt(messages, self.router.conversation)
         try:
             chosen = await asyncio.get_running_loop().run_in_executor(self._thread, self._choose, prompt, list(llms))
         except PoolError:  # as where the prompt is longer than every context: LiteLLM says so itself

@@ -3,7 +3,7 @@
 # over 300 lines: the public face, one short method for each call; two thirds are signatures and docstrings
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,6 +21,7 @@ from unirouter_torch.router.chooser import Chooser, KeptChoosers
 from unirouter_torch.router.observation import observe
 from unirouter_torch.router.route import Route
 from unirouter_torch.router.router_files import RouterParts, push_router, read_router, write_router
+from unirouter_torch.router.saved_encoder import SavedEncoder
 from unirouter_torch.router.saved_pool import FolderPool
 from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.drift import DriftTest
@@ -37,7 +38,8 @@ class Router(FolderPool, nn.Module):
     errors of the LLM. All calls that choose take the options of :meth:`chooser`, and raise what it raises.
 
     Args:
-        encoder: Embeds prompts; None for a router whose pool alone is looked at and changed.
+        encoder: Embeds prompts. That of a saved router is read when it is first needed, so that a pool is looked at and
+            changed without it.
         head: Turns embeddings into cluster probabilities.
         pool: The LLMs.
         calibration: The prompts that represent an LLM.
@@ -53,14 +55,15 @@ class Router(FolderPool, nn.Module):
     def __init__(
         self,
         *,
-        encoder: PromptEncoder | None,
+        encoder: PromptEncoder | SavedEncoder,
         head: ClusterHead,
         pool: LLMPool,
         calibration: CalibrationPrompts,
         about: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        if encoder is not None:
+        self._saved_encoder = encoder if isinstance(encoder, SavedEncoder) else None
+        if isinstance(encoder, PromptEncoder):
             self.encoder = encoder
         self.head = head
         self.pool = pool
@@ -72,6 +75,28 @@ class Router(FolderPool, nn.Module):
         super().__setattr__(name, value)
         if name in ("pool", "calibration"):
             self._choosers = KeptChoosers()
+
+    def __getattr__(self, name: str) -> Any:
+        """As any module's; the encoder of a saved router is loaded at its first use."""
+        if name == "encoder" and self._saved_encoder is not None:
+            self.encoder = self._saved_encoder.load()
+            self._saved_encoder = None
+        return super().__getattr__(name)
+
+    def named_modules(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
+        """As any module's, the encoder among them: it is loaded here, so that no weight is missed."""
+        _ = self.encoder
+        yield from super().named_modules(*arguments, **options)
+
+    def _apply(self, *arguments: Any, **options: Any) -> "Router":
+        _ = self.encoder  # to another device it goes with the rest
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        return self
+
+    @property
+    def conversation(self) -> str:
+        """How a conversation becomes its prompt; known without the encoder."""
+        return self.encoder.recipe.conversation if self._saved_encoder is None else self._saved_encoder.conversation
 
     def forward(self, embedding: Embedding) -> ErrorMatrix:
         """Estimated error in [0, 1] of every LLM of the pool on prompts with the given embeddings."""
@@ -301,20 +326,23 @@ class Router(FolderPool, nn.Module):
         return RouterParts(self.encoder, self.head, self.pool, self.calibration, self.about)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, with_encoder: bool = True) -> "Router":
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":
         """Load a router that :meth:`save_pretrained` wrote, one that comes with the package, or one from the hub.
 
         Args:
             name: The router's folder, the name of a bundled router: ``unirouter-minilm``, or a hub id: ``owner/name``.
             revision: Branch, tag or commit on the hub; the hub's default when not given.
-            with_encoder: Whether to load the encoder. Without it the router loads quickly, and its pool can be looked
-                at, changed and saved, but no prompt embedded.
+
+        Returns:
+            The router. Its encoder is loaded at its first use; whatever is wrong with the one in the folder, but for
+            its numbers, shows here, and what is wrong with one that the router refers to shows there.
 
         Raises:
-            ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it
-                refers to is another one, or the hub does not have it or cannot be reached.
+            ArtifactError: The folder is missing, damaged, no router, or of a newer format, or the hub does not have it
+                or cannot be reached. The first use of the encoder raises it where the one that the router refers to is
+                not found or is another one, or a number is not finite.
         """
-        parts, saved = read_router(name, revision, with_encoder=with_encoder)
+        parts, saved = read_router(name, revision)
         router = cls(**parts._asdict()).eval()
         router.saved = saved
         return router

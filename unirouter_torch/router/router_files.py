@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from unirouter_torch.encoder.files import digest_of_weights
-from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError, ConfigError, PoolError
-from unirouter_torch.messages import check_conversation_rule
 from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
 from unirouter_torch.router.card import router_card
 from unirouter_torch.router.hub import download_router, is_hub_id, push_folder
@@ -24,6 +21,7 @@ from unirouter_torch.router.pool_history import (
     read_revision,
     write_revision,
 )
+from unirouter_torch.router.saved_encoder import SavedEncoder, describe_encoder
 from unirouter_torch.router.saved_pool import FORMAT_VERSION, SavedPool
 from unirouter_torch.router.schema import (
     CalibrationFile,
@@ -71,54 +69,10 @@ def find_router(name: str | Path, revision: str | None = None) -> Path:
     return download_router(name, revision) if isinstance(name, str) and is_hub_id(name) else Path(name)
 
 
-def describe_encoder(encoder: PromptEncoder) -> dict[str, Any]:
-    """An encoder by reference: its name, the SHA-256 of its weights, and its surface features.
-
-    Raises:
-        ArtifactError: The encoder has no files to refer to.
-    """
-    if encoder.folder is None:
-        raise ArtifactError("encoder: made in memory, so there is nothing to refer to. Save the router with it.")
-    reference: dict[str, Any] = {"name": encoder.name, "sha256": digest_of_weights(encoder.folder)}
-    return reference if encoder.form is None else reference | {"form": encoder.form.to_json()}
-
-
-def form_of_reference(reference: Mapping[str, Any]) -> PromptForm | None:
-    """The surface features of an encoder that a router refers to."""
-    return PromptForm.from_json(reference["form"]) if "form" in reference else None
-
-
-def load_encoder(folder: Path, settings: Mapping[str, Any]) -> PromptEncoder:
-    """The encoder in a router's folder, or the one that the router refers to, reading prompts as it was trained to.
-
-    Routers that were saved before that was written down read as the files of their encoder say.
-
-    Raises:
-        ArtifactError: The encoder is missing, damaged, or has other weights than the router was trained with.
-        ConfigError: It cannot read prompts so.
-    """
-    reading = settings.get("reading", {})
-    if "conversation" in reading:
-        check_conversation_rule(reading["conversation"], "router.json: reading.conversation")
-    if "encoder" not in settings:
-        return PromptEncoder.from_pretrained(str(folder / "encoder"), **reading)
-    reference = settings["encoder"]
-    encoder = PromptEncoder.from_pretrained(reference["name"], **reading)
-    encoder.form = form_of_reference(reference)
-    assert encoder.folder is not None
-    found = digest_of_weights(encoder.folder)
-    if found != reference["sha256"]:
-        raise ArtifactError(
-            f"{folder}: trained with the encoder {reference['name']} of SHA-256 {reference['sha256'][:12]}..., but the "
-            f"one in {encoder.folder} has {found[:12]}... Its clusters would mean nothing: get the encoder named."
-        )
-    return encoder
-
-
 class RouterParts(NamedTuple):
     """What a router is made of; see there."""
 
-    encoder: PromptEncoder | None
+    encoder: PromptEncoder | SavedEncoder
     head: ClusterHead
     pool: LLMPool
     calibration: CalibrationPrompts
@@ -130,14 +84,14 @@ def write_router(folder: Path, parts: RouterParts, saved: SavedPool | None, *, w
 
     Args:
         folder: Where to write; an absolute path.
-        parts: The router.
+        parts: The router, its encoder loaded.
         saved: Where it lies already, if it does: there the history of its pool goes on.
         with_encoder: Whether to copy the encoder, or to write a reference to it.
 
     Returns:
         The pool as it lies in the folder now.
     """
-    assert parts.encoder is not None
+    assert isinstance(parts.encoder, PromptEncoder)
     reference = {} if with_encoder else {"encoder": describe_encoder(parts.encoder)}
     cost = cost_of_prompts(parts.head, parts.calibration, parts.pool).typical
     revision = PoolRevision.first(parts.pool, digest_of_head(parts.head))
@@ -166,23 +120,20 @@ def push_router(parts: RouterParts, repo_id: str, *, private: bool | None, token
         return push_folder(folder, repo_id, private=private, token=token, message=message)
 
 
-def read_router(
-    name: str | Path, revision: str | None = None, *, with_encoder: bool = True
-) -> tuple[RouterParts, SavedPool | None]:
-    """Read what :func:`write_router` wrote.
+def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:
+    """Read what :func:`write_router` wrote, but for the numbers of the encoder.
 
     Args:
         name: A folder, the name of a bundled router, or a hub id.
         revision: Branch, tag or commit on the hub.
-        with_encoder: Whether to load the encoder.
 
     Returns:
         The router, and its pool as it lies in the folder; none for one of the package or of the hub's cache, which are
         no places to write to.
 
     Raises:
-        ArtifactError: The folder is missing, damaged, no router, or of a newer format, the encoder that it refers to is
-            another one, or the hub does not have it or cannot be reached.
+        ArtifactError: The folder is missing, damaged, no router, or of a newer format, or the hub does not have it or
+            cannot be reached.
     """
     folder = find_router(name, revision)
     check_folder(folder, "router", FORMAT_VERSION, growing=HISTORY_FOLDER)
@@ -197,10 +148,9 @@ def read_router(
         head = read_head(tensors)
         latest = read_pool(folder, digest_of_head(head), tensors, settings)
         check_clusters("pool", latest.pool.sums.error.shape[1], head.num_clusters)
-        reading = {} if facts.reading is None else {"reading": facts.reading.model_dump()}
-        encoder = load_encoder(folder, settings | reading) if with_encoder else None
-        if encoder is not None:
-            _check_encoder(encoder, head)
+        reading = {} if facts.reading is None else facts.reading.model_dump()
+        encoder = SavedEncoder.of(folder, settings.get("encoder"), reading, head.dim)
+        encoder.check()
         parts = RouterParts(
             encoder=encoder, head=head, pool=latest.pool, calibration=read_calibration(tensors, prompts), about=about
         )
@@ -210,14 +160,6 @@ def read_router(
     except (PoolError, ConfigError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise ArtifactError(f"{folder}: damaged ({type(error).__name__}: {error}). Save the router again.") from None
     return parts, SavedPool(folder, latest) if Path(name).exists() else None
-
-
-def _check_encoder(encoder: PromptEncoder, head: ClusterHead) -> None:
-    if encoder.dim != head.dim:
-        raise ArtifactError(f"encoder: gives {encoder.dim} numbers for a prompt, the head takes {head.dim}.")
-    for name, tensor in encoder.state_dict().items():
-        if not tensor.isfinite().all():
-            raise ArtifactError(f"encoder: {name} holds numbers that are not finite. Copy the encoder again.")
 
 
 def _write_head_and_calibration(folder: Path, head: ClusterHead, calibration: CalibrationPrompts) -> None:

@@ -135,7 +135,7 @@ class Endpoints:
 
     async def _answer(self, body: bytes, request: Request, path: str, kind: type[Fields]) -> Response:
         live, session = self._live, session_of(request.headers)
-        chat = read_chat(body, live.router.encoder.recipe.conversation, kind)
+        chat = read_chat(body, live.router.conversation, kind)
         if is_router(chat.model):
             llms = await self._llms_for(chat, request, session)
         else:

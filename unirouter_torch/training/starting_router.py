@@ -8,7 +8,8 @@ from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.router.pool_history import HISTORY_FOLDER
-from unirouter_torch.router.router_files import find_router, form_of_reference, read_head
+from unirouter_torch.router.router_files import find_router, read_head
+from unirouter_torch.router.saved_encoder import form_of_reference
 from unirouter_torch.router.saved_pool import FORMAT_VERSION
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.storage import MANIFEST_NAME, check_folder, read_json, read_tensors, sha256_of_file

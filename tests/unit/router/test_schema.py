@@ -227,10 +227,13 @@ def test_named_pipe_is_refused_and_hangs_nobody(folder: Path, name: str) -> None
     assert "expected a file" in refused(folder)
 
 
-def test_encoder_with_numbers_that_are_not_finite_is_refused(folder: Path) -> None:
+def test_encoder_with_numbers_that_are_not_finite_is_refused_when_it_is_read(folder: Path) -> None:
     path = folder / "encoder" / "model.safetensors"
     tensors = load_file(path)
     next(iter(tensors.values())).fill_(torch.inf)
     save_file(tensors, path, metadata={"format": "pt"})
     make_checksums(folder)
-    assert "not finite" in refused(folder)
+    router = Router.from_pretrained(folder)
+    for _ in range(2):  # and again, as it is not there
+        with pytest.raises(ArtifactError, match=rf"{folder}.*not finite"):
+            router.route(["the otter sings"])

@@ -35,7 +35,7 @@ def read_outcomes(
         metric: Name of the metric that is the score, or several: one for each task, or ``task=metric``; needed where a
             task has several metrics.
         grading: How answers without a score are graded; needed where there are no scores.
-        conversation: How a conversation becomes its prompt: ``router.encoder.recipe.conversation``.
+        conversation: How a conversation becomes its prompt: ``router.conversation``.
 
     Returns:
         Scores, tokens and costs by prompt id, and what matched.
