@@ -117,6 +117,61 @@ def langfuse(folder: Path) -> Path:
     return made.write_json(folder / "traces.json", {"data": rows, "meta": {"page": 1}})
 
 
+def langfuse_trace(folder: Path) -> Path:
+    """What the button of a trace downloads, several of them in a file; names as the package in Python has them."""
+    rows = [
+        {
+            "trace": {
+                "id": name,
+                "input": {"args": [text], "kwargs": {}},
+                "output": ANSWERS[name],
+                "scores": [{"name": "good_enough", "value": made.SCORES[name], "data_type": "NUMERIC"}],
+            },
+            "observations": [
+                {"type": "SPAN", "model": None},
+                {"type": "GENERATION", "model": "heron", "usage_details": {"input": 10, "output": 5}, "totalCost": 0.5},
+            ],
+        }
+        for name, text in made.named_texts()
+    ]
+    return made.write_lines(folder / "trace.jsonl", rows)
+
+
+def langfuse_python(folder: Path) -> Path:
+    rows = [
+        {
+            "id": name,
+            "input": {"role": "user", "content": text},
+            "output": {"content": ANSWERS[name]},
+            "total_cost": 0.5,
+            "usage_details": {"input": 10, "output": 5},
+            "html_path": "/t",
+            "scores": [{"name": "ok", "value": None, "string_value": f"{made.SCORES[name]:.0%}"}],
+        }
+        for name, text in made.named_texts()
+    ]
+    return made.write_lines(folder / "traces.jsonl", rows)
+
+
+def litellm_logger(folder: Path) -> Path:
+    rows = [
+        {
+            "trace_id": name,
+            "call_type": "acompletion",
+            "model_group": "heron",
+            "model": "made/heron",
+            "response_cost": 0.5,
+            "status": "success",
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "messages": [{"role": "user", "content": TEXT_OF[name]}],
+            "response": {"choices": [{"message": {"role": "assistant", "content": answer}}]},
+        }
+        for name, answer in ANSWERS.items()
+    ]
+    return made.write_lines(folder / "standard.jsonl", rows)
+
+
 def langfuse_table(folder: Path) -> Path:
     cells = [(f'"{text}"', "null", f"[{made.SCORES[name]}]") for name, text in made.named_texts()]
     text = "".join(f"t,{question},{answer},s,{score}\n" for question, answer, score in cells)
@@ -130,7 +185,10 @@ FORMS = {
     "anthropic_batch": (anthropic_batch, {"grading": GRADING}),
     "gemini_batch": (gemini_batch, {"grading": GRADING}),
     "litellm": (litellm, {"grading": GRADING}),
+    "litellm of a logger": (litellm_logger, {"grading": GRADING}),
     "langfuse": (langfuse, {}),
+    "langfuse trace": (langfuse_trace, {}),
+    "langfuse in Python": (langfuse_python, {}),
     "langfuse table": (langfuse_table, {}),
 }
 
@@ -143,7 +201,11 @@ def test_form_is_told_by_content_and_gives_the_scores(form: str, tmp_path: Path)
     assert found(path, **options).scores == made.SCORES
 
 
-@pytest.mark.parametrize("form", ["promptfoo", "anthropic_batch", "gemini_batch", "litellm", "langfuse"])
+TELLING = ["promptfoo", "anthropic_batch", "gemini_batch", "litellm", "litellm of a logger"]
+TELLING += ["langfuse", "langfuse trace", "langfuse in Python"]
+
+
+@pytest.mark.parametrize("form", TELLING)
 def test_tokens_and_costs_of_other_forms_are_read(form: str, tmp_path: Path) -> None:
     write, options = FORMS[form]
     outcomes = found(write(tmp_path), **options)

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from unirouter_torch.data.cells import as_number
 from unirouter_torch.data.outcomes import Pick
 from unirouter_torch.errors import DataError
-from unirouter_torch.messages import LAST_USER, conversation_prompt, is_conversation, whole_characters
+from unirouter_torch.messages import LAST_USER, prompt_text, whole_characters
 
 
 def as_list(value: Any) -> list[Any]:
@@ -56,7 +56,9 @@ def parsed(value: Any) -> Any:
 
 
 def prompt_texts(*values: Any, conversation: str = LAST_USER) -> tuple[str, ...]:
-    """Texts that may be a prompt: texts themselves, and the prompts of conversations, also where these are JSON.
+    """Texts that may be a prompt: texts themselves, the prompts of conversations, and the only text of an object.
+
+    Conversations and objects may be written as JSON, as cells of tables often are.
 
     Args:
         values: Where the prompt may be.
@@ -65,12 +67,22 @@ def prompt_texts(*values: Any, conversation: str = LAST_USER) -> tuple[str, ...]
     texts: list[str] = []
     for value in values:
         found = parsed(value)
-        found = found.get("messages", found) if isinstance(found, dict) else found
-        if is_conversation(found):
-            texts.append(conversation_prompt(found, conversation))
+        if not isinstance(found, str):
+            prompt = prompt_text(found, conversation)
+            leaves = [] if prompt is not None or not isinstance(found, dict) else list(_leaves(found))
+            texts += [prompt] if prompt is not None else leaves if len(leaves) == 1 else []
         if isinstance(value, str):
             texts.append(value)
     return tuple(dict.fromkeys(whole_characters(text) for text in texts if text.strip()))
+
+
+def _leaves(value: Any, depth: int = 3) -> Iterator[str]:
+    """The texts in lists and objects, down to some depth."""
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(part, depth - 1)
 
 
 def choose_metric(found: Iterable[str], pick: Pick, place: str, task: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Spend logs of LiteLLM: a row for each request, with its prompt and answer where the proxy was told to keep them."""
+"""Logs of LiteLLM: a row for each request, with its prompt and answer where the proxy was told to keep them."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +17,7 @@ _COLUMNS = (
     "model",
     "model_group",
     "spend",
+    "response_cost",
     "prompt_tokens",
     "completion_tokens",
     "messages",
@@ -31,11 +32,12 @@ class LiteLLMReader(OutcomesReader):
     """Requests that are not graded: a grader and references grade them, or a column ``score`` that you added."""
 
     name = "litellm"
-    form = "spend logs of LiteLLM"
+    form = "spend logs of LiteLLM, or what its loggers write"
 
     def recognizes(self, sample: Sample) -> bool:
-        """What was spent, by request."""
-        return "spend" in sample.columns and bool({"request_id", "call_type", "total_tokens"} & sample.columns)
+        """What was spent, by request: in its data base, or as its loggers write it."""
+        spent = {"spend", "response_cost"} & sample.columns
+        return bool(spent) and bool({"request_id", "call_type", "total_tokens"} & sample.columns)
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One answer a request."""
@@ -60,7 +62,7 @@ def _rows(path: Path, conversation: str) -> Iterator[OutcomeRow]:
             is_cut_off=is_cut_off,
             input_tokens=as_number(row["prompt_tokens"]),
             output_tokens=as_number(row["completion_tokens"]),
-            cost=number_or_none(row["spend"]),
+            cost=number_or_none(row["response_cost"] if row["spend"] is None else row["spend"]),
         )
 
 

@@ -17,6 +17,7 @@ from unirouter_torch.messages import whole_characters
 
 _TEXTS = ("prompt_id", "prompt", "llm")
 _NUMBERS = ("score", "input_tokens", "output_tokens", "cost")
+_OF_OTHERS = {"custom_id", "doc_id", "spend", "response_cost", "input"}
 
 
 class LogReader(OutcomesReader):
@@ -37,7 +38,7 @@ class LogReader(OutcomesReader):
         has_prompts, has_scores = bool(columns & {"prompt", "prompt_id"}), "score" in columns
         if has_prompts and has_scores:
             return True
-        return (has_prompts or has_scores) and not sample.columns & {"custom_id", "doc_id", "spend", "input"}
+        return (has_prompts or has_scores) and not sample.columns & _OF_OTHERS
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One outcome a row."""

@@ -1,5 +1,6 @@
 """Results of promptfoo: a JSON document, or a result in each line."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def _row(place: str, result: JSONObject, metric: str, conversation: str) -> Outc
     if found is None and metric == "score":
         found = result["success"]
     output = within(result, "response", "output")
+    if isinstance(output, dict | list):  # a provider that answers in JSON
+        output = json.dumps(output, ensure_ascii=False)
     cost = result["cost"] if result["cost"] is not None else within(result, "response", "cost")
     return OutcomeRow(
         place=place,
