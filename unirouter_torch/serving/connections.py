@@ -9,8 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 10.0
 """How long a connection may take until the head of a request is there."""
 
-BODY_SECONDS = 60.0
-"""How long the body of a request may take after its head."""
+BODY_SECONDS = 70.0
+"""How long the body of a request may take after its head; longer than until its reader answers 408."""
 
 
 class _Bounded(H11Protocol):

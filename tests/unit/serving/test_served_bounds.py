@@ -1,6 +1,7 @@
 """What one client can do to the others: bodies, connections, half requests, long prompts."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -88,7 +89,24 @@ def test_head_that_does_not_arrive_in_time_ends_the_connection(
             pass
 
 
-def test_body_that_does_not_arrive_in_time_ends_the_connection(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "sent", [b'Content-Length: 100\r\n\r\n{"prompts"', b"Transfer-Encoding: chunked\r\n\r\n2\r\n{ \r\n"]
+)
+def test_body_that_does_not_arrive_in_time_is_answered_with_408(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    with served(folder) as server, connect(server) as connection:
+        connection.sendall(HEAD + sent)
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(body)["error"]["message"].startswith("The body was not there after 0.2 seconds.")
+
+
+def test_body_that_nobody_reads_ends_the_connection_in_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.2)
     with served(folder) as server, connect(server) as connection:
         connection.sendall(HEAD + b'Content-Length: 100\r\n\r\n{"prompts"')
