@@ -119,6 +119,17 @@ class StaticEncoder(PromptEncoder):
         mean = total / num_tokens.clamp(min=1).unsqueeze(1)
         return normalize(mean, dim=-1) if self.recipe.normalize else mean
 
+    def of_tokens(self, tokens: Int[Tensor, " part"]) -> "StaticEncoder":
+        """One whose table has the rows of some tokens alone, in this order, as float32; it reads their places."""
+        return StaticEncoder(self.table[tokens], self.tokenizer, self.recipe, name=self.name)
+
+    @torch.no_grad()
+    def take_tokens(self, part: "StaticEncoder", tokens: Int[Tensor, " part"]) -> None:
+        """Take what :meth:`of_tokens` gave back with what it has learned, and round it as the files will."""
+        part.fold_trainable_parts()
+        self.table[tokens] = part.table
+        self._round()
+
     @torch.no_grad()
     def add_trainable_parts(self, *, with_table: bool) -> None:
         """Make weights that are trained, none of which changes anything yet.
@@ -140,6 +151,9 @@ class StaticEncoder(PromptEncoder):
         if self.log_weight is not None:
             self.table.mul_(self.log_weight.exp().unsqueeze(1))
         self.table_change = self.log_weight = None
+        self._round()
+
+    def _round(self) -> None:
         self.table.copy_(unpack_table(*pack_table(self.table, self.dtype)))
 
     def save_pretrained(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +160,19 @@ def make_trainable(
 def _make_static_trainable(
     encoder: StaticEncoder, texts: Sequence[str], config: EncoderTrainingConfig
 ) -> TrainableEncoder:
-    copied = copy.deepcopy(encoder)
-    copied.folder = None
-    copied.add_trainable_parts(with_table=config.mode == "full")
-    trained = WholeEncoder(copied)
+    whole = copy.deepcopy(encoder)
+    whole.folder = None
+    rows = whole.tokenize_rows(texts)
+    # only tokens that occur can change; the first row is the filler's
+    occurring, numbers = torch.cat([torch.zeros(1, dtype=torch.int32), *rows]).unique(return_inverse=True)
+    part = whole.of_tokens(occurring)
+    part.add_trainable_parts(with_table=config.mode == "full")
+    trained = WholeEncoder(part)
     if config.compile:
         trained.compile(dynamic=True)
-    inputs, form = copied.tokenize_rows(texts), form_of(copied, texts)
-    return TrainableEncoder(copied, trained, inputs, form=form, finish=copied.fold_trainable_parts)
+    inputs = numbers[1:].int().split([len(row) for row in rows])
+    finish = partial(whole.take_tokens, part, occurring)
+    return TrainableEncoder(whole, trained, inputs, form=form_of(whole, texts), finish=finish)
 
 
 def form_of(encoder: PromptEncoder, texts: Sequence[str]) -> Embedding:

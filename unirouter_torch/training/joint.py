@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from unirouter_torch.config.fingerprint import deciding_settings
 from unirouter_torch.config.training import TrainConfig
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.static_encoder import StaticEncoder
 from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.encoder.trainable import check_trainable, make_trainable
 from unirouter_torch.routing.head import ClusterHead
@@ -72,7 +73,9 @@ def train_jointly(
     if config.head.far_clusters:
         head.split_far(module.embed_training_prompts())
     if config.trainer.strategy == "fsdp":
-        trainable = prepare(encoder, [], config.encoder_training)
+        # a static encoder is trained for the tokens of its texts, a transformer for any
+        texts = tables.texts if isinstance(encoder, StaticEncoder) else []
+        trainable = prepare(encoder, texts, config.encoder_training)
         gather_weights(module.encoder, trainable)
     tuned = trainable.finish().to(module.device)
     return TunedEncoder(tuned, head.cpu().eval(), step, module.losses)

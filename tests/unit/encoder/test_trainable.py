@@ -101,6 +101,17 @@ def test_what_needs_layers_is_refused_with_a_static_encoder(
         trainable(encoders["static"], tmp_path, **settings)
 
 
+def test_only_the_vectors_of_tokens_that_occur_are_trained(encoders: dict[str, PromptEncoder], tmp_path: Path) -> None:
+    frozen = encoders["static"]
+    module = trainable(frozen, tmp_path, "full")
+    occurring = torch.cat(frozen.tokenize_rows(PROMPTS)).unique().tolist()
+    rows = {len(p) for p in module.parameters() if p.requires_grad}
+    assert rows == {len({0, *occurring})} and max(rows) < len(frozen.table)
+    some_steps(module)
+    moved = (module.finish().table != frozen.table).any(1).nonzero().flatten().tolist()
+    assert moved == sorted(occurring)
+
+
 def test_above_the_table_of_a_static_encoder_token_weights_are_trained(
     encoders: dict[str, PromptEncoder], tmp_path: Path
 ) -> None:
