@@ -164,7 +164,7 @@ def _make_static_trainable(
     whole.folder = None
     rows = whole.tokenize_rows(texts)
     # only tokens that occur can change; the first row is the filler's
-    occurring, numbers = torch.cat([torch.zeros(1, dtype=torch.int32), *rows]).unique(return_inverse=True)
+    occurring, numbers = torch.unique(torch.cat([torch.zeros(1, dtype=torch.int32), *rows]), return_inverse=True)
     part = whole.of_tokens(occurring)
     part.add_trainable_parts(with_table=config.mode == "full")
     trained = WholeEncoder(part)
