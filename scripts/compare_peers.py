@@ -8,8 +8,8 @@
 
 The peers route among LLMs that they were trained on. So there are two pools: ``fixed``, every LLM with its outcomes on
 all training and validation prompts, for the peers as for us; and ``new``, the unseen LLMs of a split, where the peers
-are trained on the calibration outcomes and ours are represented by them. What the output file has of other tables and
-pools is kept.
+are trained on the calibration outcomes and ours are represented by them. What the output file has is kept: further
+tables, pools and trials join.
 """
 
 import argparse
@@ -17,14 +17,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from peers_page import write_page
+from torch import Tensor
 
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least
@@ -92,15 +94,17 @@ class Setting(NamedTuple):
         }
 
 
-def settings_of(config: TrainConfig, embedded: EmbeddedTable, pool: Pool, num_trials: int) -> Iterator[Setting]:
-    """The trials of a table, with the labels of the pool as calibration outcomes."""
+def settings_of(
+    config: TrainConfig, embedded: EmbeddedTable, pool: Pool, seeds: Iterable[int]
+) -> Iterator[tuple[int, Setting]]:
+    """Trials of a table by their seed, with the labels of the pool as calibration outcomes."""
     unseen_fraction = config.data.unseen_fraction if pool == "new" else 0.0
-    for seed in range(num_trials):
+    for seed in seeds:
         split = split_table(embedded.table, seed=seed, unseen_fraction=unseen_fraction)
         trial = prepare_trial(replace(config, seed=seed), embedded, split, seed)
         if pool == "fixed":
             trial = trial.with_calibration(torch.cat([split.train_prompts, split.validation_prompts]).sort().values)
-        yield Setting(trial, strong_and_weak(trial))
+        yield seed, Setting(trial, strong_and_weak(trial))
 
 
 def strong_and_weak(trial: Trial) -> list[int]:
@@ -180,9 +184,9 @@ def judge_peer(name: str, setting: Setting, folder: Path, number: int, ours: Err
         }
         if 0 in areas:
             record["default"] = judge(torch.from_numpy(1 - found["test_0"][:, columns]).float(), truth)
-            record["choice"] = judge_choice(
-                torch.from_numpy(found["choice_0"]), setting, Judged(ours[:, columns], truth)
-            )
+            choice, quality = (torch.from_numpy(found[key]) for key in ("choice_0", "test_0"))
+            choice = observed_choice(choice, quality, setting, columns)
+            record["choice"] = judge_choice(choice, setting, Judged(ours[:, columns], truth))
         if areas:
             best = max(areas, key=lambda setting_number: areas[setting_number])
             record["tuned"] = judge(torch.from_numpy(1 - found[f"test_{best}"][:, columns]).float(), truth)
@@ -190,11 +194,23 @@ def judge_peer(name: str, setting: Setting, folder: Path, number: int, ours: Err
     return record
 
 
+def observed_choice(
+    choice: LLMIndex, quality: Float[Tensor, "prompt llm"], setting: Setting, columns: list[int]
+) -> LLMIndex:
+    """What a peer chooses, or the best by its estimates among the observed LLMs where that LLM was not observed.
+
+    Ours choose among the observed LLMs as well: a benchmark that few LLMs took would count for them alone otherwise.
+    """
+    observed, among = setting.trial.test.observed, torch.tensor(columns)
+    best = among[torch.where(observed[:, among], quality[:, among], -1.0).argmax(-1)]
+    return torch.where(observed.gather(1, choice[:, None]).squeeze(1), choice, best)
+
+
 def judge_choice(choice: LLMIndex, setting: Setting, ours: Judged) -> dict[str, float | None]:
-    """Quality and cost of the choices that a peer makes, and our quality at that cost."""
+    """Quality and cost of the choices of a peer, and our quality at that cost, all on the same prompts."""
     test, cost, rows = setting.trial.test, setting.trial.test_cost, torch.arange(len(choice))
     observed = test.observed[rows, choice]
-    share = float(cost[choice].mean() / ours.truth.cost.max())
+    share = float(cost[choice][observed].mean() / ours.truth.cost.max())
     return {
         "quality": float((1 - test.error[rows, choice])[observed].mean()),
         "relative_cost": share,
@@ -202,15 +218,15 @@ def judge_choice(choice: LLMIndex, setting: Setting, ours: Judged) -> dict[str, 
     }
 
 
-def compare_on(path: str, pool: Pool, pythons: dict[str, str], num_trials: int) -> list[dict[str, Any]]:
+def compare_on(
+    config: TrainConfig, embedded: EmbeddedTable, pool: Pool, pythons: dict[str, str], seeds: Iterable[int]
+) -> list[dict[str, Any]]:
     """One record for each trial and method of a table and pool."""
-    config = parse_config(["--config", path])
-    embedded = embed_table(config)
-    settings = list(settings_of(config, embedded, pool, num_trials))
-    records, ours = [], []
+    settings = dict(settings_of(config, embedded, pool, seeds))
+    records, ours = [], {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for number, setting in enumerate(settings):
+        for number, setting in settings.items():
             np.savez(folder / f"trial_{number}.npz", **setting.arrays(number))
             where = {"table": embedded.table.name, "pool": pool, "trial": number}
             where |= {"num_llms": len(setting.trial.test_cost), "num_labelled": len(setting.trial.calibration.error)}
@@ -220,11 +236,11 @@ def compare_on(path: str, pool: Pool, pythons: dict[str, str], num_trials: int) 
                 records.append(
                     where | {"method": name, "default": judge(estimated, setting.trial.truth), "pair": pair} | facts
                 )
-            ours.append((where, estimated))
+            ours[number] = (where, estimated)
         for peer, python in pythons.items():
             run_peer(peer, python, folder)
             for name in PEERS[peer]:
-                for number, (where, estimated) in enumerate(ours):
+                for number, (where, estimated) in ours.items():
                     judged = judge_peer(name, settings[number], folder, number, estimated)
                     records.append(where | {"method": name} | judged)
     return records
@@ -239,11 +255,14 @@ def compare(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     records: list[dict[str, Any]] = read_json(options.output)["records"] if options.output.exists() else []
     for path in options.configs:
+        config = parse_config(["--config", path])
+        embedded = embed_table(config)
         for pool in options.pools:
-            found = compare_on(path, pool, pythons, options.trials)
-            table = found[0]["table"]
-            records = [record for record in records if (record["table"], record["pool"]) != (table, pool)] + found
-            write_json(options.output, {"records": records})
+            here = (embedded.table.name, pool)
+            have = {record["trial"] for record in records if (record["table"], record["pool"]) == here}
+            if missing := [seed for seed in range(options.trials) if seed not in have]:
+                records += compare_on(config, embedded, pool, pythons, missing)
+                write_json(options.output, {"records": records})
     write_page(options.output, options.page)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unirouter_torch.metrics.statistics import bootstrap_mean, sign_test
 from unirouter_torch.storage import read_json, write_atomically
 
-BEGIN, END = "<!-- begin: peers.json -->", "<!-- end: peers.json -->"
 TITLES = {
     "zero": "ZeroRouter",
     "kmeans": "UniRoute K-means",
@@ -25,6 +25,15 @@ TITLES = {
 }
 KNOW_TWO = ("routellm_mf",)
 OF_PAIR = ("zero", "kmeans", "hierarchical_shrinkage_24", "end_to_end", "routellm_mf")
+OURS = ("zero", "kmeans", "hierarchical_shrinkage", "end_to_end")
+"""Not of a peer; hierarchical shrinkage as vLLM ships it is."""
+NAMES = {
+    "mmlu_pro": "MMLU-Pro",
+    "zeroeval": "ZeroEval",
+    "llmrouter_default": "LLMRouter's table",
+    "farel_bench": "FaReL",
+    "eq_bench_v2": "EQ-Bench",
+}
 Records = list[dict[str, Any]]
 
 
@@ -39,6 +48,7 @@ def tables(found: dict[str, Any]) -> str:
         size = f"{first['num_llms']} LLMs, {first['num_labelled']:,} labelled prompts, {num_trials} trials"
         parts.append(f"### {table}: {kind}\n\n{size}.")
         parts += [part for part in (quality_table(here), choice_table(here), pair_table(here)) if part]
+    parts.append(f"## Cost at 99% of the best LLM's quality\n\n{saving_table(records)}")
     parts.append(f"## Time and memory\n\n{cost_table(records)}")
     return "\n\n".join(parts)
 
@@ -57,6 +67,53 @@ def quality_table(here: Records) -> str:
             rows.append([title, *values, _reached(figures), "" if name == "end_to_end" else _won(best, figures)])
     heads = ["router", "area", "quality at 25% of the highest cost", "at 50%", "cost at 99% of the best LLM's quality"]
     return _markdown([*heads, "end-to-end won : lost"], rows)
+
+
+def saving_table(records: Records) -> str:
+    """Each router's cost at 99% of the best LLM's quality with its interval, and ours less it."""
+    rows = []
+    for table, pool in dict.fromkeys((record["table"], record["pool"]) for record in records):
+        here = [record for record in records if (record["table"], record["pool"]) == (table, pool)]
+        ours = _costs(record["default"] for record in _of(here, "end_to_end"))
+        for name in dict.fromkeys(record["method"] for record in here if record["method"] not in KNOW_TWO):
+            for way in ("default", "tuned"):
+                figures = [record[way] for record in _of(here, name) if way in record]
+                if len(figures) < len(ours):
+                    continue
+                costs = _costs(figures)
+                less = [mine - its for mine, its in zip(ours, costs, strict=True)]
+                won, lost = sum(one < 0 for one in less), sum(one > 0 for one in less)
+                rows.append(
+                    [
+                        f"{table}, {pool}",
+                        TITLES[name] + (", tuned" if way == "tuned" else ""),
+                        _with_ends(costs),
+                        f"{sum(one['cost_at_99'] is not None for one in figures)} of {len(figures)}",
+                        "" if name == "end_to_end" else _with_ends(less, sign="+"),
+                        "" if name == "end_to_end" else f"{won} : {lost}, p = {sign_test(less):.2g}",
+                    ]
+                )
+    heads = ["table, LLMs", "router", "cost", "trials that reach it", "end-to-end less it", "cheaper : more expensive"]
+    return _markdown(heads, rows)
+
+
+def costs_beside_peers(found: dict[str, Any]) -> str:
+    """Our cost of 99% of the best LLM's quality, and the lowest of the peers', on each table with new LLMs."""
+    parts = []
+    for table in NAMES:
+        here = [record for record in found["records"] if (record["table"], record["pool"]) == (table, "new")]
+        if not here:
+            continue
+        ours = _costs(record["default"] for record in _of(here, "end_to_end"))
+        peers = [
+            _costs(record[way] for record in _of(here, name) if way in record)
+            for name in dict.fromkeys(record["method"] for record in here)
+            for way in ("default", "tuned")
+            if name not in (*OURS, *KNOW_TWO)
+        ]
+        best = min(sum(costs) / len(costs) for costs in peers if len(costs) == len(ours))
+        parts.append(f"{NAMES[table]} {sum(ours) / len(ours):.0%} against {best:.0%}")
+    return ", ".join(parts)
 
 
 def choice_table(here: Records) -> str:
@@ -135,6 +192,16 @@ def _mean(figures: Iterable[dict[str, Any] | None], key: str) -> str:
     return f"{sum(values) / len(values):.4f}" if values else ""
 
 
+def _costs(figures: Iterable[dict[str, Any]]) -> list[float]:
+    """Costs at 99%; 100%, which is what the best LLM itself costs, where a router costs more or does not reach it."""
+    return [1.0 if one["cost_at_99"] is None else min(1.0, one["cost_at_99"]) for one in figures]
+
+
+def _with_ends(values: list[float], sign: str = "") -> str:
+    mean, low, high = bootstrap_mean(values)
+    return f"{mean:{sign}.1%} [{low:{sign}.1%}, {high:{sign}.1%}]"
+
+
 def _reached(figures: list[dict[str, Any] | None]) -> str:
     known = [one["cost_at_99"] for one in figures if one is not None]
     values = [value for value in known if value is not None]
@@ -155,9 +222,15 @@ def write_page(found: Path, page: Path | None) -> None:
     text = tables(read_json(found))
     print(text)
     if page is not None:
-        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        write_atomically(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+        put_between(page, "peers.json", text)
+
+
+def put_between(page: Path, name: str, text: str) -> None:
+    """Put a text between the two comments of a page that name a file."""
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    write_atomically(page, f"{before}{begin}\n\n{text}\n\n{end}{after}".encode())
 
 
 if __name__ == "__main__":

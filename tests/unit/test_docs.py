@@ -180,3 +180,11 @@ def test_tables_of_peers_are_those_of_their_file(monkeypatch: pytest.MonkeyPatch
     written = tables(json.loads((DOCS / "evidence" / "peers.json").read_text()))
     page = (DOCS / "evidence" / "peers.md").read_text()
     assert page.count(written) == 1
+
+
+def test_readme_says_what_the_file_of_peers_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    says = importlib.import_module("peers_page").costs_beside_peers
+    found = json.loads((DOCS / "evidence" / "peers.json").read_text())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"quality: {says(found)} (" in readme

@@ -106,8 +106,7 @@ def select_prompts(
     """
     items = fit_items(cluster_probability, error, observed, cluster_error)
     rows = _choose(items, cluster_probability, cluster_error, min(num_prompts, len(cluster_probability)))
-    # discriminations of chosen prompts are partly luck, so half of what they are ahead is believed, all alike
-    scale = (1 + items.discrimination[rows].mean()) / 2
+    scale = items.discrimination[rows].mean()  # all alike: that of a single prompt is partly luck
     offset = items.typical[rows] - items.difficulty[rows] / scale
     return PromptSelection(rows, OutcomeAdjustment(offset=offset, slope=(1 / scale).expand(len(rows)).clone()))
 
