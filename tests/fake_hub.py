@@ -3,16 +3,19 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TOKEN = "hf_invented"
+API = r"/api/(?:models|datasets)/(someone/(?:router|table)|withmartian/routerbench)"
+FILE = r"/someone/router/|/datasets/someone/table/|/datasets/withmartian/routerbench/"
 
 
 class FakeHub(BaseHTTPRequestHandler):
-    """One repository in memory; who writes needs the token."""
+    """One repository in memory, of a router or of a table; who writes needs the token."""
 
     files: dict[str, bytes]
     commits: list[dict]
@@ -37,10 +40,10 @@ class FakeHub(BaseHTTPRequestHandler):
         self._file(with_content=False)
 
     def do_GET(self) -> None:
-        if self.path.startswith("/api/models/someone/router/revision/"):
+        if asked := re.match(f"{API}/revision/", self.path):
             siblings = [{"rfilename": name} for name in self.files]
-            self._json({"id": "someone/router", "sha": self._sha(), "siblings": siblings, "tags": [], "private": True})
-        elif self.path.startswith("/api/models/someone/router/tree/"):
+            self._json({"id": asked[1], "sha": self._sha(), "siblings": siblings, "tags": [], "private": True})
+        elif re.match(f"{API}/tree/", self.path):
             sizes = {name: len(content) for name, content in self.files.items()}
             self._json([{"type": "file", "path": name, "size": size, "oid": "0"} for name, size in sizes.items()])
         else:
@@ -66,9 +69,10 @@ class FakeHub(BaseHTTPRequestHandler):
 
     def _file(self, *, with_content: bool) -> None:
         content = self.files.get(self.path.partition("/resolve/")[2].partition("/")[2].partition("?")[0])
-        if not self.path.startswith("/someone/router/") or content is None:
+        is_here = re.match(FILE, self.path)
+        if not is_here or content is None:
             self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("X-Error-Code", "EntryNotFound" if is_here else "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

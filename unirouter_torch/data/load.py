@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from unirouter_torch.config.recipes import recipes
 from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources import SourceTables
@@ -74,7 +75,22 @@ def _read(path: str, conversation: str) -> tuple[str, SourceTables]:
     if file.is_file():
         name = Path(file.stem).stem if file.suffix in (".gz", ".zst") else file.stem
         return name, read_log(file, conversation)
+    if advice := _where_recipes_find(path):
+        raise DataError(f"data: got {path!r}, which is not here. {advice}")
     raise DataError(f"data: got {path!r}, which is no file or folder; expected one of: {_FORMS}. Correct the path.")
+
+
+def _where_recipes_find(path: str) -> str | None:
+    """Where the table of a recipe comes from; None for paths that no recipe names."""
+    from unirouter_torch.data.public.prepare import PUBLIC_TABLES
+
+    name = Path(path).name
+    readers = [recipe for recipe, file in recipes().items() if f" {path}\n" in file.read_text(encoding="utf-8")]
+    if any(recipe.startswith("research/") for recipe in readers):
+        return "The research recipes read it, and it is not published. Name a table of yours by --data.path."
+    if readers and name in PUBLIC_TABLES:
+        return f"It is made by: unirouter data prepare {name} --output {path}"
+    return None
 
 
 def _simulated(size: re.Match[str]) -> SourceTables:

@@ -1,15 +1,20 @@
 import csv
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import datasets
+import published_files
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fake_hub import fake_hub
 
 from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.load import load_table
@@ -275,6 +280,21 @@ def test_path_of_no_known_form_is_refused_with_the_forms(path: str) -> None:
         load_table(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("tables/routerbench", r"unirouter data prepare routerbench --output tables/routerbench"),
+        ("../shared/data/zeroeval", r"research recipes.*not published.*--data\.path"),
+    ],
+)
+def test_table_of_a_recipe_that_is_absent_says_where_it_comes_from(
+    path: str, advice: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"^data: got '{re.escape(path)}', which is not here.*{advice}"):
+        load_table(path)
+
+
 def test_hub_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     path = write_hub_folder(tmp_path / "hub")
     readme = tmp_path / "hub" / "README.md"
@@ -289,6 +309,35 @@ def test_hub_dataset_out_of_reach_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"^hub:nobody/nothing@v1, config 'prompts': .* Check the name"):
         load_table("hub:nobody/nothing@v1")
+
+
+def test_tables_come_from_the_hub_by_their_names(tmp_path: Path) -> None:
+    """By the real clients, in a process that may reach the hub on loopback."""
+    program = """
+import sys
+from unirouter_torch import load_table
+from unirouter_torch.cli import main
+
+print(load_table("hub:someone/table@v1").content_hash)
+assert main(["data", "prepare", "routerbench", "--output", sys.argv[1], "--revision", "v1", "--unsafe-pickle"]) == 0
+"""
+    write_hub_folder(tmp_path / "table")
+    (tmp_path / "made").mkdir()
+    published_files.routerbench(tmp_path / "made")
+    with fake_hub() as (address, hub):
+        hub.files |= {
+            file.name: file.read_bytes() for name in ("table", "made") for file in (tmp_path / name).iterdir()
+        }
+        online = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+        result = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "prepared")],
+            env=os.environ | online | {"HF_ENDPOINT": address},
+            capture_output=True,
+            text=True,
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == load_table(str(tmp_path / "table")).content_hash
+    assert load_table(str(tmp_path / "prepared")).cost.rule == "billed"
 
 
 def test_simulated_table_has_the_asked_size_and_content(tmp_path: Path) -> None:
