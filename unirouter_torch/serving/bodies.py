@@ -79,8 +79,9 @@ def _too_long() -> HTTPException:
 
 
 def _too_slow() -> HTTPException:
-    message = f"The body was not there after {BODY_SECONDS:g} seconds. Send it again, or less at a time."
-    return HTTPException(408, message, {"Connection": "close"})
+    return HTTPException(
+        408, f"The body was not there after {BODY_SECONDS:g} seconds. Send it again, or less at a time."
+    )
 
 
 def _too_much() -> HTTPException:

@@ -47,6 +47,8 @@ class RefusedError(UniRouterError):
         param = None if self.param is None else _shortened(self.param)
         error: dict[str, Any] = {"message": _shortened(str(self)), "type": kind, "param": param, "code": self.code}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 408:  # the rest of the body may still come, and would be read as a request
+            headers["Connection"] = "close"
         return JSONResponse({"error": error}, self.status, headers)
 
 

@@ -102,7 +102,7 @@ def test_body_that_does_not_arrive_in_time_is_answered_with_408(
         while piece := connection.recv(4096):
             answer += piece
         head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 408 ")
+        assert head.startswith(b"HTTP/1.1 408 ") and b"connection: close" in head.lower()
         assert json.loads(body)["error"]["message"].startswith("The body was not there after 0.2 seconds.")
 
 
