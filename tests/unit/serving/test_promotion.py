@@ -143,20 +143,29 @@ def test_without_a_key_for_changes_there_are_none(routers: tuple[Path, Path]) ->
 def test_promotion_under_load_loses_no_request(routers: tuple[Path, Path]) -> None:
     limits = BatchLimits(most_together=2)
     with served(routers[0], change_key="sesame", limits=limits) as server, ThreadPoolExecutor(8) as clients:
-        stopped = threading.Event()
+        answered, is_over = threading.Semaphore(0), False
 
         def ask(_: int) -> tuple[int, set[bool]]:
-            response = server.http.post("/v1/route", json={"prompts": PROMPTS})
+            try:
+                response = server.http.post("/v1/route", json={"prompts": PROMPTS})
+            finally:
+                answered.release()
             return response.status_code, {one["llm"] == "large" for one in response.json()["routes"]}
 
         def keep_switching() -> None:
             switch(server, router=str(routers[1]))
-            while not stopped.wait(0.05):
+            while not is_over:
+                # a request that takes two batches begins anew at each switch: some end between one and the next
+                for _ in range(20):
+                    answered.acquire()
                 switch(server, back=True)
 
         switching = clients.submit(keep_switching)
-        answers = list(clients.map(ask, range(200)))
-        stopped.set()
+        try:
+            answers = list(clients.map(ask, range(200)))
+        finally:
+            is_over = True
+            answered.release(20)
         switching.result()
         assert [status for status, _ in answers if status != 200] == []
         assert all(len(deciding) == 1 for _, deciding in answers)
