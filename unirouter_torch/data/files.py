@@ -176,6 +176,11 @@ def read_lines(path: Path) -> Iterator[str]:
                 raise DataError(f"{path}, line {number}: expected UTF-8 ({error}). Save it in UTF-8.") from None
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder, or a folder between them, has a name that begins with a point."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def shown(value: object) -> str:
     """A value for a message, shortened."""
     text = repr(value)

@@ -9,7 +9,7 @@ from unirouter_torch.data.cost import CostRule
 from unirouter_torch.data.simulate import simulate_tables
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.sources.hub import read_hub_dataset
-from unirouter_torch.data.sources.log_file import read_log
+from unirouter_torch.data.sources.log_file import read_log, read_log_folder
 from unirouter_torch.data.sources.parquet_folder import read_parquet_folder
 from unirouter_torch.data.table import RoutingTable, TablePlaces, build_table
 from unirouter_torch.errors import DataError
@@ -19,7 +19,8 @@ _HUB = "hub:"
 _SIMULATED = re.compile(r"simulated(?::([1-9]\d*)x([1-9]\d*))?")
 _FORMS = (
     "a folder with prompts.parquet, models.parquet and outcomes.parquet; a file with one outcome in a row: .csv, "
-    ".jsonl, .json or .parquet; hub:owner/name or hub:owner/name@revision; simulated; simulated:NUM_PROMPTSxNUM_LLMS"
+    ".jsonl, .json or .parquet, or a folder of such files; hub:owner/name or hub:owner/name@revision; simulated; "
+    "simulated:NUM_PROMPTSxNUM_LLMS"
 )
 
 
@@ -34,8 +35,9 @@ def load_table(
     """Load, check and join the outcomes that ``path`` names.
 
     Args:
-        path: A folder of Parquet files, a log in CSV, JSON Lines, JSON or Parquet, ``hub:owner/name[@revision]`` (or
-            ``hub:`` and a local folder in that layout), ``simulated``, or ``simulated:NUM_PROMPTSxNUM_LLMS``.
+        path: A folder of Parquet files, a log in CSV, JSON Lines, JSON or Parquet, a folder of logs,
+            ``hub:owner/name[@revision]`` (or ``hub:`` and a local folder in that layout), ``simulated``, or
+            ``simulated:NUM_PROMPTSxNUM_LLMS``.
         cost_rule: What an LLM costs; see :func:`unirouter_torch.data.cost.choose_cost`.
         group_column: Column of the LLMs with equal values for the same LLM; ``llm_group`` where not given.
         same_llm: Lists of LLMs that are the same LLM.
@@ -71,7 +73,9 @@ def _read(path: str, conversation: str) -> tuple[str, SourceTables]:
         return path, _simulated(size)
     file = Path(path).expanduser()
     if file.is_dir():
-        return file.resolve().name, read_parquet_folder(file)
+        name, is_table = file.resolve().name, any((file / f"{part}.parquet").is_file() for part in TablePlaces._fields)
+        is_table = is_table or not any(file.iterdir())
+        return name, read_parquet_folder(file) if is_table else read_log_folder(file, conversation)
     if file.is_file():
         name = Path(file.stem).stem if file.suffix in (".gz", ".zst") else file.stem
         return name, read_log(file, conversation)

@@ -244,6 +244,35 @@ def test_what_is_often_taken_for_a_log_is_told(tmp_path: Path, name: str, conten
         load_table(str(tmp_path / name))
 
 
+def test_logs_in_a_folder_are_one_log(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a", "llm": "wren", "score": 1, "cost": 1, "price_in": 2},
+        {"prompt": "b", "llm": "heron", "score": 0, "cost": 1},
+        {"prompt": "a", "llm": "heron", "score": 0.5, "cost": 3},
+        {"prompt": "c", "llm": "wren", "score": 0, "cost": 1},
+    ]
+    (tmp_path / "whole.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tmp_path / "months"
+    (folder / "old").mkdir(parents=True)
+    (folder / ".hidden").write_text("no log")
+    (folder / "old" / "may.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    (folder / "june.csv").write_text("prompt,llm,score,cost\na,heron,0.5,3\nc,wren,0,1\n")
+    assert load_table(str(folder)).content_hash == load_table(str(tmp_path / "whole.jsonl")).content_hash
+
+
+def test_logs_in_a_folder_that_contradict_one_another_are_refused(tmp_path: Path) -> None:
+    header = "prompt_id,prompt,llm,score,price_in\n"
+    (tmp_path / "june.csv").write_text(f"{header}1,a,wren,1,2\n")
+    (tmp_path / "may.csv").write_text(f"{header}2,b,wren,1,3\n")
+    with pytest.raises(
+        DataError, match=r"may\.csv: column 'price_in': got 3.0 for 'wren', expected what an earlier file"
+    ):
+        load_table(str(tmp_path))
+    (tmp_path / "may.csv").write_text("# notes\n")
+    with pytest.raises(DataError, match=r"may\.csv: "):
+        load_table(str(tmp_path))
+
+
 def test_case_of_the_ending_does_not_matter(tmp_path: Path) -> None:
     assert load_table(write_csv(tmp_path / "LOG.CSV", LOG)).num_prompts == 2
     assert load_table(write_jsonl(tmp_path / "log.JSONL", LOG)).num_prompts == 2

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unirouter_torch.data.files import named_columns, read_records
+from unirouter_torch.data.files import is_hidden, named_columns, read_records
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Run, Sample, all_readers, find_reader
 from unirouter_torch.errors import DataError, first_few
 
@@ -117,8 +117,7 @@ def _in_folder(folder: Path, form: str) -> tuple[list[Place], list[str]]:
 
 def _files_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
+        if path.is_file() and not is_hidden(path, folder):
             yield path
 
 

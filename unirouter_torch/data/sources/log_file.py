@@ -21,7 +21,7 @@ from unirouter_torch.data.checks import (
     warn_of_ungraded,
 )
 from unirouter_torch.data.columns import read_columns
-from unirouter_torch.data.files import shown
+from unirouter_torch.data.files import is_hidden, shown
 from unirouter_torch.data.sources import SourceTables
 from unirouter_torch.data.table import TablePlaces
 from unirouter_torch.errors import DataError, first_few
@@ -155,17 +155,63 @@ def _derived_ids(text: pa.Array) -> pa.Array:
 def _one_row_each(key: str, values: pa.Array, columns: dict[str, pa.Array], place: str) -> pa.Table:
     """One row for each distinct value of the key, with what the log says of it."""
     encoded = values.dictionary_encode()
-    described = {name: _first_known(column, encoded, place=place, column=name) for name, column in columns.items()}
+    described = {}
+    for column, given in columns.items():
+        described[column], contradicts = _first_known(given, encoded)
+        expected = "what an earlier row says of the same prompt_id or llm. Make the rows agree."
+        refuse_rows(contradicts, given, place=place, column=column, expected=expected)
     return pa.table({key: encoded.dictionary, **described})
 
 
-def _first_known(values: pa.Array, owner: pa.DictionaryArray, *, place: str, column: str) -> pa.Array:
+def _first_known(values: pa.Array, owner: pa.DictionaryArray) -> tuple[pa.Array, pa.Array]:
+    """The first value that is known of each owner, and which values differ from that of their owner."""
     known = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
     owners, first = np.unique(owner.indices.to_numpy()[known], return_index=True)
     row_of = np.full(len(owner.dictionary), -1)
     row_of[owners] = known[first]
     found = values.take(pa.array(row_of, mask=row_of < 0))
-    contradicts = pc.not_equal(values, found.take(owner.indices))
-    expected = "what an earlier row says of the same prompt_id or llm. Make the rows agree."
-    refuse_rows(contradicts, values, place=place, column=column, expected=expected)
-    return found
+    return found, pc.not_equal(values, found.take(owner.indices))
+
+
+def read_log_folder(folder: Path, conversation: str = LAST_USER) -> SourceTables:
+    """Read the logs in a folder as one log, such as a file for each month; each as :func:`read_log` does.
+
+    Args:
+        folder: Its files that are not hidden are read, those in folders below, too.
+        conversation: The rule by which a conversation becomes its prompt.
+
+    Raises:
+        DataError: As there, of any of the files; or two files contradict one another.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not is_hidden(path, folder)]
+    if not files:
+        raise DataError(f"{folder}: got no files, expected logs. Correct the path.")
+    logs = [read_log(file, conversation) for file in files]
+    place = str(folder)
+    return SourceTables(
+        prompts=_joined("prompt_id", [log.prompts for log in logs], files),
+        models=_joined("model_id", [log.models for log in logs], files),
+        outcomes=pa.concat_tables([log.outcomes for log in logs]),
+        places=TablePlaces(place, place, place),
+    )
+
+
+def _joined(key: str, tables: Sequence[pa.Table], files: Sequence[Path]) -> pa.Table:
+    """One row for each distinct value of the key, with what the files say of it.
+
+    Raises:
+        DataError: Two of them contradict one another.
+    """
+    rows = pa.concat_tables(tables).combine_chunks()
+    file_of = [file for file, table in zip(files, tables, strict=True) for _ in range(table.num_rows)]
+    owner = rows[key].combine_chunks().dictionary_encode()
+    described = {}
+    for column in rows.column_names:
+        values = rows[column].combine_chunks()
+        described[column], contradicts = _first_known(values, owner)
+        if (row := pc.index(contradicts, True).as_py()) >= 0:
+            raise DataError(
+                f"{file_of[row]}: column {column!r}: got {shown(values[row].as_py())} for {rows[key][row].as_py()!r}, "
+                "expected what an earlier file says of the same prompt_id or llm. Make the files agree."
+            )
+    return pa.table(described)
