@@ -20,8 +20,8 @@ from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.config.router import DEFAULT_ENCODER
 from unirouter_torch.data.load import load_table
+from unirouter_torch.encoder.padding import batches_by_tokens, tokens_per_batch
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import batches_by_tokens, tokens_per_batch
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.storage import write_json
 

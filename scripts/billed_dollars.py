@@ -23,12 +23,13 @@ from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import DataError
 from unirouter_torch.progress import progress
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.latency import Latency
-from unirouter_torch.routing.token_cost import count_tokens, sum_tokens
+from unirouter_torch.routing.token_cost import sum_tokens
 from unirouter_torch.shapes import ClusterProbability, PromptSubset
 from unirouter_torch.storage import write_json
 

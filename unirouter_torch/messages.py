@@ -13,6 +13,8 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 LAST_USER = "last_user"
 WHOLE = "whole"
+LISTED = re.compile(r"\s*\[")
+"""How a text begins that may be a conversation."""
 _RULE = re.compile(r"last_user|whole|last_turns:[1-9]\d{0,5}")
 
 _TAG = (
@@ -213,7 +215,7 @@ def prompt_text(value: Any, rule: str = LAST_USER) -> str | None:
 
 
 def _parsed_list(text: str) -> Any:
-    if not text.lstrip().startswith("["):
+    if not LISTED.match(text):
         return None
     read = json.loads if '"role"' in text else ast.literal_eval if "'role'" in text else None
     try:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder, check_texts
+from unirouter_torch.encoder.padding import batches_by_length
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder, check_texts, distinct_texts
 from unirouter_torch.encoder.tensor_cache import read_cached, write_cached
-from unirouter_torch.encoder.token_rows import batches_by_length, distinct_texts
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding
 

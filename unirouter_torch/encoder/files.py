@@ -12,7 +12,7 @@ from typing import Any
 
 from unirouter_torch.config.router import DEFAULT_ENCODER, KeptPart
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.pooling import PoolingMode
+from unirouter_torch.encoder.padding import PoolingMode
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.messages import LAST_USER
 from unirouter_torch.storage import read_json, sha256_of_file, write_json

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from unirouter_torch.encoder.embedding_cache import PART_SIZE
 from unirouter_torch.encoder.layers import LowerLayers
+from unirouter_torch.encoder.padding import batches_by_length, batches_by_tokens, pad_rows, tokens_per_batch
 from unirouter_torch.encoder.tensor_cache import read_cached, write_cached
-from unirouter_torch.encoder.token_rows import batches_by_length, batches_by_tokens, pad_rows, tokens_per_batch
 from unirouter_torch.encoder.transformer_encoder import TransformerEncoder
 from unirouter_torch.progress import progress
 

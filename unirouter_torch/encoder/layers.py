@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
-from unirouter_torch.encoder.pooling import pool_and_normalize
+from unirouter_torch.encoder.padding import pool_and_normalize
 from unirouter_torch.encoder.transformer_encoder import TransformerEncoder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.shapes import Embedding, TokenEmbedding, TokenMask

@@ -8,21 +8,26 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TypeGuard, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from unirouter_torch.config.router import KeptPart
+from unirouter_torch.config.router import CHARS_PER_TOKEN, KeptPart
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.token_rows import batches_by_tokens, distinct_texts, keep_ends, pad_rows, rows_of_ids
+from unirouter_torch.encoder.padding import pad_rows
 from unirouter_torch.errors import DataError
-from unirouter_torch.messages import LAST_USER, Prompt, prompt_text
+from unirouter_torch.messages import LAST_USER, LISTED, Prompt, prompt_text
 from unirouter_torch.progress import progress
 from unirouter_torch.shapes import Embedding, TokenMask
+
+_Ends = TypeVar("_Ends", str, list[int])
 
 NO_LIMIT = 2**31 - 1
 """Longest prompt [tokens] of an encoder that reads prompts of any length."""
@@ -125,6 +130,11 @@ class PromptEncoder(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def filler(self) -> int:
+        """The token that padding is filled with."""
+
+    @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where the weights are."""
 
@@ -132,6 +142,14 @@ class PromptEncoder(nn.Module, ABC):
     @abstractmethod
     def tokens_per_batch(self) -> int:
         """Tokens, padding included, that pass together."""
+
+    @abstractmethod
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        """Positions of prompts of these lengths [tokens] that pass together."""
+
+    @abstractmethod
+    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
+        """The tokens of some prompts, at least one, as the arguments of :meth:`_embed_together`, on the CPU."""
 
     @abstractmethod
     def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
@@ -146,8 +164,8 @@ class PromptEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
-        """What :meth:`forward` gives for the tokens of some prompts, at least one, on the encoder's device."""
+    def _embed_together(self, *parts: Tensor) -> Embedding:
+        """What :meth:`forward` gives for prompts of :meth:`_collate`, on the encoder's device."""
 
     @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
@@ -158,8 +176,8 @@ class PromptEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
-        """Tokens of prompts that are prefixed already; where they are cut, the first ``max_length`` of each."""
+    def _token_ids(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        """Tokens of prompts that are prefixed already; the first ``limit`` of each, or all."""
 
     @abstractmethod
     def _num_added(self) -> tuple[int, int]:
@@ -188,12 +206,6 @@ class PromptEncoder(nn.Module, ABC):
     def most_characters(self) -> int:
         """Characters of a prompt that are tokenized: 64 for each token that can count, and 262,144 at most."""
         return min(_CHARACTERS_A_TOKEN * self.max_length, _MOST_CHARACTERS)
-
-    @property
-    def filler(self) -> int:
-        """The token that padding is filled with."""
-        token = None if self.pad_token is None else self.backend_tokenizer.token_to_id(self.pad_token)
-        return token or 0
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Int[Tensor, "prompt token"]]:
         """The arguments of :meth:`forward` for some prompts, on the CPU.
@@ -233,13 +245,13 @@ class PromptEncoder(nn.Module, ABC):
         rows: list[Tensor] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
-            ids = self._token_ids(some, cut=True) if self.recipe.keep == "head" else self._ends_of(some)
+            ids = self._token_ids(some, self.max_length) if self.recipe.keep == "head" else self._ends_of(some)
             rows += rows_of_ids(ids)
         return rows
 
     def _kept_characters(self, text: str) -> str:
         first = {"head": self.most_characters, "head_and_tail": self.most_characters // 2, "tail": 0}[self.recipe.keep]
-        return keep_ends(text, self.most_characters, first)
+        return _keep_ends(text, self.most_characters, first)
 
     def _ends_of(self, texts: list[str]) -> list[list[int]]:
         """Tokens of prompts that are cut in front or in the middle; prefix and special tokens stay."""
@@ -248,7 +260,7 @@ class PromptEncoder(nn.Module, ABC):
             before += len(self.backend_tokenizer.encode(self.recipe.prefix, add_special_tokens=False).ids)
         room = max(0, self.max_length - before - after)
         first = min(self.max_length, before + (room - room // 2 if self.recipe.keep == "head_and_tail" else 0))
-        return [keep_ends(ids, self.max_length, first) for ids in self._token_ids(texts, cut=False)]
+        return [_keep_ends(ids, self.max_length, first) for ids in self._token_ids(texts, None)]
 
     def texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """The texts that prompts are embedded by: conversations become text as the recipe says, texts stay.
@@ -261,7 +273,8 @@ class PromptEncoder(nn.Module, ABC):
         """
         if isinstance(prompts, str):
             check_texts(prompts)
-        texts = [prompt_text(prompt, self.recipe.conversation) for prompt in prompts]
+        rule = self.recipe.conversation
+        texts = [prompt if _is_plain(prompt) else prompt_text(prompt, rule) for prompt in prompts]
         for row, text in enumerate(texts):
             if text is None:
                 raise DataError(
@@ -293,17 +306,17 @@ class PromptEncoder(nn.Module, ABC):
     def embed_rows(self, rows: Sequence[Int[Tensor, " _token"]], *, show_progress: bool = False) -> Embedding:
         """The same without the form, from the tokens of :meth:`tokenize_rows`.
 
-        Prompts of similar length pass through together.
-
         Args:
             rows: Tokens of each prompt.
             show_progress: Whether to draw a bar.
         """
-        batches = batches_by_tokens([len(row) for row in rows], self.tokens_per_batch)
-        parts = [torch.empty(0, self.text_dim, device=self.device)]
+        batches, device = self._batches([len(row) for row in rows]), self.device
+        parts = [torch.empty(0, self.text_dim, device=device)]
         with _evaluation_mode(self), torch.inference_mode():
             steps = progress(batches, "Embedding") if show_progress else batches
-            parts += [self._embed_together([rows[row] for row in batch]).float() for batch in steps]
+            for batch in steps:
+                inputs = self._collate([rows[row] for row in batch])
+                parts.append(self._embed_together(*(_to_device(part, device) for part in inputs)).float())
         embedding = torch.empty(len(rows), self.text_dim)
         embedding[[row for batch in batches for row in batch]] = torch.cat(parts).cpu()
         return embedding
@@ -343,6 +356,59 @@ def check_texts(texts: Sequence[str]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"prompts: row {row} is {text!r}, expected a string. Remove it or write it as text.")
+
+
+def _is_plain(prompt: Prompt) -> TypeGuard[str]:
+    """Whether a prompt is embedded as it is: a text that is no conversation and holds no half of a surrogate pair."""
+    if not isinstance(prompt, str) or LISTED.match(prompt):
+        return False
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def count_tokens(prompts: Sequence[str]) -> Float[Tensor, " prompt"]:
+    """Length of prompts [tokens], estimated from their characters: what costs and contexts are counted by."""
+    return torch.tensor([len(prompt) for prompt in prompts], dtype=torch.float64) / CHARS_PER_TOKEN
+
+
+def _keep_ends(content: _Ends, most: int, first: int) -> _Ends:
+    """At most so many items of a text or list: the first few and the last ones; the middle is cut.
+
+    Args:
+        content: What may be too long.
+        most: Items that may stay, at least 0.
+        first: How many of them are from the beginning, from 0 to ``most``.
+    """
+    if len(content) <= most:
+        return content
+    return content[:first] + content[len(content) - (most - first) :]
+
+
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Int[Tensor, " prompt"]]:
+    """Each text once, in the order of first appearance, and for every given one its place among them."""
+    place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return list(place), torch.tensor([place[text] for text in texts], dtype=torch.int64)
+
+
+def rows_of_ids(ids: Sequence[Sequence[int]]) -> list[Int[Tensor, " _token"]]:
+    """The tokens of prompts as int32; all of them share one piece of memory, so that few calls make them.
+
+    Args:
+        ids: Tokens of each prompt.
+    """
+    lengths = [len(tokens) for tokens in ids]
+    flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=sum(lengths))
+    return list(torch.split(torch.from_numpy(flat), lengths))
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; to CUDA from pinned memory, so that the CPU can go on with the next one."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """An encoder without a network: each token has a vector, and a prompt is the mean of its tokens'."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from tokenizers import Tokenizer
@@ -14,7 +16,6 @@ from unirouter_torch.config.distillation import TableDtype
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import to_device
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
 
@@ -82,7 +83,12 @@ class StaticEncoder(PromptEncoder):
     @property
     def pad_token(self) -> str | None:
         """Name of the token that padding is filled with; it has no effect on an embedding."""
-        return self.tokenizer.id_to_token(0)
+        return self.tokenizer.id_to_token(self.filler)
+
+    @property
+    def filler(self) -> int:
+        """The token that padding is filled with: any one, as it has no effect."""
+        return 0
 
     @property
     def device(self) -> torch.device:
@@ -104,9 +110,15 @@ class StaticEncoder(PromptEncoder):
             return self._mean((weight.unsqueeze(1) @ self._vectors()[input_ids]).squeeze(1), num_tokens)
         return self._mean(embedding_bag(input_ids, self._vectors(), mode="sum", per_sample_weights=weight), num_tokens)
 
-    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
-        tokens = to_device(torch.cat(list(rows)), self.device)
-        num_tokens = torch.tensor([len(row) for row in rows], dtype=tokens.dtype, device=self.device)
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        batch = np.cumsum(lengths, dtype=np.int64) // _TOKENS_PER_BATCH
+        return [list(rows) for _, rows in groupby(range(len(lengths)), key=batch.__getitem__)]
+
+    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
+        return torch.cat(list(rows)), torch.tensor([len(row) for row in rows], dtype=torch.int32)
+
+    def _embed_together(self, *parts: Tensor) -> Embedding:
+        tokens, num_tokens = parts
         first = num_tokens.cumsum(0, dtype=tokens.dtype) - num_tokens
         weight = None if self.log_weight is None else self.log_weight.exp()[tokens]
         total = embedding_bag(tokens, self._vectors(), first, mode="sum", per_sample_weights=weight)
@@ -166,9 +178,8 @@ class StaticEncoder(PromptEncoder):
 
         write_static_encoder(folder, self)
 
-    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
+    def _token_ids(self, texts: list[str], limit: int | None) -> list[list[int]]:
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        limit = self.recipe.max_length if cut else None
         return [encoding.ids[:limit] for encoding in encodings]
 
     def _num_added(self) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
+from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.static_encoder import StaticEncoder
-from unirouter_torch.encoder.token_rows import batches_by_tokens, pad_rows
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.shapes import Embedding, PromptSubset
 

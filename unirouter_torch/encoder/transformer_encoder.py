@@ -12,9 +12,8 @@ from transformers import PreTrainedModel
 
 from unirouter_torch.encoder.files import EncoderRecipe, write_form, write_recipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.pooling import pool_and_normalize
+from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows, pool_and_normalize, tokens_per_batch
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import pad_rows, to_device, tokens_per_batch
 from unirouter_torch.encoder.transformer_loading import quiet_transformers
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import digest_of_tensors
@@ -65,6 +64,11 @@ class TransformerEncoder(PromptEncoder):
         return token
 
     @property
+    def filler(self) -> int:
+        """The token that padding is filled with."""
+        return self.tokenizer.pad_token_id or 0
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
@@ -80,9 +84,15 @@ class TransformerEncoder(PromptEncoder):
         tokens, recipe = output.last_hidden_state, self.recipe
         return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
 
-    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
-        input_ids, mask = pad_rows(rows, self.filler)
-        embedding: Embedding = self(to_device(input_ids, self.device).long(), to_device(mask, self.device))
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        return batches_by_tokens(lengths, self.tokens_per_batch)
+
+    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
+        return pad_rows(rows, self.filler)
+
+    def _embed_together(self, *parts: Tensor) -> Embedding:
+        input_ids, mask = parts
+        embedding: Embedding = self(input_ids.long(), mask)
         return embedding
 
     def save_pretrained(self, folder: Path) -> None:
@@ -100,9 +110,9 @@ class TransformerEncoder(PromptEncoder):
         write_recipe(folder, self.recipe, self.text_dim)
         write_form(folder, self.form)
 
-    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
-        limit = {"truncation": True, "max_length": self.max_length} if cut else {"verbose": False}
-        ids: list[list[int]] = self.tokenizer(texts, **limit)["input_ids"]
+    def _token_ids(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        cut = {"verbose": False} if limit is None else {"truncation": True, "max_length": limit}
+        ids: list[list[int]] = self.tokenizer(texts, **cut)["input_ids"]
         return ids
 
     def _num_added(self) -> tuple[int, int]:

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import torch
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.metrics.deferral import deferral_curve, read_quality
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.routing.target import Target, Tuned
-from unirouter_torch.routing.token_cost import count_tokens
 
 QUALITIES = (95, 99, 100)
 BUDGETS = (10, 25, 50)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from unirouter_torch.config.choice import Choice
 from unirouter_torch.data.table import RoutingTable
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import DataError
 from unirouter_torch.metrics.statistics import bootstrap_band
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 
 
 class HeldOut(NamedTuple):

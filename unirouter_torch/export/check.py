@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
-from unirouter_torch.encoder.token_rows import batches_by_tokens
+from unirouter_torch.encoder.padding import batches_by_tokens
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.progress import progress
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import LLMIndex
 
 ROUNDING = 1e-4

@@ -8,11 +8,11 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.messages import conversation_prompt
 from unirouter_torch.router.pool_history import latest_number
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 
 
 class UniRouterCallback(CustomLogger):  # type: ignore[misc]

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.metrics.deferral import DeferralCurve, curve_of_choices
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.chooser import Chooser
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import CostVector
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.head import ClusterHead
@@ -12,7 +13,7 @@ from unirouter_torch.routing.label_noise import PromptDifficulty, correct_flips,
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.prompt_selection import OutcomeAdjustment, sum_adjusted
-from unirouter_torch.routing.token_cost import PromptCost, TokenCost, count_tokens, sum_tokens
+from unirouter_torch.routing.token_cost import PromptCost, TokenCost, sum_tokens
 from unirouter_torch.shapes import ClusterProbability, ErrorMatrix, ObservedMatrix, PromptSubset
 
 

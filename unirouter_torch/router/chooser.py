@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
 from unirouter_torch.router.route import Route
@@ -27,7 +28,7 @@ from unirouter_torch.routing.envelope import Envelope, lower_envelope
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target, Tuned, tune_cost_weight
-from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.routing.token_cost import PromptCost
 from unirouter_torch.shapes import ClusterError, ClusterProbability, ErrorMatrix, LLMIndex, LLMSubset, ObservedMatrix
 
 _LLMS_AT_ONCE = 256

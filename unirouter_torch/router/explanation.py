@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.router.calibration import CalibrationPrompts
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.routing.cluster_error import ClusterSums, estimate_error
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import ClusterError, ClusterProbability
 
 LEVEL = 0.05

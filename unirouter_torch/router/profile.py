@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.router.calibration import cost_of_prompts
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.explanation import LEVEL, examples_of
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import overall_error
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import ClusterError
 
 COST_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)

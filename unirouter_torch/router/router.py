@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unirouter_torch.config.choice import Choice
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder, count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.messages import Prompt
 from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices, calibrated_pool, new_llm, sum_scores
@@ -27,7 +27,6 @@ from unirouter_torch.routing.cluster_error import estimate_error
 from unirouter_torch.routing.drift import DriftTest
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.shapes import ClusterProbability, Embedding, ErrorMatrix, LLMIndex
 
 

@@ -1,6 +1,5 @@
 """Costs that depend on the prompt: prices by the token, expected output tokens through the cluster probabilities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +7,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unirouter_torch.config.router import CHARS_PER_TOKEN
 from unirouter_torch.errors import PoolError
 from unirouter_torch.shapes import ClusterError, ClusterProbability, CostVector, LLMSubset
 
@@ -116,8 +114,3 @@ class PromptCost(NamedTuple):
         beyond = (tokens - self.typical_tokens).to(self.typical.dtype)
         by_cluster = cluster_probability.to(self.typical.dtype) @ self.by_cluster.T
         return self.typical + by_cluster + beyond[:, None] * self.by_token
-
-
-def count_tokens(prompts: Sequence[str]) -> Float[Tensor, " prompt"]:
-    """Length of prompts [tokens], estimated from their characters."""
-    return torch.tensor([len(prompt) for prompt in prompts], dtype=torch.float64) / CHARS_PER_TOKEN

@@ -14,10 +14,10 @@ from typing import TypeAlias, TypeVar, Unpack
 import torch
 
 from unirouter_torch.config.choice import Choice
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.prompt_queue import Decision, Job, Options, PromptQueue
 

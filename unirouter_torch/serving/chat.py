@@ -8,9 +8,9 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.messages import LAST_USER, WHOLE, conversation_prompt
 from unirouter_torch.routing.pool import LLMPool
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.serving.prompt_queue import Decision
 from unirouter_torch.serving.refusals import RefusedError, refused_field
 

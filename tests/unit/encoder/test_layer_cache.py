@@ -9,8 +9,8 @@ from tiny_encoder import PROMPTS
 
 from unirouter_torch.encoder.layer_cache import lower_layers_with_cache
 from unirouter_torch.encoder.layers import LastLayers
+from unirouter_torch.encoder.padding import pad_rows
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import pad_rows
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta"])

@@ -12,10 +12,11 @@ import tiny_encoder
 import torch
 from tiny_encoder import PROMPTS
 
-from unirouter_torch.encoder import token_rows
+from unirouter_torch.encoder import padding
 from unirouter_torch.encoder.files import DEFAULT_ENCODER, MINILM_PACKAGE, find_encoder
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder, count_tokens
 from unirouter_torch.errors import ArtifactError, ConfigError, DataError
+from unirouter_torch.messages import prompt_text
 
 LAST_TOKEN = {"pooling_mode": "lasttoken", "embedding_dimension": tiny_encoder.DIM}
 PREFIX = {"prompts": {"ask": "question: "}, "default_prompt_name": "ask", "__version__": {}}
@@ -72,7 +73,7 @@ def test_embeddings_depend_neither_on_order_nor_on_neighbours(
     same = {"rtol": 0, "atol": 1e-6 * together.abs().max().item()}
     torch.testing.assert_close(torch.cat([encoder.embed([text]) for text in PROMPTS]), together, **same)
     for most_tokens in (1, 20, 60):
-        monkeypatch.setattr(token_rows, "_TOKENS_ON_CPU", most_tokens)
+        monkeypatch.setattr(padding, "_TOKENS_ON_CPU", most_tokens)
         torch.testing.assert_close(encoder.embed(PROMPTS[::-1]).flip(0), together, **same)
 
 
@@ -362,3 +363,15 @@ def test_default_encoder_equals_sentence_transformers() -> None:
     assert isinstance(folder, Path)
     expected = sentence_transformer(folder).encode(texts, batch_size=4, convert_to_tensor=True)
     torch.testing.assert_close(encoder.embed(texts), expected, atol=1e-5, rtol=0)
+
+
+def test_tokens_are_counted_by_characters() -> None:
+    assert count_tokens(["", "abcdef"]).tolist() == [0.0, 1.5]
+
+
+def test_plain_text_is_its_own_prompt_and_the_rest_is_read(folders: dict[str, Path]) -> None:
+    encoder = PromptEncoder.from_pretrained(str(folders["bert"]))
+    chat = '[{"role": "user", "content": "an otter"}]'
+    given = ["", "größer \U0001f9a6", "[1, 2]", " [draft]", chat, f"\n {chat}", "half \ud83e", "\ud83e\udda6 whole"]
+    expected = [*given[:4], "an otter", "an otter", "half \ufffd", "\U0001f9a6 whole"]
+    assert encoder.texts(given) == [prompt_text(prompt) for prompt in given] == expected

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_router import PROMPTS, small_router
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.router import chooser
 from unirouter_torch.router.calibration import TokenPrices
@@ -15,7 +16,6 @@ from unirouter_torch.router.route import Route
 from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.target import Target
-from unirouter_torch.routing.token_cost import count_tokens
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_router import PROMPTS, small_router
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.export.graph import RoutingGraph
 from unirouter_torch.metrics.deferral import deferral_curve
 from unirouter_torch.router.calibration import TokenPrices
@@ -23,7 +24,7 @@ from unirouter_torch.routing.latency import Latency
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
 from unirouter_torch.routing.target import Target
-from unirouter_torch.routing.token_cost import PromptCost, count_tokens
+from unirouter_torch.routing.token_cost import PromptCost
 
 WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0, 4.0)
 

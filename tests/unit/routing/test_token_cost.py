@@ -8,7 +8,7 @@ from unirouter_torch.routing.cluster_error import ClusterSums
 from unirouter_torch.routing.decision import CostByLength, choose_llm, choose_llms
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
-from unirouter_torch.routing.token_cost import TokenCost, count_tokens, sum_tokens
+from unirouter_torch.routing.token_cost import TokenCost, sum_tokens
 
 PROBABILITY = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
 TOKENS = torch.tensor([100.0, 300.0, torch.nan])
@@ -102,7 +102,3 @@ def test_metered_llm_keeps_its_prices_when_others_come_and_go() -> None:
 def test_prices_that_make_no_sense_are_refused(change, message: str) -> None:
     with pytest.raises(PoolError, match=message):
         change()
-
-
-def test_tokens_are_counted_by_characters() -> None:
-    assert count_tokens(["", "abcdef"]).tolist() == [0.0, 1.5]

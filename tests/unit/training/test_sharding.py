@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from unirouter_torch.config.training import TrainConfig, TrainerConfig
-from unirouter_torch.encoder import token_rows
+from unirouter_torch.encoder import padding
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.training.checkpoint import CHECKPOINT_NAME
 from unirouter_torch.training.device_group import DeviceGroup
@@ -82,7 +82,7 @@ def one_case(settings: dict[str, Any], folder: Path, kind: str, strategy: str) -
     module = watched(config_of(FEW | settings, folder, workers.size, strategy), folder, kind)
     with pytest.MonkeyPatch.context() as patched:
         if workers.is_first:  # it needs more passes than the other one
-            patched.setattr(token_rows, "_TOKENS_ON_CPU", 60)
+            patched.setattr(padding, "_TOKENS_ON_CPU", 60)
         fit_module(module, 100, 0, None)
     found = dict(module.gradients) | {"losses": torch.tensor(module.losses), "num_here": module.num_here}
     return found | {"bank": module.banks[0].read(TRAIN)}

@@ -1,17 +1,75 @@
-"""From one vector per token to one vector per prompt.
+"""Prompts of different lengths as padded batches, and from one vector per token back to one vector per prompt.
 
 Padding, on whichever side, never changes a result; a prompt without any token gets the zero vector.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 from torch.nn.functional import normalize as to_unit_length
+from torch.nn.utils.rnn import pad_sequence
 
 from unirouter_torch.shapes import Embedding, TokenEmbedding, TokenMask
 
 PoolingMode = Literal["mean", "cls", "last_token", "max"]
 """How the tokens of a prompt become one vector."""
+
+_TOKENS_ON_CPU = 1024
+_TOKENS_ON_ACCELERATOR = 16384
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """Tokens, padding included, that pass through an encoder together: few stay in the caches of a CPU."""
+    return _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_ACCELERATOR
+
+
+def pad_rows(rows: Sequence[Tensor], filler: int) -> tuple[Shaped[Tensor, "prompt token *dim"], TokenMask]:
+    """One padded batch.
+
+    Args:
+        rows: ``[token]`` or ``[token dim]`` of each prompt.
+        filler: What padding is filled with, on the right.
+
+    Returns:
+        The values, of at least one token, and 1 for a token of the prompt, 0 for padding.
+    """
+    lengths = torch.tensor([len(row) for row in rows])
+    values = pad_sequence(list(rows) or [torch.empty(0).int()], batch_first=True, padding_value=filler)[: len(rows)]
+    if values.shape[1] == 0:
+        values = values.new_full((len(rows), 1, *values.shape[2:]), filler)
+    return values, (torch.arange(values.shape[1]) < lengths.unsqueeze(1)).long()
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Positions in batches of similar length, the shortest first, so that little is padded; equal ones in order.
+
+    Args:
+        lengths: Length of each prompt [tokens].
+        batch_size: Prompts in a batch, at least 1.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: lengths[position])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def batches_by_tokens(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """Positions in batches of similar length that hold equally many tokens, padding included; equal ones in order.
+
+    The longest come first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: Length of each prompt [tokens].
+        most_tokens: Tokens in a batch, unless a single prompt has more.
+    """
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        # the first of a batch is its longest
+        if not batches or (len(batches[-1]) + 1) * max(1, lengths[batches[-1][0]]) > most_tokens:
+            batches.append([])
+        batches[-1].append(position)
+    return batches
 
 
 def pool(mode: PoolingMode, token_embedding: TokenEmbedding, token_mask: TokenMask) -> Embedding:
