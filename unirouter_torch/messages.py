@@ -18,8 +18,8 @@ LISTED = re.compile(r"\s*\[")
 _RULE = re.compile(r"last_user|whole|last_turns:[1-9]\d{0,5}")
 
 _TAG = (
-    r"(?:antml:|seed:|ant_?|internal_|inner_)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|monologue"
-    r"|analysis|chain_of_thought|cot)(?:_process)?"
+    r"(?:(?:(?!START_|END_)\w+[_:])?think(?:ing)?|(?:antml:|seed:|ant_?|internal_|inner_)?(?:thinking|thoughts?|reasoning"
+    r"|reflection|scratchpad|monologue|analysis|chain_of_thought|cot))(?:_process)?"
 )
 _FOLDED = r"<details\s+type=[\"']reasoning[\"'][^<>]*>"
 # What LLMs of several vendors put around their reasoning; a mark behind a backtick is quoted text.
@@ -30,6 +30,8 @@ _OPENING = (
     r"\[THINK\]",
     r"◁think▷",
     r"<\|begin_of_thought\|>",
+    r"<\|inner_prefix\|>",
+    r"<start_working_out>",
     r"<\|START_THINKING\|>",
     r"<\|channel\|>(?:analysis|commentary)\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>",
     r"\Aanalysis(?=.*assistantfinal)",
@@ -42,6 +44,8 @@ _CLOSING = (
     r"\[/THINK\]",
     r"◁/think▷",
     r"<\|end_of_thought\|>",
+    r"<\|inner_suffix\|>",
+    r"<end_working_out>",
     r"<\|END_THINKING\|>",
     r"<\|channel\|>final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>",
     r"assistantfinal",
@@ -50,10 +54,11 @@ _CLOSING = (
 )
 _FLAGS = re.IGNORECASE | re.DOTALL
 _MARK = re.compile(rf"(?P<opening>{'|'.join(_OPENING)})|(?P<closing>{'|'.join(_CLOSING)})", _FLAGS)
+_EMPTY_BLOCK = re.compile(rf"<\s*{_TAG}\s*/>", _FLAGS)
 _FOLDED_BLOCK = re.compile(rf"{_FOLDED}(.*?)</details>", _FLAGS)  # </details> alone closes anything that folds
 _WRAPPER = re.compile(
-    r"\A<(answer|response|solution|output)>(?P<a>.*?)(?:</\1>)?\Z"
-    r"|\A<\|(?:begin_of_solution|START_RESPONSE)\|>(?P<b>.*?)(?:<\|(?:end_of_solution|END_RESPONSE)\|>)?\Z",
+    r"\A<(answer|final_answer|response|solution|output|conclusion)>(?P<a>.*?)(?:</\1>)?\Z"
+    r"|\A<\|(?:begin_of_(?:solution|box)|START_RESPONSE)\|>(?P<b>.*?)(?:<\|(?:end_of_(?:solution|box)|END_RESPONSE)\|>)?\Z",
     _FLAGS,
 )
 _END_OF_TURN = re.compile(r"(?:<\|(?:return|end|im_end|eot_id|endoftext)\|>\s*)+\Z")
@@ -78,7 +83,7 @@ def final_answer(text: str) -> FinalAnswer:
     the chat template put into the prompt. A block that is never closed was cut off: then there is no answer. Where all
     that is left is in ``<answer>`` or the like, that mark is removed, too. Text without marks comes back as it is.
     """
-    text = _FOLDED_BLOCK.sub(r"<think>\1</think>", text)
+    text = _FOLDED_BLOCK.sub(r"<think>\1</think>", _EMPTY_BLOCK.sub("<think></think>", text))
     kept: list[str] = []
     begin, is_inside, is_marked = 0, False, False
     for mark in _MARK.finditer(text):

@@ -42,6 +42,14 @@ from unirouter_torch.messages import (
         "<think>9</think><think>10</think>12",
         "<think></think>12",
         "<think>9</think><answer>12</answer>",
+        "<longcat_think>9?</longcat_think>12",
+        "<mm:think>9?</mm:think>12",
+        "<think/>12",
+        "<think>9?</think><|begin_of_box|>12<|end_of_box|>",
+        "<|inner_prefix|>9?<|inner_suffix|>12",
+        "<start_working_out>9?<end_working_out><SOLUTION>12</SOLUTION>",
+        "<REASONING>9?</REASONING><CONCLUSION>12</CONCLUSION>",
+        "<thinking>9?<reflection>10?</reflection></thinking><final_answer>12</final_answer>",
     ],
 )
 def test_reasoning_is_taken_off(text: str) -> None:
@@ -64,7 +72,16 @@ def test_reasoning_that_is_cut_off_leaves_no_answer(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["12", "", " a < b > c ", "Between `<think>` and `</think>`.", "assistantfinal? No.", "<details>a</details> b"],
+    [
+        "12",
+        "",
+        " a < b > c ",
+        "Between `<think>` and `</think>`.",
+        "assistantfinal? No.",
+        "<details>a</details> b",
+        "<rethink>",
+        "<a/>",
+    ],
 )
 def test_text_without_marks_stays_as_it_is(text: str) -> None:
     assert final_answer(text) == (text, False)

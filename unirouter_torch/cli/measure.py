@@ -257,7 +257,7 @@ def _print_findings(console: Console, found: "Measurement", plan: "CalibrationPl
         "latency": "" if found.median_seconds is None else f"{found.median_seconds:.3g} seconds per call (median)",
         "left out": ", ".join(f"{reason} ({count})" for reason, count in found.reasons.most_common()),
         "cut off": f"{cut} answers at {plan.endpoint.max_tokens} tokens; --max-tokens allows more" if cut else "",
-        "no answer": f"{len(found.unfinished)} answers end within the reasoning; they count as empty"
+        "no answer": f"{len(found.unfinished)} answers are empty: they end within the reasoning, or say nothing"
         * bool(found.unfinished),
         "journal": os.path.relpath(plan.journal),
     }

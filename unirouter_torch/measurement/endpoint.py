@@ -28,6 +28,9 @@ JUDGE_KEY_VARIABLE = "UNIROUTER_JUDGE_API_KEY"
 OURS = ("messages", "model", "max_tokens", "max_completion_tokens", "n", "stream")
 """Fields of a request that decide what is asked and what it can cost."""
 
+SHORTEST_SECRET = 8
+"""A shorter key is a stand-in for endpoints that ask for none, and may be a part of any word."""
+
 LONGEST_PAUSE_SECONDS = 300.0
 """An endpoint that asks for a longer pause is not waited for."""
 
@@ -198,7 +201,8 @@ class Client:
 
     def _passed_on(self, error: CallError) -> Exception:
         """The error without the key, which some endpoints repeat; one of the account as what ends the run."""
-        error.reason = error.reason.replace(self._client.api_key, "***")
+        if len(self._client.api_key) >= SHORTEST_SECRET:
+            error.reason = error.reason.replace(self._client.api_key, "***")
         error.args = (error.reason,)
         if not error.is_account:
             return error

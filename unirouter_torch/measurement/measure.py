@@ -51,7 +51,7 @@ class Measurement:
         scores: Score in [0, 1] of each graded prompt, by prompt id.
         answers: Every answer, by prompt id, graded or not.
         left_out: Why each prompt that was asked has no score, by prompt id.
-        unfinished: Identifiers of the prompts whose answer ends within the reasoning; it counts as empty.
+        unfinished: Identifiers of the prompts whose answer is empty: it ends within the reasoning, or says nothing.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
@@ -230,7 +230,7 @@ async def _measure_one(question: Question, asker: Asker, grading: Grading, found
         if answer.finish_reason == "content_filter":
             raise UnansweredError("content filter")
         final = final_answer(answer.text)
-        if final.is_cut_off or (not final.text and answer.finish_reason == "length"):
+        if not final.text.strip():
             found.unfinished.add(question.prompt_id)
         found.scores[question.prompt_id] = await grading(question, final.text)
     except BudgetSpentError:

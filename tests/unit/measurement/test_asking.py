@@ -265,12 +265,11 @@ def test_reasoning_that_is_billed_in_the_total_alone_counts(server: Endpoint, ru
 
 
 def test_reasoning_is_taken_off_before_grading_and_what_was_cut_off_is_counted(server: Endpoint, run: Run) -> None:
-    server.answer = lambda message: (
-        f"<think>echo: {message}" + ("" if message == "b" else f"?</think>\necho: {message}")
-    )
-    found = run(questions("a", "b"))
-    assert found.scores == {"id a": 1.0, "id b": 0.0}
-    assert found.unfinished == {"id b"}
+    answers = {"a": "<think>echo: a?</think>\necho: a", "b": "<think>echo: b", "c": ""}
+    server.answer = answers.__getitem__
+    found = run(questions("a", "b", "c"))
+    assert found.scores == {"id a": 1.0, "id b": 0.0, "id c": 0.0}
+    assert found.unfinished == {"id b", "id c"}
 
 
 @pytest.mark.parametrize("key", ["  sk-x\r\n", "sk-x\n"])
