@@ -43,6 +43,7 @@ BAR = (1_000_000, 1_000, 64)
 """Prompts, LLMs and clusters of the bar."""
 
 SHAPES = (
+    *((num_prompts, 50, 32) for num_prompts in (1, 10, 100, 1_000, 10_000)),
     *((num_prompts, 1_000, 64) for num_prompts in (1, 10, 100, 1_000, 10_000, 100_000)),
     *((10_000, num_llms, 64) for num_llms in (10, 100, 1_000, 10_000)),
     *((10_000, 1_000, num_clusters) for num_clusters in (16, 64, 256, 1_024)),
@@ -91,6 +92,19 @@ def choose_plainly(instance: Instance) -> Tensor:
     return (instance.cluster_probability @ instance.cluster_error.T + COST_WEIGHT * instance.cost).argmin(1)
 
 
+def choose_checked(instance: Instance) -> Tensor:
+    """The same with the checks that ``choose_llms`` makes, but without its rule for ties."""
+    probability, cluster_error, cost = instance
+    if probability.shape[1] != cluster_error.shape[1] or cost.shape != cluster_error.shape[:1]:
+        raise ValueError("shapes")
+    if not torch.isfinite(cost).all():
+        raise ValueError("cost")
+    least, chosen = (probability @ cluster_error.T + COST_WEIGHT * cost).min(1)
+    if not torch.isfinite(least).all():
+        raise ValueError("estimates")
+    return chosen
+
+
 def _repeat(function: Callable[[], Any], times: int) -> None:
     for _ in range(times):
         function()
@@ -122,6 +136,7 @@ def benchmark_scoring(num_prompts: int, num_llms: int, num_clusters: int, repeat
     work: dict[str, Callable[[], Any]] = {
         "unirouter": lambda: choose_llms(*instance, COST_WEIGHT),
         "torch": lambda: choose_plainly(instance),
+        "torch_checked": lambda: choose_checked(instance),
         "numpy": lambda: choose_by_numpy(instance),
         "product": lambda: instance.cluster_probability @ instance.cluster_error.T,
     }
@@ -129,7 +144,7 @@ def benchmark_scoring(num_prompts: int, num_llms: int, num_clusters: int, repeat
     return instance_sizes(instance) | {
         "seconds": seconds,
         "peak_bytes": peaks,
-        "times_as_fast": {name: seconds[name] / seconds["unirouter"] for name in ("torch", "numpy")},
+        "times_as_fast": {name: seconds[name] / seconds["unirouter"] for name in ("torch", "torch_checked", "numpy")},
         "to_product": seconds["unirouter"] / seconds["product"],
         "same_choices": float((work["unirouter"]() == work["torch"]()).float().mean()),
     }
@@ -266,8 +281,8 @@ def print_results(results: dict[str, Any]) -> None:
         for row in results["scoring"]
     ]
     print_table(
-        "prompts | LLMs | clusters | seconds | torch / ours | NumPy / ours | ours / product | same choices "
-        "| MB, torch | MB, ours",
+        "prompts | LLMs | clusters | seconds | torch / ours | torch with checks / ours | NumPy / ours | ours / product "
+        "| same choices | MB, torch | MB, ours",
         scoring,
     )
     print(f"\nleft out as too large: {results['left_out'] or 'none'}")

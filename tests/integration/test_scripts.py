@@ -306,6 +306,37 @@ def test_serving_benchmark_compares_both_ways_under_every_load(
         assert ratios == {name: together[name] / alone[name] for name in ratios}
 
 
+def test_archive_benchmark_routes_every_prompt_and_says_what_memory_it_took(
+    script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
+) -> None:
+    assert result.router.pool.names
+    folder = str(Path(config.output_dir) / "router")
+    sizes = ("--table", "simulated:60x6", "--prompts", "24", "--slow-prompts", "6", "--shards", "3", "--threads", "1")
+    arguments = ("--output", "found.json", "--router", folder, "--slow-router", folder)
+    run = script("scripts/benchmark_archive.py", *arguments, *sizes)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((tmp_path / "found.json").read_text())["routers"]
+    assert [row["num_prompts"] for row in rows] == [24, 6]
+    for row in rows:
+        assert row["hours_per_million"] == pytest.approx(1e6 / 3600 / row["rows_per_second"])
+        assert 0 < row["resident_at_a_tenth"] and 0 < row["resident_at_the_end"]
+
+
+def test_latency_benchmark_shares_a_route_out_among_its_stages(
+    script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
+) -> None:
+    assert result.router.pool.names
+    folder = str(Path(config.output_dir) / "router")
+    sizes = ("--table", "simulated:60x6", "--prompts", "5", "--seconds", "0.3", "--repeats", "1", "--threads", "1")
+    run = script("scripts/benchmark_latency.py", "--output", "found.json", "--router", folder, *sizes)
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert set(found["stages"]) == {"text", "tokenize", "table", "form", "head", "choice", "answer", "all"}
+    for way in ("route", "served"):
+        assert found[way]["p10"] <= found[way]["p50"] <= found[way]["p99"]
+    assert all(its["processor"] > 0 for its in found["start"].values())
+
+
 def test_load_script_counts_every_chat_and_the_memory_of_each_tenth(
     script: Script, tmp_path: Path, result: RunResult, config: TrainConfig
 ) -> None:
