@@ -319,7 +319,7 @@ def test_archive_benchmark_routes_every_prompt_and_says_what_memory_it_took(
     assert [row["num_prompts"] for row in rows] == [24, 6]
     for row in rows:
         assert row["hours_per_million"] == pytest.approx(1e6 / 3600 / row["rows_per_second"])
-        assert 0 < row["resident_at_a_tenth"] and 0 < row["resident_at_the_end"]
+        assert min(row["resident_at_a_tenth"], row["resident_at_the_end"]) > 0
 
 
 def test_latency_benchmark_shares_a_route_out_among_its_stages(
