@@ -5,6 +5,10 @@ message alone and exit with code 2.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _NUM_NAMED = 5
 
@@ -13,6 +17,15 @@ def first_few(names: Sequence[str]) -> str:
     """The first five of some names for a message, and how many more there are."""
     more = len(names) - _NUM_NAMED
     return ", ".join(names[:_NUM_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first of the problems that pydantic found, for a message: the field, what is wrong, and what it holds."""
+    first = error.errors()[0]
+    field = ".".join(str(part)[:50] for part in first["loc"]) or "content"
+    found = repr(first["input"])
+    found = found if len(found) <= 60 else f"{found[:57]}..."
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}, got {found}"
 
 
 class UniRouterError(Exception):

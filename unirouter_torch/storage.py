@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from unirouter_torch.errors import ArtifactError
+from unirouter_torch.errors import ArtifactError, first_problem
 
 MANIFEST_NAME = "manifest.json"
 
@@ -309,10 +309,8 @@ def read_checksums(path: Path, kind: str, format_version: int) -> dict[str, str]
     try:
         return _Manifest.model_validate(manifest).sha256
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part)[:50] for part in first["loc"])
         raise ArtifactError(
-            f"{path / MANIFEST_NAME}: damaged manifest ({field}: {first['msg']}). Save the {kind} again."
+            f"{path / MANIFEST_NAME}: damaged manifest ({first_problem(error)}). Save the {kind} again."
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from unirouter_torch.errors import DataError
+from unirouter_torch.errors import DataError, first_problem
 from unirouter_torch.metrics.stages import StageCost
 
 
@@ -41,9 +41,7 @@ def record_of(kind: type[RecordT], values: dict[str, Any], path: Path) -> Record
     try:
         record: RecordT = _adapter_of(kind).validate_python(values)  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {where}: {first['msg']}. Delete this file to have it computed again.") from error
+        raise DataError(f"{path}: {first_problem(error)}. Delete this file to have it computed again.") from error
     return record
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from torch import Tensor
 
 from unirouter_torch.config.router import KeptPart
-from unirouter_torch.errors import ArtifactError
+from unirouter_torch.errors import ArtifactError, first_problem
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -181,11 +181,7 @@ def read_as(schema: type[Schema], content: object, place: str) -> Schema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part)[:50] for part in first["loc"])
-        found = repr(first["input"])
-        found = found if len(found) <= 60 else f"{found[:57]}..."
-        raise ArtifactError(f"{place}: {field or 'content'}: {first['msg']}, got {found}. Save it again.") from None
+        raise ArtifactError(f"{place}: {first_problem(error)}. Save it again.") from None
 
 
 def check_router_tensors(tensors: Mapping[str, Tensor], prompts: Sequence[CalibrationPrompt]) -> None:

@@ -2,47 +2,71 @@
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from unirouter_torch.config.checks import positive
-from unirouter_torch.errors import ConfigError
+from unirouter_torch.errors import ConfigError, first_problem
 
-_FIELDS = ("base_url", "model", "extra", "api_key_env", "timeout")
 _OF_THE_CLIENT = ("model", "messages", "stream", "stream_options")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Upstream:
-    """Where one LLM is asked.
+def _check_address(text: str) -> str:
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise ValueError("expected an address such as http://127.0.0.1:8001/v1")
+    return text.rstrip("/")
 
-    Attributes:
-        base_url: Address of an OpenAI-compatible API, for example ``http://127.0.0.1:8001/v1``.
-        model: Name of the LLM there.
-        extra: Fields of each request that make it this LLM, such as a reasoning effort or a limit of tokens.
-        api_key: Its key; empty where none is sent.
-        timeout: Longest silence, before the first byte and between two [seconds], positive.
-    """
 
-    base_url: str
+def _check_extra(extra: dict[str, Any]) -> dict[str, Any]:
+    taken = [name for name in extra if name in _OF_THE_CLIENT]
+    if taken:
+        raise ValueError(f"the field {taken[0]!r} is the request's own; leave it out")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no JSON ({error}); use numbers, text, lists and mappings") from None
+    return extra
+
+
+class Upstream(BaseModel):
+    """Where one LLM is asked; keys are in the environment, never in the file."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
+
+    base_url: Annotated[str, AfterValidator(_check_address)] = ""
+    """Address of an OpenAI-compatible API, for example ``http://127.0.0.1:8001/v1``."""
     model: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    api_key: str = field(default="", repr=False)
-    timeout: float = 600.0
+    """Name of the LLM there; the LLM's own in a file that does not say."""
+    extra: Annotated[dict[str, Any], AfterValidator(_check_extra)] = {}
+    """Fields of each request that make it this LLM, such as a reasoning effort or a limit of tokens."""
+    api_key_env: str = ""
+    """Environment variable that holds its key; empty where none is sent."""
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    """Longest silence, before the first byte and between two [seconds]."""
+
+    @model_validator(mode="after")
+    def _check_key(self) -> "Upstream":
+        _ = self.api_key
+        return self
+
+    @property
+    def api_key(self) -> str:
+        """Its key; empty where none is sent."""
+        return key_in(self.api_key_env, "api_key_env") if self.api_key_env else ""
 
 
 def read_upstreams(path: Path) -> dict[str, Upstream]:
     """Read where LLMs are asked.
 
     Args:
-        path: YAML file that maps the name of an LLM to ``base_url`` and, where wanted, ``model`` (its name there; the
-            LLM's own by default), ``extra`` (fields of each request), ``api_key_env`` (the environment variable that
-            holds its key) and ``timeout`` [seconds].
+        path: YAML file that maps the name of an LLM to fields of :class:`Upstream`; ``base_url`` is needed.
 
     Raises:
         ConfigError: The file is missing or no such mapping, a field is unknown or out of range, or an environment
@@ -62,54 +86,16 @@ def read_upstreams(path: Path) -> dict[str, Upstream]:
 def _read_upstream(place: str, llm: str, its: object) -> Upstream:
     if not isinstance(its, dict):
         raise ConfigError(f"{place}: got {its!r}, expected a mapping with base_url.")
-    unknown = [name for name in its if name not in _FIELDS]
-    if unknown:
-        raise ConfigError(
-            f"{place}: unknown field {unknown[0]!r}; expected {', '.join(_FIELDS)}. Keys have no place here."
-        )
-    base_url = _text(place, its, "base_url", "")
-    if not _is_address(base_url):
-        raise ConfigError(f"{place}.base_url: got {base_url!r}, expected an address such as http://127.0.0.1:8001/v1.")
-    timeout = its.get("timeout", 600.0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise ConfigError(f"{place}.timeout: got {timeout!r}, expected seconds.")
-    positive(f"{place}.timeout", timeout)
-    variable = _text(place, its, "api_key_env", "")
-    return Upstream(
-        base_url=base_url.rstrip("/"),
-        model=_text(place, its, "model", llm),
-        extra=_extra(place, its.get("extra", {})),
-        api_key=key_in(variable, f"{place}.api_key_env") if variable else "",
-        timeout=float(timeout),
-    )
-
-
-def _is_address(text: str) -> bool:
+    unknown = [name for name in its if name not in Upstream.model_fields]
+    if unknown:  # whose value may be a key, and is not told
+        fields = ", ".join(Upstream.model_fields)
+        raise ConfigError(f"{place}: unknown field {unknown[0]!r}; expected {fields}. Keys have no place here.")
     try:
-        url = httpx2.URL(text)
-    except httpx2.InvalidURL:
-        return False
-    return url.scheme in ("http", "https") and bool(url.host) and not (url.userinfo or url.query or url.fragment)
-
-
-def _extra(place: str, extra: object) -> dict[str, Any]:
-    if not isinstance(extra, dict) or not all(isinstance(name, str) for name in extra):
-        raise ConfigError(f"{place}.extra: got {extra!r}, expected a mapping of fields, such as reasoning_effort: low.")
-    taken = [name for name in extra if name in _OF_THE_CLIENT]
-    if taken:
-        raise ConfigError(f"{place}.extra: got the field {taken[0]!r}, which is the request's own. Leave it out.")
-    try:
-        json.dumps(extra, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}.extra: no JSON ({error}). Use numbers, text, lists and mappings.") from None
-    return extra
-
-
-def _text(place: str, its: Mapping[Any, Any], name: str, default: str) -> str:
-    value = its.get(name, default)
-    if not isinstance(value, str):
-        raise ConfigError(f"{place}.{name}: got {value!r}, expected text.")
-    return value
+        return Upstream.model_validate({"model": llm} | its)
+    except ValidationError as error:
+        raise ConfigError(f"{place}.{first_problem(error)}.") from None
+    except ConfigError as error:
+        raise ConfigError(f"{place}.{error}") from None
 
 
 def key_in(variable: str, place: str) -> str:

@@ -28,16 +28,16 @@ large/one:
 """,
     )
     assert found == {
-        "small": Upstream(base_url="http://127.0.0.1:8001/v1", model="small", api_key="", timeout=600.0),
+        "small": Upstream(base_url="http://127.0.0.1:8001/v1", model="small"),
         "large/one": Upstream(
             base_url="https://llm.invalid/v1",
             model="there",
             extra={"reasoning_effort": "low", "max_completion_tokens": 500},
-            api_key="sk-made-up",
+            api_key_env="MADE_UP_KEY",
             timeout=30.0,
         ),
     }
-    assert "sk-made-up" not in repr(found)
+    assert [one.api_key for one in found.values()] == ["", "sk-made-up"] and "sk-made-up" not in repr(found)
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,22 @@ large/one:
         ("- small", "expected a mapping"),
         ("a: [", "no YAML"),
         ("small: http://127.0.0.1/v1", "expected a mapping with base_url"),
-        ("small: {}", "base_url: got ''"),
+        ("small: {}", "base_url: expected an address such as .*, got ''"),
         ("small: {base_url: 127.0.0.1}", "expected an address"),
         ("small: {base_url: 'http://[::1/v1'}", "expected an address"),
         ("small: {base_url: 'http:///v1'}", "expected an address"),
         ("small: {base_url: 'ftp://127.0.0.1/v1'}", "expected an address"),
         ("small: {base_url: 'http://127.0.0.1/v1?key=1'}", "expected an address"),
         ("small: {base_url: 'http://me:word@127.0.0.1/v1'}", "expected an address"),
-        ("small: {base_url: 'http://127.0.0.1/v1', model: 7}", "model: got 7"),
-        ("small: {base_url: 'http://127.0.0.1/v1', extra: low}", "extra: got 'low', expected a mapping"),
-        ("small: {base_url: 'http://127.0.0.1/v1', extra: {model: x}}", "extra: got the field 'model'"),
+        ("small: {base_url: 'http://127.0.0.1/v1', model: 7}", "model: .* string, got 7"),
+        ("small: {base_url: 'http://127.0.0.1/v1', extra: low}", "extra: .* dictionary, got 'low'"),
+        (
+            "small: {base_url: 'http://127.0.0.1/v1', extra: {model: x}}",
+            "extra: the field 'model' is the",
+        ),
         ("small: {base_url: 'http://127.0.0.1/v1', extra: {day: 2026-11-29}}", "extra: no JSON"),
-        ("small: {base_url: 'http://127.0.0.1/v1', timeout: 0}", "timeout: got 0"),
-        ("small: {base_url: 'http://127.0.0.1/v1', timeout: soon}", "timeout: got 'soon'"),
+        ("small: {base_url: 'http://127.0.0.1/v1', timeout: 0}", "timeout: .* greater than 0, got 0"),
+        ("small: {base_url: 'http://127.0.0.1/v1', timeout: soon}", "timeout: .* number, got 'soon'"),
         ("small: {base_url: 'http://127.0.0.1/v1', api_key: sk-1}", "unknown field 'api_key'.*no place here"),
         ("small: {base_url: 'http://127.0.0.1/v1', api_key_env: NOT_SET_AT_ALL}", "'NOT_SET_AT_ALL' holds no key"),
     ],

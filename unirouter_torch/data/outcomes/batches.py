@@ -1,8 +1,10 @@
 """What outputs of batches share: an answer in a line, by the identifier of its request."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from unirouter_torch.data.files import JSONObject
+from unirouter_torch.data.files import JSONObject, read_records
 from unirouter_torch.data.outcomes import OutcomeRow
 from unirouter_torch.data.outcomes.fields import as_list, number_or_none, sum_known, within
 from unirouter_torch.errors import DataError
@@ -11,34 +13,42 @@ from unirouter_torch.messages import answer_text, is_conversation, whole_charact
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 
 
-def batch_row(
-    place: str,
-    prompt_id: Any,
-    *,
-    llm: Any,
-    answer: str | None,
-    is_cut_off: bool,
-    input_tokens: float | None,
-    output_tokens: float | None,
-) -> OutcomeRow:
-    """The row of an answer that goes by the identifier of its request.
+class BatchAnswer(NamedTuple):
+    """What a line of a batch holds: the answer, none where there is none, and the tokens that were counted."""
+
+    text: str | None
+    is_cut_off: bool
+    input_tokens: float | None
+    output_tokens: float | None
+
+
+def batch_rows(path: Path, id_name: str, answer_of: Callable[[JSONObject], BatchAnswer]) -> Iterator[OutcomeRow]:
+    """The rows of a file with one answer a line, each by the identifier of its request, which is the prompt id.
+
+    Args:
+        path: The file.
+        id_name: Name of the identifier.
+        answer_of: Reads a line.
 
     Raises:
-        DataError: The identifier is no text.
+        DataError: An identifier is no text.
     """
-    if not isinstance(prompt_id, str):
-        raise DataError(
-            f"{place}: got no identifier of the request, expected the prompt id. Check the form of the file."
+    for place, line in read_records(path):
+        prompt_id = line.get(id_name)
+        if not isinstance(prompt_id, str):
+            raise DataError(
+                f"{place}: got no identifier of the request, expected the prompt id. Check the form of the file."
+            )
+        answer = answer_of(line)
+        yield OutcomeRow(
+            place=place,
+            llm=None,
+            prompt_ids=(prompt_id,),
+            answer=None if answer.text is None else whole_characters(answer.text),
+            is_cut_off=answer.is_cut_off,
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
         )
-    return OutcomeRow(
-        place=place,
-        llm=llm if isinstance(llm, str) else None,
-        prompt_ids=(prompt_id,),
-        answer=None if answer is None else whole_characters(answer),
-        is_cut_off=is_cut_off,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
 
 
 def anthropic_answer(message: JSONObject) -> tuple[str, bool]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from unirouter_torch.data.files import read_records
+from unirouter_torch.data.files import JSONObject
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
-from unirouter_torch.data.outcomes.batches import anthropic_answer, anthropic_tokens, batch_row
+from unirouter_torch.data.outcomes.batches import BatchAnswer, anthropic_answer, anthropic_tokens, batch_rows
 from unirouter_torch.data.outcomes.fields import within
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
 
@@ -22,17 +22,11 @@ class AnthropicBatchReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One answer a line."""
-        for place, line in read_records(path):
-            message = within(line, "result", "message")
-            succeeded = within(line, "result", "type") == "succeeded" and isinstance(message, dict)
-            answer, is_cut_off = anthropic_answer(message) if succeeded else (None, False)
-            input_tokens, output_tokens = anthropic_tokens(within(message, "usage"))
-            yield batch_row(
-                place,
-                line.get("custom_id"),
-                llm=None,
-                answer=answer,
-                is_cut_off=is_cut_off,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-            )
+        return batch_rows(path, "custom_id", _answer)
+
+
+def _answer(line: JSONObject) -> BatchAnswer:
+    message = within(line, "result", "message")
+    succeeded = within(line, "result", "type") == "succeeded" and isinstance(message, dict)
+    text, is_cut_off = anthropic_answer(message) if succeeded else (None, False)
+    return BatchAnswer(text, is_cut_off, *anthropic_tokens(within(message, "usage")))

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from unirouter_torch.data.files import JSONObject, read_records
+from unirouter_torch.data.files import JSONObject
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
-from unirouter_torch.data.outcomes.batches import batch_row
+from unirouter_torch.data.outcomes.batches import BatchAnswer, batch_rows
 from unirouter_torch.data.outcomes.fields import as_list, number_or_none, sum_known, within
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
 from unirouter_torch.messages import answer_text
@@ -23,23 +23,18 @@ class GeminiBatchReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One answer a line."""
-        for place, line in read_records(path):
-            response = line.get("response")
-            usage = within(response, "usageMetadata")
-            answer, is_cut_off = _answer(response) if isinstance(response, dict) else (None, False)
-            counts = [number_or_none(within(usage, name)) for name in ("candidatesTokenCount", "thoughtsTokenCount")]
-            yield batch_row(
-                place,
-                line.get("key"),
-                llm=None,
-                answer=answer,
-                is_cut_off=is_cut_off,
-                input_tokens=number_or_none(within(usage, "promptTokenCount")),
-                output_tokens=sum_known(counts),
-            )
+        return batch_rows(path, "key", _answer)
 
 
-def _answer(response: JSONObject) -> tuple[str | None, bool]:
+def _answer(line: JSONObject) -> BatchAnswer:
+    response = line.get("response")
+    usage = within(response, "usageMetadata")
+    text, is_cut_off = _said(response) if isinstance(response, dict) else (None, False)
+    counts = [number_or_none(within(usage, name)) for name in ("candidatesTokenCount", "thoughtsTokenCount")]
+    return BatchAnswer(text, is_cut_off, number_or_none(within(usage, "promptTokenCount")), sum_known(counts))
+
+
+def _said(response: JSONObject) -> tuple[str | None, bool]:
     for candidate in as_list(response.get("candidates"))[:1]:
         text = answer_text(within(candidate, "content", "parts"))
         return text, not text and within(candidate, "finishReason") == "MAX_TOKENS"

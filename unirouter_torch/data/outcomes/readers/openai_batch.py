@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from unirouter_torch.data.files import JSONObject, read_records
+from unirouter_torch.data.files import JSONObject
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
-from unirouter_torch.data.outcomes.batches import batch_row, chat_answer
+from unirouter_torch.data.outcomes.batches import BatchAnswer, batch_rows, chat_answer
 from unirouter_torch.data.outcomes.fields import number_or_none
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
+
+_COUNTS = (("prompt", "input"), ("completion", "output"))
 
 
 class OpenAIBatchReader(OutcomesReader):
@@ -25,19 +27,15 @@ class OpenAIBatchReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One answer a line."""
-        for place, line in read_records(path):
-            body = _body(line)
-            answer, is_cut_off = chat_answer(body)
-            usage = body.get("usage") or {}
-            yield batch_row(
-                place,
-                line.get("custom_id"),
-                llm=None,
-                answer=answer,
-                is_cut_off=is_cut_off,
-                input_tokens=number_or_none(usage.get("prompt_tokens", usage.get("input_tokens"))),
-                output_tokens=number_or_none(usage.get("completion_tokens", usage.get("output_tokens"))),
-            )
+        return batch_rows(path, "custom_id", _answer)
+
+
+def _answer(line: JSONObject) -> BatchAnswer:
+    body = _body(line)
+    usage = body.get("usage") or {}
+    counts = [number_or_none(usage.get(f"{old}_tokens", usage.get(f"{new}_tokens"))) for old, new in _COUNTS]
+    text, is_cut_off = chat_answer(body)
+    return BatchAnswer(text, is_cut_off, *counts)
 
 
 def _body(line: JSONObject) -> JSONObject:
