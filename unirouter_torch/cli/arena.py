@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unirouter_torch.cli.options import Folder, Name, SavedRouter
-from unirouter_torch.cli.output import plain_console, print_places
+from unirouter_torch.cli.output import open_router, plain_console, print_places
+from unirouter_torch.config.choice import BackendOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class SubmissionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(SubmissionOptions):
+class PredictOptions(BackendOptions, SubmissionOptions):
     """Options of ``unirouter arena predict``."""
 
     router: SavedRouter
@@ -32,9 +33,8 @@ class PredictOptions(SubmissionOptions):
 def predict(options: PredictOptions) -> None:
     """Choose an LLM for every prompt of RouterArena and write the files of a submission; nothing is trained."""
     from unirouter_torch.experiments.router_arena import write_submission
-    from unirouter_torch.router.router import Router
 
-    router = Router.from_pretrained(options.router)
+    router = open_router(options.router, options.backend)
     files = write_submission(router, options.clone, options.name, split=options.split, cost_weight=options.cost_weight)
     print_places(plain_console(), {part: file for part, file in files._asdict().items() if file.exists()})
 

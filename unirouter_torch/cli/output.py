@@ -6,13 +6,17 @@ import signal
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from unirouter_torch.cli.options import with_flags
 from unirouter_torch.errors import ConfigError, TerminatedError, UniRouterError
+
+if TYPE_CHECKING:
+    from unirouter_torch.config.router import Backend
+    from unirouter_torch.router.router import Router
 
 EXIT_USER_ERROR = 2
 INTERRUPTED = 130
@@ -114,6 +118,17 @@ def _plain_warnings(console: Console) -> Iterator[None]:
         warnings.filterwarnings("always", category=UserWarning, module=r"unirouter_torch(\.|$)")
         warnings.showwarning = show
         yield
+
+
+def open_router(name: str, backend: "Backend") -> "Router":
+    """A router for a command that routes prompts; how faithful another backend than torch is, is said."""
+    from unirouter_torch.router.router import Router
+
+    router = Router.from_pretrained(name, backend=backend)
+    if router.equal_choices is not None:
+        told = f"{backend}: chooses as torch does for {router.equal_choices:.1%} of the calibration prompts"
+        plain_console(stderr=True, soft_wrap=True).print(told)
+    return router
 
 
 def print_places(console: Console, places: dict[str, Path]) -> None:

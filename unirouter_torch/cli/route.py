@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 
 from unirouter_torch.cli.options import SavedRouter, Shown
-from unirouter_torch.cli.output import plain_console
+from unirouter_torch.cli.output import open_router, plain_console
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.choice import WeightedChoiceOptions
+from unirouter_torch.config.choice import BackendOptions, WeightedChoiceOptions
 from unirouter_torch.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RouteOptions(WeightedChoiceOptions):
+class RouteOptions(WeightedChoiceOptions, BackendOptions):
     """Options of ``unirouter route``."""
 
     prompts: Annotated[list[str], Shown(metavar="PROMPT", positional=True)] = field(default_factory=list)
@@ -43,10 +43,8 @@ class RouteOptions(WeightedChoiceOptions):
 
 def route(options: RouteOptions) -> None:
     """Choose an LLM for each prompt with a saved router."""
-    from unirouter_torch.router.router import Router
-
     prompts = _read_prompts(options)
-    router = Router.from_pretrained(options.router)
+    router = open_router(options.router, options.backend)
     chooser = router.chooser(options.cost_weight, **options.choice)
     routes = router.route(prompts, options.cost_weight, **options.choice)
     if options.json:

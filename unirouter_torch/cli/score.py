@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from unirouter_torch.archives.settings import ScoreSettings
 from unirouter_torch.cli.options import Folder, SavedRouter, Shown
-from unirouter_torch.cli.output import plain_console, print_places
+from unirouter_torch.cli.output import open_router, plain_console, print_places
+from unirouter_torch.config.choice import BackendOptions
 from unirouter_torch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
+class ScoreOptions(BackendOptions):
     """Options of ``unirouter route-archive``."""
 
     router: SavedRouter
@@ -43,9 +44,8 @@ def _score_here(options: ScoreOptions) -> "Scored":
     import torch
 
     from unirouter_torch.archives.score import score_archive
-    from unirouter_torch.router.router import Router
 
-    router = Router.from_pretrained(options.router)
+    router = open_router(options.router, options.backend)
     if torch.cuda.is_available():
         router = router.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     return score_archive(router, options.input, options.output, options.settings)
@@ -58,4 +58,4 @@ def _score_on_ray(options: ScoreOptions) -> "Scored":
         if error.name != "ray":
             raise
         raise ConfigError("ray: Ray is not installed. Run `pip install 'unirouter_torch[ray]'`.") from None
-    return score_on_ray(options.router, options.input, options.output, options.settings)
+    return score_on_ray(options.router, options.input, options.output, options.settings, options.backend)

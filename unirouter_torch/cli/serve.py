@@ -42,7 +42,7 @@ def serve(options: ServeOptions) -> None:
         if options.settings.workers > 1:
             serve_by_workers(options.router, options.settings, _tell)
             return
-        router, place = open_router(options.router)
+        router, place = open_router(options.router, options.settings.backend)
         run_server(router.to("cuda") if torch.cuda.is_available() else router, options.settings, _tell, place)
     except TerminatedError:
         raise TerminatedError(f"asked to end (SIGTERM); {ended}") from None
@@ -53,4 +53,6 @@ def serve(options: ServeOptions) -> None:
 def _tell(address: str, live: "LiveRouter") -> None:
     pool = live.router.pool
     chat = f"chat with {len(live.reachable)} of them" if live.upstreams else "no chat: no --upstreams"
-    plain_console(soft_wrap=True).print(f"serving {len(pool.names)} LLMs at {address}; {chat}")
+    equal = live.router.equal_choices
+    faithful = "" if equal is None else f"; {live.router.encoder.backend} chooses as torch does for {equal:.1%}"
+    plain_console(soft_wrap=True).print(f"serving {len(pool.names)} LLMs at {address}; {chat}{faithful}")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from unirouter_torch.config.router import Backend
+
 
 class Choice(TypedDict, total=False):
     """What a call that chooses takes by name beside the cost weight; :class:`ChoiceOptions` says what each means."""
@@ -39,3 +41,12 @@ class WeightedChoiceOptions(ChoiceOptions):
     cost_weight: float | None = None
     """Error accepted to save the reference cost of the router, at least 0; 0 asks for quality alone. That of the target
     that ``unirouter tune --save`` keeps, else 0.1, when not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """What runs the encoder of a router. Commands that route prompts inherit it."""
+
+    backend: Backend = "torch"
+    """What runs an encoder that is a transformer: torch, or ONNX Runtime on the CPU (extra ``onnx``) in float32 or with
+    8-bit weights. The last is the fastest and changes few choices; how many is said."""

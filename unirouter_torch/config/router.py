@@ -16,6 +16,9 @@ CHARS_PER_TOKEN = 4
 KeptPart: TypeAlias = Literal["head", "tail", "head_and_tail"]
 """What is read of a prompt that is longer than the encoder reads; the rest is cut."""
 
+Backend: TypeAlias = Literal["torch", "onnx", "onnx-int8"]
+"""What runs a transformer encoder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -37,6 +40,9 @@ class EncoderConfig:
     conversation: str = LAST_USER
     """How a conversation becomes the text that it is routed by: ``last_user`` (the last message of the user),
     ``last_turns:N`` (from the N-th last message of the user on, with calls of tools and their results) or ``whole``."""
+    backend: Backend = "torch"
+    """What runs a transformer that is not trained: ``torch``; ``onnx``, ONNX Runtime on the CPU (extra ``onnx``); or
+    ``onnx-int8``, the same with 8-bit weights, which is faster and moves embeddings a little."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

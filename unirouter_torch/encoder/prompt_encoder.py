@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from unirouter_torch.config.router import CHARS_PER_TOKEN, KeptPart
+from unirouter_torch.config.router import CHARS_PER_TOKEN, Backend, KeptPart
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.padding import pad_rows
@@ -41,7 +41,8 @@ _MOST_CHARACTERS = 2**18
 class PromptEncoder(nn.Module, ABC):
     """Embeds prompts: a vector of what the text says, and beside it, where there is a form, one of how it looks.
 
-    A prompt passes as text, tokens, embedding. Two kinds exist: ``TransformerEncoder`` and ``StaticEncoder``.
+    A prompt passes as text, tokens, embedding. Two kinds exist: ``TransformerEncoder``, which
+    ``OnnxEncoder`` runs faster, and ``StaticEncoder``.
 
     Args:
         recipe: Pooling, normalisation, longest prompt and prefix.
@@ -54,6 +55,9 @@ class PromptEncoder(nn.Module, ABC):
         >>> encoder.embed(["What is 17 + 25?"]).shape
         torch.Size([1, 384])
     """
+
+    backend: Backend = "torch"
+    """What runs it; only what torch runs can be trained and exported."""
 
     def __init__(
         self, recipe: EncoderRecipe, *, name: str, folder: Path | None = None, form: PromptForm | None = None
@@ -73,6 +77,8 @@ class PromptEncoder(nn.Module, ABC):
         form_weight: float | None = None,
         keep: KeptPart = "head",
         conversation: str = LAST_USER,
+        backend: Backend = "torch",
+        cache_dir: str | None = None,
         allow_download: bool = True,
     ) -> "PromptEncoder":
         """Load an encoder of either kind from a local folder, an installed package or the hub, in this order.
@@ -91,6 +97,9 @@ class PromptEncoder(nn.Module, ABC):
                 when not given, and none where it says nothing.
             keep: What is read of a prompt of more than ``max_length`` tokens.
             conversation: How a conversation becomes its prompt: ``last_user``, ``last_turns:N`` or ``whole``.
+            backend: What runs a transformer: ``torch``, or ``onnx`` and ``onnx-int8`` (ONNX Runtime on the CPU), whose
+                graph is built at the first call.
+            cache_dir: Where such a graph is kept; the user's cache folder when not given.
             allow_download: Whether the hub may be asked; its files on this machine are always used.
 
         Returns:
@@ -98,7 +107,8 @@ class PromptEncoder(nn.Module, ABC):
 
         Raises:
             ArtifactError: The encoder is not found, damaged, or of a kind that is not supported.
-            ConfigError: ``max_length`` is below 8 or above the positions of the network.
+            ConfigError: ``max_length`` is below 8 or above the positions of the network; another backend than
+                ``torch`` for a static encoder, or without its packages.
         """
         # here, as each kind is made of this class
         from unirouter_torch.encoder.loading import load_encoder
@@ -108,6 +118,8 @@ class PromptEncoder(nn.Module, ABC):
             revision=revision,
             max_length=max_length,
             form_weight=form_weight,
+            backend=backend,
+            cache_dir=cache_dir,
             allow_download=allow_download,
         )
         encoder.recipe = dataclasses.replace(encoder.recipe, keep=keep, conversation=conversation)

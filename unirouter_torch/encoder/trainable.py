@@ -118,6 +118,11 @@ def check_trainable(encoder: PromptEncoder, config: EncoderTrainingConfig) -> No
     Raises:
         ConfigError: The encoder cannot be trained in this way, or ``lora`` lacks the package ``peft``.
     """
+    if encoder.backend != "torch":
+        raise ConfigError(
+            f"encoder_training.mode: got {config.mode} with encoder.backend {encoder.backend}, which has no "
+            "gradients. Leave the backend out, or choose mode frozen."
+        )
     if not isinstance(encoder, StaticEncoder):
         _of_transformers().check_transformer(encoder, config)
     elif config.mode == "lora" or config.gradient_checkpointing:

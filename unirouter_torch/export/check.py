@@ -8,22 +8,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.encoder.padding import batches_by_tokens
 from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.export.graph import bytes_of
 from unirouter_torch.export.tokenizer_file import Tokenize
 from unirouter_torch.progress import progress
+from unirouter_torch.router.backend import COST_WEIGHTS
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
 from unirouter_torch.shapes import LLMIndex
 
 ROUNDING = 1e-4
 """Largest difference of estimates between two programs for the same float32 arithmetic [error]."""
-
-COST_WEIGHTS = (0.0, DEFAULT_COST_WEIGHT, 1.0)
-"""What the prompts are checked at, in turn [1]."""
 
 Run = Callable[
     ...,

@@ -8,11 +8,12 @@ from typing import Any, Literal, Unpack, get_args
 import torch
 
 from unirouter_torch.config.choice import Choice
+from unirouter_torch.encoder.onnx_runtime import require_onnx
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ConfigError, PoolError
 from unirouter_torch.export.check import EXACT, ROUNDED, Comparison, Run, compare
 from unirouter_torch.export.graph import OUTPUTS, RoutingGraph, trace
-from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, require_onnx, write_onnx
+from unirouter_torch.export.onnx_file import ONNX_FILE, open_onnx, write_onnx
 from unirouter_torch.export.tokenizer_file import TOKENIZER_FILE, Tokenize, read_tokenizer, write_tokenizer
 from unirouter_torch.router.chooser import Chooser
 from unirouter_torch.router.router import Router
@@ -103,7 +104,12 @@ def _refuse_what_cannot_be(router: Router, export_format: str, int8: bool) -> No
     if int8 and export_format != "onnx":
         raise ConfigError(f"int8: only onnx has 8-bit weights, got the format {export_format}. Leave int8 out.")
     if export_format == "onnx":
-        require_onnx()
+        require_onnx("format: got onnx")
+    if router.encoder.backend != "torch":
+        raise ConfigError(
+            f"encoder.backend: a router on {router.encoder.backend} cannot be exported, as its encoder is a graph "
+            "already. Load it without a backend."
+        )
     recipe = router.encoder.recipe
     can_cut_in_front = export_format != "sentence-transformers" and not recipe.prefix
     if recipe.keep == "head_and_tail" or (recipe.keep == "tail" and not can_cut_in_front):

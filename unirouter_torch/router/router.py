@@ -12,10 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unirouter_torch.config.choice import Choice
-from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
+from unirouter_torch.config.router import DEFAULT_COST_WEIGHT, Backend
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder, count_tokens
 from unirouter_torch.errors import PoolError
 from unirouter_torch.messages import Prompt
+from unirouter_torch.router.backend import share_of_equal_choices
 from unirouter_torch.router.calibration import CalibrationPrompts, TokenPrices, calibrated_pool, new_llm, sum_scores
 from unirouter_torch.router.chooser import Chooser, KeptChoosers
 from unirouter_torch.router.observation import observe
@@ -50,6 +51,9 @@ class Router(FolderPool, nn.Module):
     """
 
     encoder: PromptEncoder
+    equal_choices: float | None = None
+    """Share of choices for calibration prompts that the backend of the encoder left as torch makes them, in [0, 1];
+    None with torch, and without LLMs."""
 
     def __init__(
         self,
@@ -325,12 +329,15 @@ class Router(FolderPool, nn.Module):
         return RouterParts(self.encoder, self.head, self.pool, self.calibration, self.about)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> "Router":
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, backend: Backend = "torch") -> "Router":
         """Load a router that :meth:`save_pretrained` wrote, one that comes with the package, or one from the hub.
 
         Args:
             name: The router's folder, the name of a bundled router: ``unirouter-minilm``, or a hub id: ``owner/name``.
             revision: Branch, tag or commit on the hub; the hub's default when not given.
+            backend: What runs the encoder where it is a transformer: ``torch``, or ``onnx`` and ``onnx-int8`` (ONNX
+                Runtime on the CPU, extra ``onnx``). With these the encoder is loaded here, and :attr:`equal_choices`
+                says how faithful it is.
 
         Returns:
             The router. Its encoder is loaded at its first use; whatever is wrong with the one in the folder, but for
@@ -340,8 +347,11 @@ class Router(FolderPool, nn.Module):
             ArtifactError: The folder is missing, damaged, no router, or of a newer format, or the hub does not have it
                 or cannot be reached. The first use of the encoder raises it where the one that the router refers to is
                 not found or is another one, or a number is not finite.
+            ConfigError: Another backend than ``torch`` for a static encoder, or without its packages.
         """
-        parts, saved = read_router(name, revision)
+        parts, saved = read_router(name, revision, backend)
         router = cls(**parts._asdict()).eval()
         router.saved = saved
+        if backend != "torch":
+            router.equal_choices = share_of_equal_choices(router)
         return router

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from unirouter_torch.config.router import Backend
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError, ConfigError, PoolError
 from unirouter_torch.router.calibration import CalibrationPrompts, cost_of_prompts
@@ -120,12 +121,15 @@ def push_router(parts: RouterParts, repo_id: str, *, private: bool | None, token
         return push_folder(folder, repo_id, private=private, token=token, message=message)
 
 
-def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterParts, SavedPool | None]:
+def read_router(
+    name: str | Path, revision: str | None = None, backend: Backend = "torch"
+) -> tuple[RouterParts, SavedPool | None]:
     """Read what :func:`write_router` wrote, but for the numbers of the encoder.
 
     Args:
         name: A folder, the name of a bundled router, or a hub id.
         revision: Branch, tag or commit on the hub.
+        backend: What will run the encoder.
 
     Returns:
         The router, and its pool as it lies in the folder; none for one of the package or of the hub's cache, which are
@@ -149,7 +153,7 @@ def read_router(name: str | Path, revision: str | None = None) -> tuple[RouterPa
         latest = read_pool(folder, digest_of_head(head), tensors, settings)
         check_clusters("pool", latest.pool.sums.error.shape[1], head.num_clusters)
         reading = {} if facts.reading is None else facts.reading.model_dump()
-        encoder = SavedEncoder.of(folder, settings.get("encoder"), reading, head.dim)
+        encoder = SavedEncoder.of(folder, settings.get("encoder"), reading, head.dim, backend)
         encoder.check()
         parts = RouterParts(
             encoder=encoder, head=head, pool=latest.pool, calibration=read_calibration(tensors, prompts), about=about

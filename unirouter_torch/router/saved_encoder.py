@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unirouter_torch.config.router import Backend
 from unirouter_torch.encoder.files import digest_of_weights
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.header import dim_in_files
@@ -41,6 +42,7 @@ class SavedEncoder(NamedTuple):
             that was written down read as the files of their encoder say.
         dim: Length of the embeddings that the router's head takes.
         weights: SHA-256 of the files of weights in the folder, by name.
+        backend: What runs it.
     """
 
     folder: Path
@@ -48,13 +50,19 @@ class SavedEncoder(NamedTuple):
     reading: Mapping[str, Any]
     dim: int
     weights: Mapping[str, str]
+    backend: Backend = "torch"
 
     @classmethod
     def of(
-        cls, folder: Path, reference: Mapping[str, Any] | None, reading: Mapping[str, Any], dim: int
+        cls,
+        folder: Path,
+        reference: Mapping[str, Any] | None,
+        reading: Mapping[str, Any],
+        dim: int,
+        backend: Backend = "torch",
     ) -> "SavedEncoder":
         """The encoder of the router that is in the folder now; what is said there."""
-        return cls(folder, reference, reading, dim, _digests_of_weights(folder))
+        return cls(folder, reference, reading, dim, _digests_of_weights(folder), backend)
 
     @property
     def conversation(self) -> str:
@@ -95,9 +103,9 @@ class SavedEncoder(NamedTuple):
 
     def _load(self) -> PromptEncoder:
         if self.reference is None:
-            return PromptEncoder.from_pretrained(str(self.folder / "encoder"), **self.reading)
+            return PromptEncoder.from_pretrained(str(self.folder / "encoder"), backend=self.backend, **self.reading)
         name, expected = self.reference["name"], self.reference["sha256"]
-        encoder = PromptEncoder.from_pretrained(name, **self.reading)
+        encoder = PromptEncoder.from_pretrained(name, backend=self.backend, **self.reading)
         encoder.form = form_of_reference(self.reference)
         assert encoder.folder is not None
         found = digest_of_weights(encoder.folder)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from unirouter_torch.config.choice import WeightedChoiceOptions
+from unirouter_torch.config.router import Backend
 from unirouter_torch.errors import PoolError, UniRouterError
 from unirouter_torch.router.router import Router
 from unirouter_torch.serving.batching import Batcher
@@ -114,19 +115,19 @@ class Promotion:
         _log.info("%s is in service", _name(router))
 
 
-def open_router(name: str) -> tuple[Router, Path | None]:
+def open_router(name: str, backend: Backend = "torch") -> tuple[Router, Path | None]:
     """A router, and the folder or link that it is followed by; none for one of the package or of the hub.
 
     A link may lead elsewhere later, when changes of this router's pool still belong where it lies.
     """
     place = Path(name)
     if not place.is_dir():
-        return Router.from_pretrained(name), None
-    return Router.from_pretrained(place.resolve()), place
+        return Router.from_pretrained(name, backend=backend), None
+    return Router.from_pretrained(place.resolve(), backend=backend), place
 
 
 def load_beside(folder: Path, other: Router) -> Router:
-    """A router that is ready to serve, on the device of another one.
+    """A router that is ready to serve, on the device and the backend of another one.
 
     Args:
         folder: Its folder, or a link to it.
@@ -142,7 +143,7 @@ def load_beside(folder: Path, other: Router) -> Router:
         is_folder = False
     if not is_folder:  # a name could be one on the hub, which a server does not load from when asked
         raise PoolError(f"router: {folder} is no folder of this machine. Give the folder of a saved router.")
-    router = Router.from_pretrained(folder.resolve()).to(other.head.device)
+    router = Router.from_pretrained(folder.resolve(), backend=other.encoder.backend).to(other.head.device)
     router.cluster(["What is 17 + 25?"])  # the first call takes longer; no client shall wait for it
     return router
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unirouter_torch.config.checks import at_least
-from unirouter_torch.config.choice import WeightedChoiceOptions
+from unirouter_torch.config.choice import BackendOptions, WeightedChoiceOptions
 from unirouter_torch.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerSettings(WeightedChoiceOptions):
+class ServerSettings(WeightedChoiceOptions, BackendOptions):
     """How a router is served; a request may say otherwise how an LLM is chosen."""
 
     host: str = "127.0.0.1"

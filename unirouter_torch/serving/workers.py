@@ -44,7 +44,7 @@ def serve_by_workers(router: str, settings: ServerSettings, tell: Callable[[str,
     from unirouter_torch.serving.promotion import open_router
     from unirouter_torch.serving.server import listen, make_live_app, url_of
 
-    _, live = make_live_app(open_router(router)[0], settings)  # what is wrong shows here, and once
+    _, live = make_live_app(open_router(router, settings.backend)[0], settings)  # what is wrong shows here, and once
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         tempfile.TemporaryDirectory(prefix="unirouter-metrics-") as folder,
@@ -99,7 +99,7 @@ def _make_app(router: str, settings: ServerSettings) -> "ASGIApp":
     logging.getLogger("unirouter_torch").setLevel(logging.INFO)
     torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
     try:
-        loaded, place = open_router(router)
+        loaded, place = open_router(router, settings.backend)
         app, _ = make_live_app(loaded.to("cuda") if torch.cuda.is_available() else loaded, settings, place)
     except UniRouterError as error:
         logging.getLogger(__name__).error("%s", error)

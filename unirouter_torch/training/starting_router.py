@@ -74,6 +74,8 @@ def load_encoder_to_start_from(config: TrainConfig) -> PromptEncoder:
         form_weight=None if start else settings.form_weight,
         keep=settings.keep,
         conversation=settings.conversation,
+        backend=settings.backend,
+        cache_dir=config.data.cache_dir,
     )
     if start and own is None:
         encoder.form = form_of_reference(start.reference)

@@ -1,14 +1,11 @@
-import importlib.util
-
 import onnx
 import pytest
 import torch
 from small_router import small_router
 from tiny_encoder import PROMPTS, save_bert, save_qwen2, save_static, save_static_with_form
 
-from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.graph import RoutingGraph, bytes_of
-from unirouter_torch.export.onnx_file import open_onnx, require_onnx, write_onnx
+from unirouter_torch.export.onnx_file import open_onnx, write_onnx
 
 
 @pytest.mark.parametrize(
@@ -47,9 +44,3 @@ def test_int8_rounds_the_weights_of_the_encoder_alone(tmp_path) -> None:
     estimated, _ = open_onnx(tmp_path)(*tokens.values(), torch.zeros(len(PROMPTS)), torch.full((len(PROMPTS),), 9))
     difference = (estimated - router.estimate_error(PROMPTS)).abs().max()
     assert 1e-6 < difference < 0.2
-
-
-def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(ConfigError, match=r"needs onnxscript.*pip install"):
-        require_onnx()
