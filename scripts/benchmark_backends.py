@@ -9,6 +9,7 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # b
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -47,7 +48,7 @@ def benchmark_table(path: str, options: argparse.Namespace) -> dict[str, Any]:
     test = [row for row in order if table.prompt_texts[row] not in known]
     some = [table.prompt_texts[row] for row in test[: options.prompts]]
     rows = torch_router.encoder.tokenize_rows(some)
-    embed = {name: partial(encoder.embed, some) for name, encoder in encoders.items()}
+    embed: dict[str, Callable[[], Any]] = {name: partial(encoder.embed, some) for name, encoder in encoders.items()}
     seconds, _ = time_all(embed, options.repeats)
     test = test[: options.test_prompts]
     judged = {name: judge(torch_router, encoder, table, test) for name, encoder in encoders.items()}

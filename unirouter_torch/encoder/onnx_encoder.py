@@ -19,7 +19,7 @@ from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.onnx_runtime import open_session, require_onnx, round_weights, write_onnx_program
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
-from unirouter_torch.encoder.token_rows import pad_rows, tokens_per_batch
+from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows, tokens_per_batch
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import atomic_folder, check_folder, read_json, sha256_of, write_json
@@ -88,6 +88,12 @@ class OnnxEncoder(PromptEncoder):
         return token
 
     @property
+    def filler(self) -> int:
+        """The token that padding is filled with."""
+        token: int = self._settings["filler"]
+        return token
+
+    @property
     def device(self) -> torch.device:
         """The CPU."""
         return torch.device("cpu")
@@ -103,8 +109,14 @@ class OnnxEncoder(PromptEncoder):
         (embedding,) = self._session.run([_OUTPUT], inputs)
         return torch.from_numpy(embedding)
 
-    def _embed_together(self, rows: Sequence[Int[Tensor, " _token"]]) -> Embedding:
-        input_ids, mask = pad_rows(rows, self.filler)
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        return batches_by_tokens(lengths, self.tokens_per_batch)
+
+    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
+        return pad_rows(rows, self.filler)
+
+    def _embed_together(self, *parts: Tensor) -> Embedding:
+        input_ids, mask = parts
         embedding: Embedding = self(input_ids.long(), mask)
         return embedding
 
@@ -118,8 +130,9 @@ class OnnxEncoder(PromptEncoder):
         original.recipe, original.form = self.recipe, self.form
         original.save_pretrained(folder)
 
-    def _token_ids(self, texts: list[str], *, cut: bool) -> list[list[int]]:
-        tokenizer = self._cutting if cut else self.tokenizer
+    def _token_ids(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        assert limit in (None, self.max_length)
+        tokenizer = self.tokenizer if limit is None else self._cutting
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
 
     def _num_added(self) -> tuple[int, int]:
@@ -189,7 +202,8 @@ def _export(target: Path, encoder: "TransformerEncoder") -> None:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.save(str(target / _TOKENIZER))
-    settings = {"text_dim": encoder.text_dim, "pad_token": encoder.pad_token, "recipe": asdict(encoder.recipe)}
+    settings: dict[str, Any] = {"text_dim": encoder.text_dim, "pad_token": encoder.pad_token, "filler": encoder.filler}
+    settings["recipe"] = asdict(encoder.recipe)
     write_json(target / _SETTINGS, settings)
     _write_graph(target / _GRAPH, encoder)
     _check_graph(target / _GRAPH, encoder)

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import tiny_encoder
 import torch
-from small_router import small_router
+from small_router import PROMPTS, small_router
 
 from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.router_export import export_router
+from unirouter_torch.router.backend import share_of_equal_choices
 from unirouter_torch.router.router import Router
+from unirouter_torch.routing.token_cost import count_tokens
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -39,22 +41,24 @@ def test_saved_router_chooses_on_onnx_as_on_torch(folder: Path) -> None:
     )
 
 
-def test_share_of_equal_choices_falls_with_other_cluster_probabilities(folder: Path, tmp_path: Path) -> None:
-    router = Router.from_pretrained(folder)
-    calibration = router.calibration
-    # each prompt takes the place of another one, as if the backend embedded something else
-    probability = torch.eye(router.head.num_clusters)[torch.arange(len(calibration.texts)) % router.head.num_clusters]
-    router.calibration = replace(calibration, cluster_probability=probability)
-    router.save_pretrained(tmp_path / "router")
-    share = Router.from_pretrained(tmp_path / "router", backend="onnx").equal_choices
-    chooser = router.chooser()
-    tokens = torch.tensor([len(text) / 4 for text in calibration.texts])
-    equal = [
-        one.choose(router.cluster(calibration.texts), tokens) == one.choose(probability, tokens)
-        for one in (chooser.at(weight) for weight in (0.0, 0.1, 1.0))
-    ]
+def test_share_is_that_of_choices_by_the_saved_cluster_probabilities(folder: Path) -> None:
+    router, texts = Router.from_pretrained(folder), list(PROMPTS.values())
+    with torch.no_grad():  # each prompt in a cluster of its own kind
+        router.head.linear.weight.mul_(100)
+        router.head.linear.bias.copy_(-router.head.linear.weight @ router.encoder.embed(texts).mean(0))
+        router.head.log_shrinkage.fill_(-5)
+    # each LLM is right on one prompt alone, and all cost the same: the cluster decides
+    scores = {f"{right} alone": {name: float(name == right) for name in PROMPTS} for right in PROMPTS}
+    router.calibrate(PROMPTS, scores, dict.fromkeys(scores, 1.0))
+    assert share_of_equal_choices(router) == 1
+    own = router.cluster(texts)
+    other = own.roll(1, dims=0)  # as if the backend embedded another prompt
+    router.calibration = replace(router.calibration, cluster_probability=other)
+    chooser, tokens = router.chooser(), count_tokens(texts)
+    equal = [one.choose(own, tokens) == one.choose(other, tokens) for one in map(chooser.at, (0.0, 0.1, 1.0))]
+    share = share_of_equal_choices(router)
     assert share == pytest.approx(torch.stack(equal).double().mean().item())
-    assert share < 1
+    assert 0 <= share < 1
 
 
 def test_router_on_onnx_is_saved_whole_and_not_exported(folder: Path, tmp_path: Path) -> None:
@@ -64,14 +68,6 @@ def test_router_on_onnx_is_saved_whole_and_not_exported(folder: Path, tmp_path: 
     assert torch.equal(again.encoder.embed(["the otter"]), Router.from_pretrained(folder).encoder.embed(["the otter"]))
     with pytest.raises(ConfigError, match=r"encoder\.backend: a router on onnx cannot be exported"):
         export_router(router, "torch", tmp_path / "export")
-
-
-def test_router_without_llms_has_no_share(tmp_path: Path) -> None:
-    router = small_router(tmp_path)
-    for name in router.pool.names:
-        router.pool = router.pool.without_llm(name)
-    router.save_pretrained(tmp_path / "router")
-    assert Router.from_pretrained(tmp_path / "router", backend="onnx").equal_choices is None
 
 
 def test_static_router_refuses_a_backend() -> None:
