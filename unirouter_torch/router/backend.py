@@ -29,11 +29,11 @@ def share_of_equal_choices(router: "Router") -> float | None:
     Returns:
         The share, in [0, 1]; None without LLMs, or where no prompt fits any.
     """
-    calibration = router.calibration
+    encoder, calibration = router.encoder, router.calibration  # the encoder first: what is wrong with it shows here
     tokens = count_tokens(calibration.texts)
     if not router.pool.names or not calibration.texts:
         return None
-    embedding = embed_with_cache(router.encoder, calibration.texts, cache_dir=cache_folder(None))
+    embedding = embed_with_cache(encoder, calibration.texts, cache_dir=cache_folder(None))
     probability = router.head(embedding.to(router.head.device))
     expected = calibration.cluster_probability.to(probability)
     chooser = router.chooser()
