@@ -23,14 +23,13 @@ from unirouter_torch.config.router import Backend
 from unirouter_torch.data.load import load_table
 from unirouter_torch.data.table import RoutingTable
 from unirouter_torch.encoder.embedding_cache import embed_with_cache
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder, count_tokens
 from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.experiments.adopt import adopt_table
 from unirouter_torch.metrics.deferral import area_under_deferral_curve, deferral_curve
 from unirouter_torch.router.backend import COST_WEIGHTS
 from unirouter_torch.router.router import Router
 from unirouter_torch.routing.cluster_error import estimate_error
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.storage import write_json
 
 NUM_CALIBRATION = 400

@@ -18,8 +18,8 @@ from unirouter_torch.config.router import Backend
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.onnx_runtime import open_session, require_onnx, round_weights, write_onnx_program
-from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows, tokens_per_batch
+from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.shapes import Embedding, TokenMask
 from unirouter_torch.storage import atomic_folder, check_folder, read_json, sha256_of, write_json

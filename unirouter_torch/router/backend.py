@@ -6,8 +6,8 @@ import torch
 
 from unirouter_torch.config.router import DEFAULT_COST_WEIGHT
 from unirouter_torch.encoder.embedding_cache import embed_with_cache
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.encoder.tensor_cache import cache_folder
-from unirouter_torch.routing.token_cost import count_tokens
 
 if TYPE_CHECKING:
     from unirouter_torch.router.router import Router

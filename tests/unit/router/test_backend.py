@@ -6,12 +6,12 @@ import tiny_encoder
 import torch
 from small_router import PROMPTS, small_router
 
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.encoder.tensor_cache import cache_folder
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.export.router_export import export_router
 from unirouter_torch.router.backend import share_of_equal_choices
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
