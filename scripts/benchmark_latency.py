@@ -23,8 +23,8 @@ from benchmark_serving import counts, load, servers
 
 from unirouter_torch.cli.output import guarded
 from unirouter_torch.config.checks import at_least, positive
+from unirouter_torch.encoder.prompt_encoder import count_tokens
 from unirouter_torch.router.router import Router
-from unirouter_torch.routing.token_cost import count_tokens
 from unirouter_torch.storage import write_json
 
 STAGES = {
