@@ -40,6 +40,8 @@ class Pace:
         at_least("tokens_per_minute", self.tokens_per_minute, 1)
 
 
+# by hand, not by tenacity: what was paid for is written between two tries, and a pause that an endpoint asks for counts
+# for all questions
 def wait_before_retry(attempt: int, backoff_seconds: float, retry_after: float) -> float:
     """Seconds to wait after the attempt of that number, from 0.
 

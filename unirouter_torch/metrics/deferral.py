@@ -287,23 +287,6 @@ def single_llm_quality(error: ErrorMatrix, observed: ObservedMatrix) -> Float[Te
     return 1.0 - total / observed.sum(0)
 
 
-def best_single_quality(error: ErrorMatrix, observed: ObservedMatrix, min_coverage: float = 0.9) -> float:
-    """Mean quality of the most accurate LLM among those observed on almost every prompt.
-
-    Args:
-        error: As in :func:`quality_of_competing`, like everything else.
-        observed: Which pairs were observed.
-        min_coverage: Least fraction of prompts on which an LLM must be observed.
-
-    Returns:
-        The reference quality of the quality-neutral cost.
-
-    Raises:
-        DataError: No pair was observed.
-    """
-    return float(quality_of_competing(error, observed, min_coverage).max())
-
-
 def quality_of_competing(
     error: ErrorMatrix, observed: ObservedMatrix, min_coverage: float = 0.9
 ) -> Float[Tensor, " llm"]:
@@ -316,6 +299,9 @@ def quality_of_competing(
         observed: Which pairs were observed; prompts without any do not count.
         min_coverage: Least fraction of prompts on which an LLM must be observed, in [0, 1]. If no LLM reaches it, those
             of the largest coverage compete.
+
+    Returns:
+        The qualities; the largest is the reference of the quality-neutral cost.
 
     Raises:
         DataError: No pair was observed.

@@ -166,16 +166,6 @@ class Router(FolderPool, nn.Module):
         chooser = self.chooser(cost_weight, **choice)
         return chooser.routes(*self._clustered(prompts))
 
-    def route_clustered(
-        self,
-        probability: ClusterProbability,
-        tokens: Float[Tensor, " prompt"],
-        cost_weight: float | None = None,
-        **choice: Unpack[Choice],
-    ) -> list[Route]:
-        """As :meth:`route`, from what :meth:`cluster` gives and the lengths that ``count_tokens`` gives [tokens]."""
-        return self.chooser(cost_weight, **choice).routes(probability, tokens)
-
     def choose(
         self, prompts: Sequence[Prompt], cost_weight: float | None = None, **choice: Unpack[Choice]
     ) -> list[str]:

@@ -23,6 +23,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
 
 def build_schedule(optimizer: Optimizer, config: OptimizerConfig, max_steps: int) -> LambdaLR:
     """Learning rate that rises linearly over the warm-up and falls to zero as a half cosine."""
+    # not transformers' schedule of that name, whose rate begins at 0 instead of its first step: results would move
     warmup = config.warmup_fraction * max_steps
 
     def factor(step: int) -> float:

@@ -12,10 +12,10 @@ from unirouter_torch.errors import DataError, PoolError
 from unirouter_torch.metrics.deferral import (
     DeferralCurve,
     area_under_deferral_curve,
-    best_single_quality,
     deferral_curve,
     peak_accuracy,
     quality_neutral_cost,
+    quality_of_competing,
     relative_cost,
     single_llm_quality,
 )
@@ -124,7 +124,7 @@ def test_pool_of_one(convention):
     error = torch.tensor([[0.0], [1.0], [0.25]])
     cost = torch.tensor([0.7])
     curve = deferral_curve(error, cost, error)
-    quality = best_single_quality(error, torch.ones(3, 1, dtype=torch.bool))
+    quality = quality_of_competing(error, torch.ones(3, 1, dtype=torch.bool)).max().item()
     on_dearest = convention.cost_axis == "dearest"
     assert quality_neutral_cost(curve, cost, quality, convention) == pytest.approx(1.0 if on_dearest else 0.0)
     area = area_under_deferral_curve(curve, cost, convention)
@@ -193,10 +193,10 @@ def test_best_single_llm_must_have_met_almost_every_prompt():
     error = torch.cat([error, torch.full((1, 3), torch.nan)])
     observed[9, 1] = False
     observed[8:, 2] = False
-    assert best_single_quality(error, observed) == pytest.approx(0.6)
-    assert best_single_quality(error, observed, min_coverage=0.8) == pytest.approx(1.0)
+    assert quality_of_competing(error, observed).max().item() == pytest.approx(0.6)
+    assert quality_of_competing(error, observed, min_coverage=0.8).max().item() == pytest.approx(1.0)
     observed[:6, 0] = observed[:3, 1] = False
-    assert best_single_quality(error, observed) == pytest.approx(1.0)  # largest coverage: the third, 8 of 10
+    assert quality_of_competing(error, observed).max().item() == pytest.approx(1.0)  # the third, 8 of 10
 
 
 def test_prompts_without_any_llm_are_left_out():
@@ -216,7 +216,7 @@ def test_refuses_what_cannot_be_routed():
     with pytest.raises(DataError, match="no prompt has an LLM"):
         deferral_curve(matrix, cost, matrix, nothing)
     with pytest.raises(DataError, match="no outcome"):
-        best_single_quality(matrix, nothing)
+        quality_of_competing(matrix, nothing).max().item()
     with pytest.raises(DataError, match="estimated_error: row 0, column 1"):
         deferral_curve(torch.tensor([[0.5, torch.nan]]), cost, matrix)
     with pytest.raises(DataError, match=r"^error: row 0, column 0"):

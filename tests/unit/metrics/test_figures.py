@@ -6,9 +6,9 @@ import torch
 from unirouter_torch.config.training import CurveConvention
 from unirouter_torch.metrics.deferral import (
     area_under_deferral_curve,
-    best_single_quality,
     deferral_curve,
     quality_neutral_cost,
+    quality_of_competing,
 )
 from unirouter_torch.metrics.figures import FIGURE_OF, FIGURES, figures_of
 from unirouter_torch.metrics.judged import Judged, Truth
@@ -41,7 +41,7 @@ def test_figures_of_the_paper_are_those_of_the_curve(axis):
     curve = deferral_curve(estimated, COST, truth.error, truth.observed)
     assert figures["area"] == area_under_deferral_curve(curve, COST, convention)
     assert figures["area_50"] == area_under_deferral_curve(curve, COST, convention, 0.5) < figures["area"]
-    reference = best_single_quality(truth.error, truth.observed)
+    reference = quality_of_competing(truth.error, truth.observed).max().item()
     assert figures["quality_neutral_cost"] == quality_neutral_cost(curve, COST, reference, convention)
     assert figures["peak_accuracy"] == max(curve.quality.tolist())
     pairs = truth.observed.nonzero().tolist()

@@ -139,10 +139,9 @@ def test_prompts_that_are_clustered_already_get_the_same_routes(tmp_path: Path) 
     router = small_router(tmp_path)
     prompts = list(PROMPTS.values())
     probability, tokens = router.cluster(prompts), count_tokens(prompts)
-    assert router.route_clustered(probability, tokens, 0.3, llms=["small"]) == router.route(
-        prompts, 0.3, llms=["small"]
-    )
-    assert router.route_clustered(probability, tokens) == router.route(prompts)
+    of_small = router.chooser(0.3, llms=["small"])
+    assert of_small.routes(probability, tokens) == router.route(prompts, 0.3, llms=["small"])
+    assert router.chooser().routes(probability, tokens) == router.route(prompts)
 
 
 def test_ranking_puts_the_chosen_llm_first_and_the_cheaper_of_equals_before_the_more_expensive() -> None:

@@ -177,9 +177,9 @@ def to_format_1(folder: Path) -> None:
     tensors = {"pool.cost": pool.cost, "pool.error_sum": pool.sums.error, "pool.weight_sum": pool.sums.weight}
     write_tensors(folder / "router.safetensors", read_tensors(folder / "router.safetensors") | tensors)
     facts = {key: getattr(pool, key) for key in ("cost_unit", "cost_is_estimate", "reference_cost")}
-    write_json(
-        folder / "router.json", read_json(folder / "router.json") | {"pool": {"names": list(pool.names)} | facts}
-    )
+    settings = read_json(folder / "router.json") | {"pool": {"names": list(pool.names)} | facts}
+    del settings["reading"]  # which came later too
+    write_json(folder / "router.json", settings)
     shutil.rmtree(folder / "pool")
     checksums = {
         file.relative_to(folder).as_posix(): sha256_of_file(file)
@@ -190,10 +190,15 @@ def to_format_1(folder: Path) -> None:
 
 
 def test_folder_of_format_1_is_read_and_raised_by_its_first_change(folder: Path) -> None:
-    before = content(Router.from_pretrained(folder).pool)
+    prompts, now = ["the otter sings", "a red clock"], Router.from_pretrained(folder)
+    before, routes = content(now.pool), now.route(prompts)
     to_format_1(folder)
     router = Router.from_pretrained(folder)
     assert content(router.pool) == before
+    assert router.route(prompts) == routes and router.conversation == now.conversation
+    router.save_pretrained(folder.parent / "saved by this version")
+    assert Router.from_pretrained(folder.parent / "saved by this version").route(prompts) == routes
+    router = Router.from_pretrained(folder)
     assert not router.reload_pool()
     assert read_json(folder / "manifest.json")["format_version"] == 1
     reprice(router, 0.3)
