@@ -188,3 +188,10 @@ def test_readme_says_what_the_file_of_peers_does(monkeypatch: pytest.MonkeyPatch
     found = json.loads((DOCS / "evidence" / "peers.json").read_text())
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"quality: {says(found)} (" in readme
+
+
+def test_table_of_few_labels_is_that_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    table_of = importlib.import_module("few_labels").table_of
+    written = table_of(json.loads((DOCS / "evidence" / "few_labels.json").read_text()))
+    assert (DOCS / "evidence" / "ablations.md").read_text().count(written) == 1
