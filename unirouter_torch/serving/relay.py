@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from math import ceil
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -13,10 +13,10 @@ import httpx2
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from unirouter_torch.errors import ConfigError
 from unirouter_torch.serving.breaker import Breaker
 from unirouter_torch.serving.chat import ChatRequest
 from unirouter_torch.serving.faults import Fault, find_fault, is_judged
+from unirouter_torch.serving.http_clients import HttpClients
 from unirouter_torch.serving.metrics import Metrics
 from unirouter_torch.serving.refusals import RefusedError
 from unirouter_torch.serving.upstreams import Upstream
@@ -81,18 +81,11 @@ class Relay:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._breaker = Breaker(metrics)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        try:
-            self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False)
-        except (httpx2.InvalidURL, ValueError, OSError, ImportError) as error:
-            raise ConfigError(
-                f"upstreams: the environment names a proxy or certificates that cannot be used ({error}). Check "
-                "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
-            ) from None
+        self._clients = HttpClients()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._clients.close()
 
     def in_service(self, llms: Sequence[str]) -> list[str]:
         """The LLMs that are asked now, in the same order: those that keep failing are left out for a while."""
@@ -165,26 +158,26 @@ class Relay:
         own["accept-encoding"] = "gzip" if "gzip" in headers.get("accept-encoding", "") else "identity"
         if upstream.api_key:
             own["authorization"] = f"Bearer {upstream.api_key}"
-        start = time.monotonic()
-        response = await self._client.send(
-            self._client.build_request(
-                "POST",
-                f"{upstream.base_url}/{path}",
-                content=request.body_for(upstream.model, upstream.extra),
-                headers=own,
-                timeout=httpx2.Timeout(upstream.timeout, connect=min(CONNECT_SECONDS, upstream.timeout)),
-            ),
-            stream=True,
-        )
-        chunks = response.aiter_raw()
-        try:
-            judged = await self._judge(response, chunks)
-        except BaseException:
-            await response.aclose()
-            raise
-        self._metrics.stage.labels("upstream").observe(time.monotonic() - start)
-        first, fault = judged
-        return RelayedResponse(llm, response, first, chunks, self._metrics, fault)
+        async with contextlib.AsyncExitStack() as call:
+            client = self._clients.take(upstream.base_url)
+            call.push_async_callback(self._clients.give_back, upstream.base_url, client)
+            start = time.monotonic()
+            response = await client.send(
+                client.build_request(
+                    "POST",
+                    f"{upstream.base_url}/{path}",
+                    content=request.body_for(upstream.model, upstream.extra),
+                    headers=own,
+                    timeout=httpx2.Timeout(upstream.timeout, connect=min(CONNECT_SECONDS, upstream.timeout)),
+                ),
+                stream=True,
+            )
+            call.push_async_callback(response.aclose)
+            chunks = response.aiter_raw()
+            first, fault = await self._judge(response, chunks)
+            self._metrics.stage.labels("upstream").observe(time.monotonic() - start)
+            # from here on the response ends the call
+            return RelayedResponse(llm, response, first, chunks, self._metrics, fault, call.pop_all().aclose)
 
     async def _judge(self, response: httpx2.Response, chunks: AsyncIterator[bytes]) -> tuple[bytes, Fault | None]:
         first, is_whole = b"", True
@@ -217,10 +210,11 @@ class RelayedResponse(Response):
         rest: AsyncIterator[bytes],
         metrics: Metrics,
         fault: Fault | None,
+        close: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(status_code=response.status_code)
         self.llm = llm
-        self._response = response
+        self.close = close
         self._first = first
         self._rest = rest
         self._metrics = metrics
@@ -232,10 +226,6 @@ class RelayedResponse(Response):
             if name not in _NOT_PASSED_ON and not name.startswith(b"access-control-")
         ]
         self.raw_headers.append((LLM_HEADER.encode(), quote(llm, safe="/:@+,").encode()))
-
-    async def close(self) -> None:
-        """Close the connection to the upstream, if it is not done."""
-        await self._response.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the response on while the client is there."""
