@@ -56,8 +56,6 @@ class ServerSettings(WeightedChoiceOptions, BackendOptions):
             raise ConfigError(f"share: got {self.share}, expected a share above 0 and below 1.")
         if self.shadow is not None and self.canary is not None:
             raise ConfigError("shadow, canary: got both, expected one. Leave one out.")
-        if self.workers > 1 and (self.shadow or self.canary):
-            raise ConfigError("shadow, canary: a second router runs beside one worker. Leave out workers.")
         for origin in self.cors_origin:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 raise ConfigError(f"cors_origin: got {origin!r}, expected an origin as https://app.example, or *.")

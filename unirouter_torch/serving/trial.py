@@ -2,11 +2,14 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Sequence
-from typing import Literal
+from itertools import repeat
+from typing import Literal, NamedTuple
 
 from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import UniRouterError
+from unirouter_torch.router.route import Route
 from unirouter_torch.serving.batching import Batcher, BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
@@ -17,12 +20,23 @@ TrialKind = Literal["shadow", "canary"]
 SHADOW_LIMITS = BatchLimits(most_together=16, most_waiting=1024, most_waiting_characters=2**24)
 """What a shadow holds at one time; prompts beyond it are left out of the comparison."""
 
+SHADOW_SECONDS = 0.25
+"""How long decisions are collected: a shadow decides for many at a time, beside later answers and before none."""
+
+
+class _Seen(NamedTuple):
+    """A prompt that was decided in service: how an LLM was to be chosen, and where it went."""
+
+    options: WeightedChoiceOptions
+    prompt: str
+    route: Route
+
 
 class Trial:
     """Tries a second router. Each kind counts what is expected of its choices and of those in service.
 
-    A shadow routes every prompt once more, after the answer, on a thread that yields to all others. A canary decides
-    for a share of the requests: those of one session or user go all to it or all not.
+    A shadow routes every prompt once more, a moment after the answer, on a thread that yields to all others. A canary
+    decides for a share of the requests: those of one session or user go all to it or all not.
 
     Args:
         kind: ``shadow`` or ``canary``.
@@ -40,7 +54,8 @@ class Trial:
         self.batcher = Batcher(live.router, Metrics(), SHADOW_LIMITS if is_shadow else None, yields=is_shadow)
         self._metrics = metrics
         self._due = 0.0
-        self._running: set[asyncio.Task[None]] = set()
+        self._seen: deque[_Seen] = deque()
+        self._num_characters = 0
 
     def takes(self, key: str | None) -> bool:
         """Whether a request is decided by the canary.
@@ -62,31 +77,53 @@ class Trial:
     def saw(self, prompts: Sequence[str], options: WeightedChoiceOptions, decision: Decision) -> None:
         """Take note of a decision in service; a shadow decides the same, later."""
         if self.kind == "canary":
-            self._count("serving", decision)
+            self._count("serving", decision.routes)
             return
-        task = asyncio.create_task(self._compare(prompts, options, decision))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        characters = self._num_characters + sum(map(len, prompts))
+        if (
+            len(self._seen) + len(prompts) > SHADOW_LIMITS.most_waiting
+            or characters > SHADOW_LIMITS.most_waiting_characters
+        ):
+            self._metrics.trial_skipped.inc(len(prompts))
+            return
+        self._num_characters = characters
+        self._seen.extend(map(_Seen, repeat(options), prompts, decision.routes))
 
     def decided(self, _: Sequence[str], __: WeightedChoiceOptions, decision: Decision) -> None:
         """Take note of a decision of the canary."""
-        self._count("canary", decision)
+        self._count("canary", decision.routes)
         for route in decision.routes:
             self._metrics.choices.labels(route.llm).inc()
 
-    async def _compare(self, prompts: Sequence[str], options: WeightedChoiceOptions, decision: Decision) -> None:
-        try:
-            own = await self.batcher.route(prompts, options.cost_weight, **options.choice)
-        except UniRouterError:  # too many wait, or its pool has none of the LLMs that were asked for
-            self._metrics.trial_skipped.inc(len(prompts))
-            return
-        self._count("serving", decision)
-        self._count("shadow", own)
-        pairs = zip(decision.routes, own.routes, strict=True)
-        self._metrics.trial_agreed.inc(sum(one.llm == other.llm for one, other in pairs))
+    async def _compare_all(self) -> None:
+        while True:
+            await asyncio.sleep(SHADOW_SECONDS)
+            while self._seen:
+                some = [self._seen.popleft()]
+                while (
+                    self._seen and len(some) < SHADOW_LIMITS.most_together and self._seen[0].options == some[0].options
+                ):
+                    some.append(self._seen.popleft())
+                self._num_characters -= sum(len(one.prompt) for one in some)
+                await self._compare(some)
 
-    def _count(self, router: str, decision: Decision) -> None:
-        routes = decision.routes
+    async def _compare(self, seen: Sequence[_Seen]) -> None:
+        """Let the shadow decide; all of them have the same options."""
+        options = seen[0].options
+        try:
+            own = await self.batcher.route([one.prompt for one in seen], options.cost_weight, **options.choice)
+        except UniRouterError:  # its pool has none of the LLMs that were asked for, or a prompt fits none
+            if len(seen) == 1:
+                self._metrics.trial_skipped.inc()
+            else:
+                for one in seen:
+                    await self._compare([one])
+            return
+        self._count("serving", [one.route for one in seen])
+        self._count("shadow", own.routes)
+        self._metrics.trial_agreed.inc(sum(a.route.llm == b.llm for a, b in zip(seen, own.routes, strict=True)))
+
+    def _count(self, router: str, routes: Sequence[Route]) -> None:
         self._metrics.trial_prompts.labels(router).inc(len(routes))
         self._metrics.trial_expected_cost.labels(router).inc(sum(route.cost[route.llm] for route in routes))
         self._metrics.trial_expected_error.labels(router).inc(sum(route.estimated_error[route.llm] for route in routes))
@@ -97,4 +134,4 @@ class Trial:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self.batcher.run()
+        await asyncio.gather(self.batcher.run(), *([self._compare_all()] if self.kind == "shadow" else []))

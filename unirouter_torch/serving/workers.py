@@ -31,7 +31,8 @@ def serve_by_workers(router: str, settings: ServerSettings, tell: Callable[[str,
     """As :func:`unirouter_torch.serving.server.serve`, by ``settings.workers`` processes.
 
     A worker that dies is replaced. Feedback of all goes into the pool one revision after another, and each worker takes
-    over the revisions of the others; ``/metrics`` of any of them adds up the counts of all.
+    over the revisions of the others; ``/metrics`` of any of them adds up the counts of all. A router on trial is loaded
+    and tried by each.
 
     Args:
         router: A saved router: its folder, the name of a bundled one, or a hub id.
@@ -44,7 +45,7 @@ def serve_by_workers(router: str, settings: ServerSettings, tell: Callable[[str,
     from unirouter_torch.serving.promotion import open_router
     from unirouter_torch.serving.server import listen, make_live_app, url_of
 
-    _, live = make_live_app(open_router(router, settings.backend)[0], settings)  # what is wrong shows here, and once
+    live = make_live_app(open_router(router, settings.backend)[0], settings)[1]  # what is wrong shows here, and once
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         tempfile.TemporaryDirectory(prefix="unirouter-metrics-") as folder,

@@ -15,13 +15,15 @@ from misbehaving_endpoint import endpoint_on_loopback
 from served_router import Served, saved_router, served, until, write_upstreams
 
 from unirouter_torch.cli import main
+from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.errors import ConfigError
 from unirouter_torch.router.router import Router
 from unirouter_torch.serving import app
+from unirouter_torch.serving import trial as trial_module
 from unirouter_torch.serving.batching import Batcher, BatchLimits
 from unirouter_torch.serving.live_router import LiveRouter
 from unirouter_torch.serving.metrics import Metrics
-from unirouter_torch.serving.prompt_queue import Job, Options, PromptQueue
+from unirouter_torch.serving.prompt_queue import Decision, Job, Options, PromptQueue
 from unirouter_torch.serving.settings import ServerSettings
 from unirouter_torch.serving.trial import Trial, TrialKind
 
@@ -97,6 +99,40 @@ def test_shadow_counts_both_and_decides_nothing(server: Served, routers: tuple[P
     assert server.count("unirouter_trial_agreed_total") == 0
     # the choices of the shadow are nobody's traffic
     assert server.count('unirouter_choices_total{llm="large"}') == 0
+
+
+def test_shadow_decides_later_and_for_many_at_a_time(
+    routers: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_module, "SHADOW_SECONDS", 0.0)
+    router = Router.from_pretrained(routers[0])
+
+    async def look_on() -> None:
+        metrics = Metrics()
+        trial = trial_of(routers[0], "shadow")(metrics)
+        decision = Decision(routes=router.route(PROMPTS[:1]), chooser=router.chooser())
+        for weight in [0.1] * 20 + [0.3]:
+            trial.saw(PROMPTS[:1], WeightedChoiceOptions(cost_weight=weight), decision)
+        assert "unirouter_trial_prompts_total{" not in metrics.text().decode()
+        task = asyncio.create_task(trial.run())
+        while 'unirouter_trial_prompts_total{router="shadow"} 21.0' not in metrics.text().decode():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        # 16 of one weight at most, the other 4 of it, and that of another weight
+        assert "unirouter_batch_prompts_count 3.0" in trial.batcher._metrics.text().decode()
+
+    asyncio.run(asyncio.wait_for(look_on(), 60))
+
+
+def test_shadow_holds_a_bounded_number_of_prompts(routers: tuple[Path, Path]) -> None:
+    metrics = Metrics()
+    trial = trial_of(routers[0], "shadow")(metrics)
+    router = Router.from_pretrained(routers[0])
+    decision = Decision(routes=router.route(PROMPTS[:1]) * 1000, chooser=router.chooser())
+    trial.saw(PROMPTS[:1] * 1000, WeightedChoiceOptions(), decision)
+    trial.saw(PROMPTS[:1] * 25, WeightedChoiceOptions(), decision)
+    trial.saw(["x" * 2**24], WeightedChoiceOptions(), decision)
+    assert "unirouter_trial_skipped_total 26.0" in metrics.text().decode()
 
 
 def test_shadow_of_the_same_router_agrees(routers: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""Two workers on one address: one pool, feedback without loss, counts that add up."""
+"""Two workers on one address: one pool, feedback without loss, counts that add up, those of a shadow among them."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,8 @@ NUM_REQUESTS = 12
 
 def test_workers_share_one_pool_and_lose_no_feedback_and_no_count(tmp_path: Path) -> None:
     folder = saved_router(tmp_path)
-    with serve_process("--router", str(folder), "--workers", "2", "--accept-feedback") as (process, address):
+    options = ("--router", str(folder), "--shadow", str(folder), "--workers", "2", "--accept-feedback")
+    with serve_process(*options) as (process, address):
 
         def post(path: str, body: object) -> httpx2.Response:
             # a connection of its own, so that any worker may take it
@@ -39,6 +40,8 @@ def test_workers_share_one_pool_and_lose_no_feedback_and_no_count(tmp_path: Path
         assert counted('unirouter_requests_total{endpoint="/v1/feedback",status="200"}') == NUM_REQUESTS
         assert counted('unirouter_requests_total{endpoint="/v1/route",status="200"}') == NUM_REQUESTS
         assert counted("unirouter_batch_prompts_sum") == 2 * NUM_REQUESTS
+        for name in ("serving", "shadow"):
+            until(lambda name=name: counted(f'unirouter_trial_prompts_total{{router="{name}"}}') == 2 * NUM_REQUESTS)
         # the lowest revision over the workers: all have taken over all
         until(lambda: counted("unirouter_pool_revision") == NUM_REQUESTS)
         process.send_signal(signal.SIGTERM)
