@@ -282,7 +282,7 @@ def cautious_errors(head: ClusterHead, pool: LLMPool, caution: float) -> Cluster
         raise PoolError(f"caution: got {caution}, expected a probability in [0.5, 1), such as 0.9.")
     sums = pool.sums.to(head.device)
     parts = zip(*(torch.split(part, _LLMS_AT_ONCE) for part in sums), strict=True)
-    bound = torch.cat([head.cluster_error_quantile(ClusterSums(*part), caution) for part in parts])
+    bound = torch.cat([head.cluster_error_quantiles(ClusterSums(*part), [caution])[0] for part in parts])
     return torch.maximum(head.cluster_error(sums), bound)  # of a very skewed belief the mean lies above the bound
 
 

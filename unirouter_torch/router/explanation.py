@@ -91,9 +91,8 @@ def cluster_error_interval(head: ClusterHead, pool: LLMPool) -> tuple[ClusterErr
     """Lower and upper ends of the 90 % intervals of the cluster errors of a pool, on the CPU."""
     sums = pool.sums.to(head.device)
     parts = [ClusterSums(*part) for part in zip(*(torch.split(part, _LLMS_AT_ONCE) for part in sums), strict=True)]
-    low, high = (
-        torch.cat([head.cluster_error_quantile(part, level) for part in parts]).cpu() for level in (LEVEL, 1 - LEVEL)
-    )
+    ends = (head.cluster_error_quantiles(part, (LEVEL, 1 - LEVEL)) for part in parts)
+    low, high = (torch.cat(end).cpu() for end in zip(*ends, strict=True))
     return low, high
 
 

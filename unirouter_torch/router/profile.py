@@ -126,7 +126,7 @@ def _standings(
     """How one LLM does in each cluster, the best first."""
     head, calibration = router.head, router.calibration
     sums = router.pool.llms[row].sums.to(head.device)
-    low, high = (head.cluster_error_quantile(sums, level)[0].tolist() for level in (LEVEL, 1 - LEVEL))
+    low, high = (end[0].tolist() for end in head.cluster_error_quantiles(sums, (LEVEL, 1 - LEVEL)))
     pool_error = features.mean(0)
     order = (features[row] - pool_error).argsort(stable=True).tolist()
     return tuple(

@@ -1,13 +1,14 @@
 """The soft cluster head: from an embedding to cluster probabilities."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unirouter_torch.routing.cluster_error import ClusterSums, cluster_error, expected_cluster_error
-from unirouter_torch.routing.intervals import cluster_error_quantile
+from unirouter_torch.routing.intervals import cluster_error_quantiles
 from unirouter_torch.shapes import ClusterError, ClusterProbability, Embedding
 
 FAR_SHARE = 0.01
@@ -114,9 +115,9 @@ class ClusterHead(nn.Module):
         """Cluster errors of LLMs, shrunk to those that the difficulty of the clusters lets expect."""
         return cluster_error(sums, self.shrinkage, self._expected(sums))
 
-    def cluster_error_quantile(self, sums: ClusterSums, level: float) -> ClusterError:
-        """Quantile of the belief about each cluster error at a level in (0, 1)."""
-        return cluster_error_quantile(sums, self.shrinkage, self._expected(sums), level)
+    def cluster_error_quantiles(self, sums: ClusterSums, levels: Sequence[float]) -> list[ClusterError]:
+        """Quantiles of the belief about each cluster error at levels in (0, 1)."""
+        return cluster_error_quantiles(sums, self.shrinkage, self._expected(sums), levels)
 
     def _expected(self, sums: ClusterSums) -> ClusterError:
         difficulty = self.difficulty if self.far is None else self.difficulty.repeat(2)
