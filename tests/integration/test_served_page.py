@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from misbehaving_endpoint import endpoint_on_loopback
-from served_router import Served, served, write_upstreams
+from served_router import Served, saved_router, served, write_upstreams
 from small_router import PROMPTS, small_router
 
 from unirouter_torch.router.router import Router
@@ -220,6 +220,34 @@ def test_changes_need_the_key_and_go_into_the_history(browser: Any, server: Serv
     assert not saved.pool["large"].is_available
     assert page.tab.evaluate("window.pwned") is None
     page.context.close()
+
+
+def test_second_router_is_promoted_and_taken_back(browser: Any, tmp_path: Path) -> None:
+    first = saved_router(tmp_path)
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+
+    def shadow(metrics: Metrics) -> Trial:
+        return Trial("shadow", LiveRouter(Router.from_pretrained(second), Metrics()), metrics)
+
+    with served(first, change_key=KEY, trial=shadow) as server:
+        page = Page(browser, server)
+        page.open("traffic")
+        facts = page.tab.locator("#router-facts")
+        playwright.expect(facts).to_contain_text("second", timeout=60_000)
+        assert page.tab.is_hidden("#back")
+        page.tab.click("#promote")
+        page.tab.wait_for_selector("#key-dialog[open]")
+        page.tab.fill("#key", KEY)
+        page.tab.keyboard.press("Enter")
+        assert server.live.router.saved is not None and server.live.router.saved.folder == first
+        page.tab.click("#promote")
+        playwright.expect(page.tab.locator("#back")).to_be_visible(timeout=60_000)
+        assert server.http.get("/v1/router").json() == {"router": "second", "before": "router", "trial": None}
+        assert "Before" in facts.inner_text() and page.tab.is_hidden("#promote")
+        page.tab.click("#back")
+        playwright.expect(facts.locator("dd").first).to_have_text("router", timeout=60_000)
+        assert server.live.router.saved.folder == first
+        page.context.close()
 
 
 @pytest.mark.parametrize("width", [400, 1280, 1600])
