@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unirouter_torch.data.cells import number_array, text_array
+from unirouter_torch.data.arrays import number_array, text_array
 from unirouter_torch.data.files import shown
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import LAST_USER, prompt_text

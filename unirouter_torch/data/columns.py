@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from unirouter_torch.data.csv_rows import read_csv_rows
-from unirouter_torch.data.files import as_object, json_paths, kind_of, open_bytes, read_head, read_items, read_records
+from unirouter_torch.data.files import as_object, json_paths, kind_of, read_head, read_items, read_records
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import whole_characters
 
@@ -105,9 +103,15 @@ def _json_rows(path: Path, wanted: Sequence[str], head: bytes) -> Iterable[dict[
 
 
 def _parquet_columns(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], list[str], int]:
-    with open_bytes(path), pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        found = _found(names, wanted, path)
-        table = file.read(columns=list(found.values()))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            found = _found(names, wanted, path)
+            table = file.read(columns=list(found.values()))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: expected a whole file ({error}). Write or copy it again.") from None
     columns = {name: table[one] for name, one in found.items()}
     return columns, _renamed(names, found), table.num_rows or file.metadata.num_rows

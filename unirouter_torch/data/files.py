@@ -11,8 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import pyarrow as pa
-
 from unirouter_torch.data.json_stream import ByteFile, JSONStream
 from unirouter_torch.errors import DataError, first_few
 
@@ -22,7 +20,7 @@ FileKind: TypeAlias = Literal["parquet", "zip", "json", "lines", "csv", "empty"]
 
 HEAD_BYTES = 1 << 18
 _BOM = b"\xef\xbb\xbf"
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @contextmanager
@@ -51,6 +49,8 @@ def _unpacking(path: Path, magic: bytes) -> Any:
     if magic.startswith(b"\xfd7zXZ\x00"):
         return lzma.open(path, "rb")
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow as pa  # here, as it takes 44 MB that most files need not
+
         return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
     return path.open("rb")
 

@@ -1,6 +1,8 @@
 """Forms of other tools, told by their content, and several files of one LLM."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -381,6 +383,16 @@ def test_samples_of_a_large_log_are_held_one_at_a_time(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 10 * size, "24 samples of that size are in the log"
+
+
+def test_a_log_of_inspect_is_read_without_the_memory_of_arrow_and_torch(tmp_path: Path) -> None:
+    path = made.write_inspect_archive(tmp_path / "a.eval", made.inspect_log(["C", "I", "P"]))
+    code = (
+        "import sys; from unirouter_torch.data.outcomes.read import read_outcomes\n"
+        f"assert read_outcomes({str(path)!r}, calibration={made.CALIBRATION!r}).scores == {made.SCORES!r}\n"
+        "assert not {'pyarrow', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture

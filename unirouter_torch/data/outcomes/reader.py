@@ -11,9 +11,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from unirouter_torch.data.files import FileKind, json_paths, kind_of, read_head
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
 from unirouter_torch.errors import ConfigError
@@ -155,6 +152,9 @@ def _csv_header(head: bytes) -> frozenset[str]:
 
 
 def _parquet_columns(path: Path) -> frozenset[str]:
+    import pyarrow as pa  # here, as it takes 44 MB that most forms need not
+    import pyarrow.parquet as pq
+
     try:
         return frozenset(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):

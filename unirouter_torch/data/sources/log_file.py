@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unirouter_torch.data.cells import as_number, is_unknown, number_array, text_array
+from unirouter_torch.data.arrays import number_array, text_array
+from unirouter_torch.data.cells import as_number, is_unknown
 from unirouter_torch.data.checks import (
     check_shape,
     number_column,

@@ -3,15 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow as pa
-
-from unirouter_torch.data.checks import check_shape, number_column, optional_text_column, score_column
 from unirouter_torch.data.columns import plain_name, read_columns
 from unirouter_torch.data.files import kind_of, read_head
 from unirouter_torch.data.outcomes import OutcomeRow, Pick
 from unirouter_torch.data.outcomes.batches import logged_answer
 from unirouter_torch.data.outcomes.reader import OutcomesReader, Sample
-from unirouter_torch.data.sources.log_file import read_log_columns
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import whole_characters
 
@@ -42,6 +38,10 @@ class LogReader(OutcomesReader):
 
     def read(self, path: Path, pick: Pick) -> Iterable[OutcomeRow]:
         """One outcome a row."""
+        # here, as they import pyarrow, which takes 44 MB that other forms need not
+        from unirouter_torch.data.checks import check_shape, number_column, optional_text_column, score_column
+        from unirouter_torch.data.sources.log_file import read_log_columns
+
         table, place = read_log_columns(path, _TEXTS, _NUMBERS, pick.conversation), str(path)
         check_shape(table, place)
         texts = {name: optional_text_column(table, name, place, pick.conversation).to_pylist() for name in _TEXTS}
@@ -49,7 +49,7 @@ class LogReader(OutcomesReader):
         if not any(texts["prompt_id"]) and not any(texts["prompt"]):
             found = ", ".join(table.column_names)
             raise DataError(f"{place}: got the columns {found}, expected 'prompt_id' or 'prompt'. Add or rename one.")
-        input_tokens, output_tokens, cost = (_numbers(table, name, place) for name in _NUMBERS[1:])
+        input_tokens, output_tokens, cost = (number_column(table, name, place).to_pylist() for name in _NUMBERS[1:])
         score: list[float | None] = [None] * table.num_rows
         if all(answer is None for answer, _ in answers) or "score" in table.column_names:
             score = score_column(table, place).to_pylist()
@@ -80,11 +80,6 @@ def _answers(path: Path) -> list[tuple[str | None, bool]]:
     is_csv = kind_of(read_head(path)) == "csv"
     found = [logged_answer(None if is_csv and not value.strip() else value) for value in values]
     return [(None if answer is None else whole_characters(answer), is_cut_off) for answer, is_cut_off in found]
-
-
-def _numbers(table: pa.Table, column: str, place: str) -> list[float | None]:
-    numbers: list[float | None] = number_column(table, column, place).to_pylist()
-    return numbers
 
 
 def _known(value: str | None) -> tuple[str, ...]:
