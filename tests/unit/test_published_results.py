@@ -1,4 +1,3 @@
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,26 +19,23 @@ def publish_results() -> ModuleType:
     return publish_results
 
 
-@pytest.fixture(scope="module")
-def found(publish_results: ModuleType) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
-    return json.loads(publish_results.TRIALS.read_text())
-
-
-def test_every_published_table_is_what_its_trials_give(publish_results: ModuleType, found: object) -> None:
+def test_every_published_table_is_what_its_trials_give(publish_results: ModuleType) -> None:
     for page in {table.page for table in publish_results.TABLES.values()}:
         text = (publish_results.EVIDENCE / page).read_text()
-        assert publish_results.with_tables(page, text, found) == text, f"{page}: run publish_results.py --tables-only"
+        assert publish_results.with_tables(page, text) == text, f"{page}: run publish_results.py --tables-only"
 
 
-def test_every_trial_belongs_to_a_published_table(publish_results: ModuleType, found: dict[str, object]) -> None:
-    for name, contenders in found.items():
-        published = {
-            words
-            for table in publish_results.TABLES.values()
-            if any(publish_results.table_name(path) == name for paths, _ in table.trials for path in paths)
-            for words in (table.reference, *table.contenders)
-        }
-        assert set(contenders) <= published
+def test_every_trial_belongs_to_a_published_table(publish_results: ModuleType) -> None:
+    for file in {table.file for table in publish_results.TABLES.values()}:
+        for name, contenders in publish_results.trials_in(file).items():
+            published = {
+                words
+                for table in publish_results.TABLES.values()
+                if table.file == file
+                and any(publish_results.table_name(path) == name for paths, _ in table.trials for path in paths)
+                for words in (table.reference, *table.contenders)
+            }
+            assert set(contenders) <= published
 
 
 def test_a_comparison_counts_and_averages_the_trials_that_both_have(publish_results: ModuleType) -> None:
@@ -53,4 +49,4 @@ def test_a_comparison_counts_and_averages_the_trials_that_both_have(publish_resu
 
 def test_a_page_without_the_comments_of_its_table_is_refused(publish_results: ModuleType) -> None:
     with pytest.raises(ConfigError, match=r"ablations.md: expected <!-- results: static -->"):
-        publish_results.with_tables("ablations.md", "# Ablations\n", {})
+        publish_results.with_tables("ablations.md", "# Ablations\n")
