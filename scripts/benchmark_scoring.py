@@ -301,11 +301,12 @@ def print_results(results: dict[str, Any]) -> None:
     print_table("LLMs in the pool | one more, in ms", onboarding)
 
 
-def fits(num_prompts: int, num_llms: int, num_clusters: int) -> bool:
+def fits(num_prompts: int, num_llms: int, num_clusters: int, most_pairs: float) -> bool:
     """Whether a shape is worth the time, and the two matrices of the plain choice fit into the free memory."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     operations = num_prompts * num_llms * num_clusters
-    return operations <= MOST_OPERATIONS and 2 * 4 * num_prompts * num_llms <= free
+    is_small = operations <= MOST_OPERATIONS and num_prompts * num_llms <= most_pairs
+    return is_small and 2 * 4 * num_prompts * num_llms <= free
 
 
 def benchmark(options: argparse.Namespace) -> None:
@@ -313,13 +314,14 @@ def benchmark(options: argparse.Namespace) -> None:
     at_least("--repeats", options.repeats, 1)
     shapes = list(dict.fromkeys(QUICK_SHAPES if options.quick else SHAPES))
     repeats, sizes = options.repeats, (200, 20, 8) if options.quick else TIMED
+    kept = [s for s in shapes if fits(*s, options.most_pairs)]
     num_prompts, num_llms, num_clusters = sizes
     torch.set_num_threads(1)
     with threadpool_limits(1):
         results = {
             "repeats": repeats,
-            "scoring": [benchmark_scoring(*s, repeats) for s in progress(shapes, "scoring") if fits(*s)],
-            "left_out": [s for s in shapes if not fits(*s)],
+            "scoring": [benchmark_scoring(*s, repeats) for s in progress(kept, "scoring")],
+            "left_out": [s for s in shapes if s not in kept],
             "neighbors": [benchmark_neighbors(n, num_llms, num_clusters, repeats) for n in (1, min(num_prompts, 1000))],
             "pruning": [row for name in options.routers for row in benchmark_pruning(name, 10 * num_prompts, repeats)],
             "weights": [benchmark_weights(make_instance(*sizes), n, repeats) for n in (1, 10, 100)],
@@ -335,6 +337,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument("--routers", nargs="*", default=[], metavar="DIR", help="routers on which pruning is timed")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that everything runs")
+    parser.add_argument(
+        "--most-pairs", type=float, default=float("inf"), metavar="N", help="prompts x LLMs of a shape at most"
+    )
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="the least time counts; default: %(default)s"
     )

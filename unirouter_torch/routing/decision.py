@@ -145,17 +145,17 @@ def choose_llms(
     error = cluster_error.to(cluster_probability.device, dtype)
     is_plain = available is None and by_length is None and error.is_cpu
     if is_plain and 0 < cluster_probability.shape[0] * cost.shape[0] <= PAIRS_AT_ONCE:
-        chosen = _choose_where_none_ties(cluster_probability.to(dtype), error, cost, cost_weight)
+        chosen = _choose_in_one_tile(cluster_probability.to(dtype), error, cost, cost_weight)
         if chosen is not None:
             return chosen
     ranked = RankedLLMs.of(torch.arange(len(cost)), error, cost, cost_weight, price)
     return choose_ranked(ranked, cluster_probability, beyond, available)
 
 
-def _choose_where_none_ties(
+def _choose_in_one_tile(
     cluster_probability: ClusterProbability, cluster_error: ClusterError, cost: CostVector, cost_weight: float
 ) -> LLMIndex | None:
-    """The choice in few calls, without an order of LLMs; None where sums of a prompt tie or a number is bad."""
+    """The choice in few calls, without an order of LLMs; None where a number is out of range."""
     costs = cost.detach().numpy()
     if not (0 <= cost_weight < math.inf and -math.inf < np.add.reduce(costs) < math.inf):
         return None
@@ -170,11 +170,18 @@ def _choose_where_none_ties(
     sums = left.numpy() @ right.numpy().T if is_small else (left @ right.T).numpy()
     added = added.astype(sums.dtype, copy=False)
     sums += added if axis == 1 else added[:, None]
-    is_beyond = sums > np.minimum.reduce(sums, axis, keepdims=True) + tolerance
-    # of a prompt with NaN none is beyond
-    if num_llms == 1 or np.count_nonzero(is_beyond) < sums.size - num_prompts:
-        return None
-    return torch.from_numpy(np.logical_not(is_beyond, out=is_beyond).argmax(axis))
+    least = np.minimum.reduce(sums, axis, keepdims=True)
+    # of a prompt with NaN no sum is beyond the least
+    is_least = np.logical_not(sums > least + tolerance)
+    chosen = is_least.argmax(axis)
+    if num_llms == 1 or np.count_nonzero(is_least) > num_prompts:
+        if not np.maximum.reduce(least, None) < math.inf:
+            return None
+        is_least = is_least if axis == 1 else is_least.T
+        ties = np.count_nonzero(is_least, 1) > 1
+        # argmin returns the first of equal values, so equal costs go to the lower column
+        chosen[ties] = np.where(is_least[ties], costs, math.inf).argmin(1)
+    return torch.from_numpy(chosen)
 
 
 def choose_ranked(
@@ -216,7 +223,8 @@ def choose_ranked(
         place, least = choose_fused(cluster_probability, cluster_error, added, tie_tolerance(dtype), mask)
         check_estimates(least)
         return llm[place]
-    step = max(1, PAIRS_AT_ONCE // len(llm))
+    # fewer prompts than clusters would read the cluster errors more often than the sums
+    step = max(1, PAIRS_AT_ONCE // len(llm), cluster_error.shape[1])
     chosen = [llm[:0]]
     for start in range(0, num_prompts, step):
         prompts = slice(start, start + step)
