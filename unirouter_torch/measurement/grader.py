@@ -15,7 +15,7 @@ PythonGrader: TypeAlias = Callable[[str, str, str], Any]
 GROUP = "unirouter_torch.graders"
 """Group of the entry points by which other packages bring graders."""
 
-_QUOTES = str.maketrans(dict.fromkeys("‘’‚‛′`´", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—−", "-"))
+_QUOTES = str.maketrans(dict.fromkeys("‘’‚‛′`´‹›", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—−", "-"))
 _AROUND = " .,;:!?\"'*_()[]{}。、・·¿¡…「」『』《》〈〉【】〔〕〖〗"
 
 

@@ -157,7 +157,9 @@ def test_two_letters_or_one_that_is_denied_are_no_choice(answer: str) -> None:
     assert grade("choice", answer, "C") == 0
 
 
-@pytest.mark.parametrize("answer", ["“Río”", "«río»", "「Río」", "Río。", "‘río’!", "Rí\u200bo", "¡Río!", "*Río*…"])
+@pytest.mark.parametrize(
+    "answer", ["“Río”", "«río»", "「Río」", "Río。", "‘río’!", "‹Río›", "Rí\u200bo", "¡Río!", "*Río*…"]
+)
 def test_quotes_and_punctuation_of_any_writing_around_an_answer_do_not_matter(answer: str) -> None:
     assert grade("exact", answer, "Río") == 1
 
