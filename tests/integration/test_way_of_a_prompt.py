@@ -82,7 +82,7 @@ def test_prompt_passes_at_most_eight_files_and_never_turns_back(
     router = small_router(tmp_path, save_encoder=save_encoder)
     with_all_kinds_of_llms(router)
     router.route(["once before, so that all that is made once is made"])
-    monkeypatch.setattr(Router, "from_pretrained", lambda _: router)
+    monkeypatch.setattr(Router, "from_pretrained", lambda *_, **__: router)
     stacks = stacks_on_the_way(lambda: route(RouteOptions(router="loaded already", prompts=["Was ist größer?"])))
     way = WAYS[save_encoder]
     assert {file for stack in stacks for file in stack} == set(way) and len(way) <= 8

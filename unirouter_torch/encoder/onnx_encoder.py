@@ -1,7 +1,7 @@
 """A transformer encoder that ONNX Runtime runs on a CPU: with 8-bit weights in half the time."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from unirouter_torch.config.router import Backend
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
 from unirouter_torch.encoder.onnx_runtime import open_session, require_onnx, round_weights, write_onnx_program
-from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows, tokens_per_batch
+from unirouter_torch.encoder.padding import tokens_per_batch
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.errors import ArtifactError
 from unirouter_torch.shapes import Embedding, TokenMask
@@ -108,17 +108,6 @@ class OnnxEncoder(PromptEncoder):
         inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
         (embedding,) = self._session.run([_OUTPUT], inputs)
         return torch.from_numpy(embedding)
-
-    def _batches(self, lengths: list[int]) -> list[list[int]]:
-        return batches_by_tokens(lengths, self.tokens_per_batch)
-
-    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
-        return pad_rows(rows, self.filler)
-
-    def _embed_together(self, *parts: Tensor) -> Embedding:
-        input_ids, mask = parts
-        embedding: Embedding = self(input_ids.long(), mask)
-        return embedding
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the transformer that this was made from, with which every backend can be built again.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unirouter_torch.config.router import CHARS_PER_TOKEN, Backend, KeptPart
 from unirouter_torch.encoder.files import EncoderRecipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.padding import pad_rows
+from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows
 from unirouter_torch.errors import DataError
 from unirouter_torch.messages import LAST_USER, LISTED, Prompt, prompt_text
 from unirouter_torch.progress import progress
@@ -156,14 +156,6 @@ class PromptEncoder(nn.Module, ABC):
         """Tokens, padding included, that pass together."""
 
     @abstractmethod
-    def _batches(self, lengths: list[int]) -> list[list[int]]:
-        """Positions of prompts of these lengths [tokens] that pass together."""
-
-    @abstractmethod
-    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
-        """The tokens of some prompts, at least one, as the arguments of :meth:`_embed_together`, on the CPU."""
-
-    @abstractmethod
     def forward(self, input_ids: Int[Tensor, "prompt token"], attention_mask: TokenMask) -> Embedding:
         """Embeddings of tokenized prompts without their form, differentiable.
 
@@ -174,10 +166,6 @@ class PromptEncoder(nn.Module, ABC):
         Returns:
             One vector for each prompt, of length 1 where the encoder normalises.
         """
-
-    @abstractmethod
-    def _embed_together(self, *parts: Tensor) -> Embedding:
-        """What :meth:`forward` gives for prompts of :meth:`_collate`, on the encoder's device."""
 
     @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
@@ -331,6 +319,20 @@ class PromptEncoder(nn.Module, ABC):
                 parts.append(self._embed_together(*(_to_device(part, device) for part in inputs)).float())
         embedding = torch.empty(len(rows), self.text_dim)
         embedding[[row for batch in batches for row in batch]] = torch.cat(parts).cpu()
+        return embedding
+
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        """Positions of prompts of these lengths [tokens] that pass together."""
+        return batches_by_tokens(lengths, self.tokens_per_batch)
+
+    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
+        """The tokens of some prompts, at least one, as the arguments of :meth:`_embed_together`, on the CPU."""
+        return pad_rows(rows, self.filler)
+
+    def _embed_together(self, *parts: Tensor) -> Embedding:
+        """What :meth:`forward` gives for prompts of :meth:`_collate`, on the encoder's device."""
+        input_ids, mask = parts
+        embedding: Embedding = self(input_ids.long(), mask)
         return embedding
 
     def with_form(self, embedding: Float[Tensor, "prompt text_dim"], texts: Sequence[str]) -> Embedding:

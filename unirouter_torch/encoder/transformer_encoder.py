@@ -1,6 +1,5 @@
 """Any text network in Hugging Face layout as an encoder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from transformers import PreTrainedModel
 
 from unirouter_torch.encoder.files import EncoderRecipe, write_form, write_recipe
 from unirouter_torch.encoder.form import PromptForm
-from unirouter_torch.encoder.padding import batches_by_tokens, pad_rows, pool_and_normalize, tokens_per_batch
+from unirouter_torch.encoder.padding import pool_and_normalize, tokens_per_batch
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.transformer_loading import quiet_transformers
 from unirouter_torch.shapes import Embedding, TokenMask
@@ -83,17 +82,6 @@ class TransformerEncoder(PromptEncoder):
         output = self.network(input_ids=input_ids, attention_mask=attention_mask)
         tokens, recipe = output.last_hidden_state, self.recipe
         return pool_and_normalize(recipe.pooling, tokens, attention_mask, normalize=recipe.normalize)
-
-    def _batches(self, lengths: list[int]) -> list[list[int]]:
-        return batches_by_tokens(lengths, self.tokens_per_batch)
-
-    def _collate(self, rows: Sequence[Int[Tensor, " _token"]]) -> tuple[Tensor, ...]:
-        return pad_rows(rows, self.filler)
-
-    def _embed_together(self, *parts: Tensor) -> Embedding:
-        input_ids, mask = parts
-        embedding: Embedding = self(input_ids.long(), mask)
-        return embedding
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the encoder so that :meth:`from_pretrained` and ``SentenceTransformer`` load it.
