@@ -45,7 +45,8 @@ def tables(found: dict[str, Any]) -> str:
         num_trials = len({record["trial"] for record in here})
         kind = "all LLMs fixed" if pool == "fixed" else "new LLMs"
         first = here[0]
-        size = f"{first['num_llms']} LLMs, {first['num_labelled']:,} labelled prompts, {num_trials} trial{'s' * (num_trials > 1)}"
+        trials = f"{num_trials} trial{'s' if num_trials > 1 else ''}"
+        size = f"{first['num_llms']} LLMs, {first['num_labelled']:,} labelled prompts, {trials}"
         parts.append(f"### {table}: {kind}\n\n{size}.")
         parts += [part for part in (quality_table(here), choice_table(here), pair_table(here)) if part]
     parts.append(f"## Cost at 99% of the best LLM's quality\n\n{saving_table(records)}")
