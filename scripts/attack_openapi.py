@@ -40,7 +40,7 @@ CHECKS = (
 
 def attack(address: str, examples: int, seconds: float) -> tuple[int, bool]:
     """Send examples to all operations while there is time; how many were sent, and whether they passed all checks."""
-    paths = httpx2.get(f"{address}/openapi.json", trust_env=False).json()["paths"].values()
+    paths = httpx2.get(f"{address}/openapi.json", trust_env=False, timeout=120).json()["paths"].values()
     takes_any = sum(bool({"requestBody", "parameters"} & one.keys()) for path in paths for one in path.values())
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{address}/openapi.json", "--no-color"]
     command += ["--checks", ",".join(CHECKS), "--max-examples", str(examples // takes_any + 1)]
