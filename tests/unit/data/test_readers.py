@@ -250,6 +250,15 @@ def test_no_two_readers_take_a_form_for_theirs(tmp_path: Path) -> None:
     assert {"log", "helm", "inspect", "lm_eval"} < all_readers().keys()
 
 
+def test_what_an_assertion_of_promptfoo_found_is_a_grade_and_no_error(tmp_path: Path) -> None:
+    rows = [{"prompt": {"raw": TEXT_OF[name]}, "success": False, "score": 0, "error": "x"} for name in ANSWERS]
+    rows[0] |= {"gradingResult": {"pass": False}}
+    rows[1] |= {"response": {"output": {"a": 1}}}
+    outcomes = found(made.write_json(tmp_path / "old.json", {"results": {"version": 2, "results": rows}}))
+    assert outcomes.scores == dict.fromkeys(list(ANSWERS)[:2], 0.0)
+    assert outcomes.report.num_ungraded == len(ANSWERS) - 2
+
+
 def test_a_log_may_have_columns_that_other_forms_have(tmp_path: Path) -> None:
     rows = [
         {"prompt_id": "river", "score": 1, "input": "x", "output": "y", "sessionId": 1, "spend": 2, "request_id": "r"}

@@ -64,7 +64,18 @@ def _results(path: Path) -> Iterator[tuple[str, JSONObject]]:
 
 def _kept(result: JSONObject) -> JSONObject:
     """What is used of a result, which may hold long conversations."""
-    names = ("prompt", "vars", "provider", "score", "success", "namedScores", "failureReason", "error", "cost")
+    names = (
+        "prompt",
+        "vars",
+        "provider",
+        "score",
+        "success",
+        "namedScores",
+        "failureReason",
+        "error",
+        "cost",
+        "gradingResult",
+    )
     kept = {name: result.get(name) for name in names}
     response = {name: within(result, "response", name) for name in ("output", "tokenUsage", "cost")}
     return kept | {"response": response, "metadata": within(result, "testCase", "metadata")}
@@ -74,7 +85,10 @@ def _row(place: str, result: JSONObject, metric: str, conversation: str) -> Outc
     if not isinstance(result["prompt"], dict):
         raise DataError(f"{place}: got no prompt, expected a result of promptfoo. Check the form of the file.")
     variables = result["vars"] if isinstance(result["vars"], dict) else {}
-    failed = result["failureReason"] == _ERROR or (result["failureReason"] is None and bool(result["error"]))
+    # older versions give no reason, and call what an assertion found an error, too
+    was_answered = isinstance(result["gradingResult"], dict) or within(result, "response", "output") is not None
+    failed = result["failureReason"] == _ERROR
+    failed = failed or (result["failureReason"] is None and bool(result["error"]) and not was_answered)
     found = result["score"] if metric == "score" else within(result, "namedScores", metric)
     if found is None and metric == "score":
         found = result["success"]
