@@ -112,7 +112,7 @@ def main() -> None:
             continue
         for extras in EXTRAS:
             found.append(check(options.wheel, python, version, extras, options.folder))
-            print(f"{version}, extras {found[-1].extras}: {found[-1].outcome}", flush=True)
+            print(f"{version}, extras {found[-1].extras}, {found[-1].install:.0f} s: {found[-1].outcome}", flush=True)
     print("\n| Python | extras | installation | MB | quickstart and route | outcome |\n|---|---|---|---|---|---|")
     for one in found:
         quickstart = "no" if one.quickstart is None else f"{one.quickstart:.0f} s"
