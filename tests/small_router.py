@@ -24,6 +24,8 @@ SCORES = {
     "other": {"p1": 1.0, "p2": 0.0},
 }
 COST = {"small": 0.1, "large": 2.0, "other": 0.5}
+KINDS = {"transformer": tiny_encoder.save_bert, "static": tiny_encoder.save_static_with_form}
+"""Writers of both kinds of encoder, for tests that run over both."""
 
 
 def small_router(

@@ -1,9 +1,10 @@
+import copy
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from small_router import PROMPTS, SCORES, small_router
+from small_router import KINDS, PROMPTS, SCORES, small_router
 
 from unirouter_torch.errors import PoolError
 from unirouter_torch.router.router import Router
@@ -11,9 +12,9 @@ from unirouter_torch.router.router import Router
 NEW = ["the otter hums", "a red clock", "harbour of kites", "nobody sings"]
 
 
-@pytest.fixture
-def router(tmp_path: Path) -> Router:
-    return small_router(tmp_path)
+@pytest.fixture(params=KINDS)
+def router(request: pytest.FixtureRequest, tmp_path: Path) -> Router:
+    return small_router(tmp_path / request.param, save_encoder=KINDS[request.param])
 
 
 def test_feedback_on_calibration_prompts_counts_like_calibration_outcomes(router: Router) -> None:
@@ -26,8 +27,8 @@ def test_feedback_on_calibration_prompts_counts_like_calibration_outcomes(router
     assert torch.allclose(router.pool.sums.weight[whole], router.pool.sums.weight[parts], atol=1e-5)
 
 
-def test_order_is_of_no_matter_and_others_are_left_alone(router: Router, tmp_path: Path) -> None:
-    before, other = router.pool, small_router(tmp_path)
+def test_order_is_of_no_matter_and_others_are_left_alone(router: Router) -> None:
+    before, other = router.pool, copy.deepcopy(router)
     router.observe("large", NEW, [1.0, 0.0, 0.5, 1.0])
     for row in (2, 0, 3, 1):
         other.observe("large", [NEW[row]], [[1.0, 0.0, 0.5, 1.0][row]])
