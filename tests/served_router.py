@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 import yaml
-from small_router import small_router
+from small_router import KINDS, small_router
 
 from unirouter_torch.config.choice import WeightedChoiceOptions
 from unirouter_torch.router.router import Router
@@ -47,8 +47,8 @@ class Served(NamedTuple):
         return next((float(line.removeprefix(sample)) for line in lines if line.startswith(f"{sample} ")), 0.0)
 
 
-def saved_router(folder: Path) -> Path:
-    small_router(folder).save_pretrained(folder / "router")
+def saved_router(folder: Path, kind: str = "transformer") -> Path:
+    small_router(folder, save_encoder=KINDS[kind]).save_pretrained(folder / "router")
     return folder / "router"
 
 

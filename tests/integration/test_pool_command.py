@@ -7,16 +7,16 @@ from typing import Any
 import outcome_files
 import pytest
 import torch
-from small_router import COST, PROMPTS, SCORES, small_router
+from small_router import COST, KINDS, PROMPTS, SCORES, small_router
 
 from unirouter_torch import Router
 from unirouter_torch.cli import main
 from unirouter_torch.cli.pool import change_router
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    small_router(tmp_path).save_pretrained(tmp_path / "router")
+@pytest.fixture(params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    small_router(tmp_path, save_encoder=KINDS[request.param]).save_pretrained(tmp_path / "router")
     return tmp_path / "router"
 
 

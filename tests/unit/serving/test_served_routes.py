@@ -12,7 +12,7 @@ import pytest
 import torch
 from misbehaving_endpoint import endpoint_on_loopback
 from served_router import Served, saved_router, served, until, write_upstreams
-from small_router import small_router
+from small_router import KINDS, small_router
 
 from unirouter_torch.config.choice import Choice, WeightedChoiceOptions
 from unirouter_torch.errors import ConfigError, PoolError
@@ -29,9 +29,9 @@ from unirouter_torch.serving.traffic_log import TrafficLog
 PROMPTS = ["the otter sings", "a red kite over the harbour", "the clock"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return saved_router(tmp_path)
+@pytest.fixture(params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return saved_router(tmp_path, request.param)
 
 
 @pytest.fixture
