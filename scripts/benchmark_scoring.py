@@ -1,4 +1,4 @@
-"""Time the choice of an LLM against plain implementations and K-NN; pruning, many cost weights, and one more LLM.
+"""Time the choice of an LLM against plain implementations and K-NN; pruning, and one more LLM.
 
 python scripts/benchmark_scoring.py --output runs/benchmark_scoring.json --routers runs/zeroeval/router
 """
@@ -28,7 +28,6 @@ from unirouter_torch.router.router import Router
 from unirouter_torch.routing import decision
 from unirouter_torch.routing.cluster_error import ClusterSums, sum_by_cluster
 from unirouter_torch.routing.decision import beyond_cheapest, choose_llms, order_by_cost, tie_tolerance
-from unirouter_torch.routing.envelope import choose_for_weights
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.pool import LLMPool
 from unirouter_torch.routing.pooled_llm import PooledLLM
@@ -213,18 +212,6 @@ def benchmark_pruning(folder: str, num_prompts: int, repeats: int) -> list[dict[
     return rows
 
 
-def benchmark_weights(instance: Instance, num_weights: int, repeats: int) -> dict[str, Any]:
-    """Many cost weights in one pass against one choice for each."""
-    weights = torch.linspace(0, 1, num_weights)
-    work: dict[str, Callable[[], Any]] = {
-        "one_pass": lambda: choose_for_weights(*instance, weights),
-        "one_each": lambda: [choose_llms(*instance, weight) for weight in weights.tolist()],
-    }
-    seconds, _ = time_all(work, repeats)
-    ratio = seconds["one_each"] / seconds["one_pass"]
-    return instance_sizes(instance) | {"num_weights": num_weights, "seconds": seconds, "times_as_fast": ratio}
-
-
 def benchmark_onboarding(num_llms: int, num_clusters: int, repeats: int) -> dict[str, Any]:
     """An LLM joins a pool: from its outcomes on embedded calibration prompts to its cluster errors."""
     probability = make_instance(NUM_CALIBRATION, 1, num_clusters).cluster_probability
@@ -295,8 +282,6 @@ def print_results(results: dict[str, Any]) -> None:
     print_table(
         "router | cost weight | LLMs | remain | all / pruned", [[row[f] for f in facts] for row in results["pruning"]]
     )
-    weights = [(row["num_weights"], row["times_as_fast"]) for row in results["weights"]]
-    print_table("cost weights | one each / one pass", weights)
     onboarding = [(row["num_llms"], 1e3 * row["seconds"]) for row in results["onboarding"]]
     print_table("LLMs in the pool | one more, in ms", onboarding)
 
@@ -324,7 +309,6 @@ def benchmark(options: argparse.Namespace) -> None:
             "left_out": [s for s in shapes if s not in kept],
             "neighbors": [benchmark_neighbors(n, num_llms, num_clusters, repeats) for n in (1, min(num_prompts, 1000))],
             "pruning": [row for name in options.routers for row in benchmark_pruning(name, 10 * num_prompts, repeats)],
-            "weights": [benchmark_weights(make_instance(*sizes), n, repeats) for n in (1, 10, 100)],
             "onboarding": [benchmark_onboarding(n, num_clusters, repeats) for n in (num_llms, 10 * num_llms)],
         }
     write_json(options.output, results)

@@ -8,10 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from unirouter_torch.routing.decision import PAIRS_AT_ONCE, check_costs, check_estimates, order_by_cost, tie_tolerance
-from unirouter_torch.routing.pruning import undominated_llms
 from unirouter_torch.routing.token_cost import CostMatrix
-from unirouter_torch.shapes import ClusterError, ClusterProbability, CostVector, ErrorMatrix, ObservedMatrix
+from unirouter_torch.shapes import CostVector, ErrorMatrix
 
 
 class Envelope(NamedTuple):
@@ -99,60 +97,3 @@ def _envelope_of_lines(
         if len(kept) == len(prompt):
             return Envelope(prompt=prompt, llm=llm, cost_weight=arrival, is_best=is_best)
         prompt, llm, estimate, cost = (part.index_select(0, kept) for part in (prompt, llm, estimate, cost))
-
-
-@torch.no_grad()
-def choose_for_weights(
-    cluster_probability: ClusterProbability,
-    cluster_error: ClusterError,
-    cost: CostVector,
-    cost_weight: Float[Tensor, " weight"],
-    available: ObservedMatrix | None = None,
-) -> Int[Tensor, "prompt weight"]:
-    """The choices of :func:`~unirouter_torch.routing.decision.choose_llms` for many cost weights, in one pass.
-
-    The estimates of a few prompts are held at a time, and each prompt's choices are read off its breakpoints, so a
-    further cost weight costs little more than its column of the result.
-
-    Args:
-        cluster_probability: Soft assignment of the prompts; rows sum to one.
-        cluster_error: Cluster errors of the LLMs.
-        cost: Cost of one prompt relative to a reference cost [1].
-        cost_weight: Errors accepted to save one reference cost [1], in any order.
-        available: Which LLMs may be chosen for which prompt; all by default.
-
-    Returns:
-        Column of the chosen LLM for each prompt and cost weight. Equal sums go to the cheaper LLM, then to the lower
-        column. Three LLMs whose sums nearly tie may fall to another of the three than there.
-
-    Raises:
-        PoolError: As in ``choose_llms``.
-    """
-    check_costs(cost, *cost_weight.tolist())
-    dtype, device = torch.promote_types(cluster_probability.dtype, torch.float32), cluster_probability.device
-    by_cost = order_by_cost(cost).to(device)
-    cluster_error = cluster_error.to(device, dtype)[by_cost]
-    if available is None:
-        # an LLM that is nowhere worse and comes earlier, so costs no more, wins at every cost weight
-        kept = undominated_llms(cluster_error, torch.zeros_like(cluster_error[:, 0]), math.inf)
-        by_cost, cluster_error = by_cost[kept], cluster_error[kept]
-    cost, (weight, order) = cost.to(device)[by_cost], cost_weight.to(device).double().sort(descending=True)
-    chosen = torch.empty(len(cluster_probability), len(weight), dtype=torch.long, device=device)
-    num_prompts = max(1, PAIRS_AT_ONCE // max(len(by_cost), len(weight)))
-    for start in range(0, len(chosen), num_prompts):
-        prompts = slice(start, start + num_prompts)
-        estimated = cluster_probability[prompts].to(dtype) @ cluster_error.T
-        if available is not None:
-            estimated.masked_fill_(~available[prompts].index_select(1, by_cost), math.inf)
-        check_estimates(estimated.amin(1))
-        envelope = lower_envelope(estimated, cost, tie_tolerance(dtype))
-        # a prompt's LLMs stand from its cheapest to its best, which is the order of falling cost weights
-        chosen[prompts] = by_cost[envelope.llm].repeat_interleave(_count(envelope, weight)).view(-1, len(weight))
-    return chosen.index_select(1, order.argsort())
-
-
-def _count(envelope: Envelope, weight: Float[Tensor, " weight"]) -> Int[Tensor, " line"]:
-    """How many of the falling cost weights go to each LLM of the envelope."""
-    first = torch.searchsorted(weight.flip(0), envelope.cost_weight)
-    end = first.roll(1).masked_fill(envelope.is_best.roll(1), len(weight))
-    return end - first

@@ -1,47 +1,50 @@
-import math
+"""The lower envelope: at every cost weight each prompt is at the LLM that the rule chooses."""
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tied_pools import enumerate_choices, tied_pools
 
-from unirouter_torch.errors import PoolError
-from unirouter_torch.routing import envelope
-from unirouter_torch.routing.decision import choose_llms
-from unirouter_torch.routing.envelope import choose_for_weights, lower_envelope
+from unirouter_torch.routing.decision import choose_llms, order_by_cost, tie_tolerance
+from unirouter_torch.routing.envelope import lower_envelope
 
-WEIGHTS = torch.tensor([0.5, 0.0, 4.0, 0.125, 1.0, 0.5, 0.25])
+WEIGHTS = [0.5, 0.0, 4.0, 0.125, 1.0, 0.25]
 
 
-@given(tied_pools(), st.integers(1, 40))
-def test_choices_for_all_weights_are_those_of_the_definition_ties_included(pool, pairs: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(envelope, "PAIRS_AT_ONCE", pairs)
-        chosen = choose_for_weights(*pool, WEIGHTS)
-    for column, weight in enumerate(WEIGHTS.tolist()):
-        assert chosen[:, column].tolist() == enumerate_choices(*pool, weight)
+def choices(probability, cluster_error, cost, weights: list[float], available=None) -> list[list[int]]:
+    """The LLM of each prompt on its envelope, for one cost weight after another."""
+    by_cost = order_by_cost(cost)
+    estimated = probability @ cluster_error.T
+    if available is not None:
+        estimated = estimated.masked_fill(~available, torch.inf)
+    found = lower_envelope(estimated[:, by_cost], cost[by_cost], tie_tolerance(estimated.dtype))
+    takes = [(found.cost_weight <= weight) & (weight < found.until) for weight in weights]
+    return [by_cost[found.llm[its]].tolist() for its in takes]
+
+
+@given(tied_pools())
+def test_choices_along_the_envelope_are_those_of_the_definition_ties_included(pool) -> None:
+    assert choices(*pool, WEIGHTS) == [enumerate_choices(*pool, weight) for weight in WEIGHTS]
 
 
 @given(tied_pools(), st.integers(0, 10_000))
-def test_only_available_llms_are_chosen(pool, seed: int) -> None:
+def test_only_available_llms_are_on_the_envelope(pool, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     available = torch.rand(len(pool[0]), len(pool[2]), generator=generator) < 0.4
     available[:, seed % len(pool[2])] |= ~available.any(-1)
-    chosen = choose_for_weights(*pool, WEIGHTS, available)
-    for column, weight in enumerate(WEIGHTS.tolist()):
-        assert chosen[:, column].tolist() == enumerate_choices(*pool, weight, available)
+    expected = [enumerate_choices(*pool, weight, available) for weight in WEIGHTS]
+    assert choices(*pool, WEIGHTS, available) == expected
 
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 30]), st.sampled_from([torch.float32, torch.float64]))
-def test_choices_for_all_weights_are_those_of_one_weight_after_the_other(seed: int, num_llms: int, dtype) -> None:
+def test_choices_along_the_envelope_are_those_of_choose_llms(seed: int, num_llms: int, dtype) -> None:
     generator = torch.Generator().manual_seed(seed)
     probability = torch.randn(40, 5, generator=generator).to(dtype).mul(3).softmax(-1)
     cluster_error = torch.rand(num_llms, 5, generator=generator).to(dtype)
     cost = torch.rand(num_llms, generator=generator).mul(5).exp()
-    weights = torch.rand(50, generator=generator).pow(4)
-    alone = [choose_llms(probability, cluster_error, cost, weight) for weight in weights.tolist()]
-    assert torch.equal(choose_for_weights(probability, cluster_error, cost, weights), torch.stack(alone, 1))
+    weights = torch.rand(50, generator=generator).pow(4).tolist()
+    alone = [choose_llms(probability, cluster_error, cost, weight).tolist() for weight in weights]
+    assert choices(probability, cluster_error, cost, weights) == alone
 
 
 def test_envelope_holds_the_llms_that_win_somewhere() -> None:
@@ -50,21 +53,6 @@ def test_envelope_holds_the_llms_that_win_somewhere() -> None:
     assert found.cost_weight.tolist() == [0.25, 0.0]
 
 
-def test_twins_that_rounding_parts_go_to_the_cheaper_one() -> None:
+def test_llms_that_rounding_parts_go_to_the_cheaper_one() -> None:
     cluster_error = torch.tensor([[0.5], [0.5 + 1e-6]])
-    assert choose_for_weights(torch.ones(1, 1), cluster_error, torch.tensor([1.0, 0.5]), WEIGHTS).unique().tolist() == [
-        1
-    ]
-
-
-@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
-def test_bad_cost_weight_is_refused(weight: float) -> None:
-    with pytest.raises(PoolError, match="cost_weight"):
-        choose_for_weights(torch.ones(1, 1), torch.zeros(2, 1), torch.ones(2), torch.tensor([0.1, weight]))
-
-
-def test_prompt_without_any_llm_is_refused() -> None:
-    with pytest.raises(PoolError, match="available"):
-        choose_for_weights(
-            torch.ones(1, 1), torch.zeros(2, 1), torch.ones(2), WEIGHTS, torch.zeros(1, 2, dtype=torch.bool)
-        )
+    assert choices(torch.ones(1, 1), cluster_error, torch.tensor([1.0, 0.5]), WEIGHTS) == [[1]] * len(WEIGHTS)
