@@ -1,5 +1,7 @@
 """What a saved router's files must hold: names, types, shapes and ranges, checked before anything is made of them."""
 
+# over 300 lines: a class for each file and a rule for each tensor, read as one list
+
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
