@@ -94,4 +94,4 @@ def test_mistake_in_a_shard_comes_back_as_itself(router: Path, archive: str, tmp
 
 def test_machine_with_another_router_is_refused(router: Path) -> None:
     with pytest.raises(ConfigError, match="finds another router"):
-        _answer_of(str(router), "0" * 64, SETTINGS)
+        _answer_of(str(router), "torch", "0" * 64, SETTINGS)

@@ -23,7 +23,7 @@ DOTTED_KEYS = {
         "calibration",
         "cache_dir",
     ],
-    "encoder.": ["name", "revision", "max_length", "form_weight", "keep", "conversation"],
+    "encoder.": ["name", "revision", "max_length", "form_weight", "keep", "conversation", "backend"],
     "head.": ["num_clusters", "sharpness", "initial_shrinkage", "far_clusters", "start_from"],
     "episodes.": ["num_targets", "min_calibration", "max_calibration", "llm_fraction", "held_out_fraction"],
     "optimizer.": ["learning_rate", "weight_decay", "warmup_fraction"],

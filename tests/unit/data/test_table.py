@@ -237,7 +237,7 @@ MALFORMED = {
     "null column": (P, M, {**R, "score": [None] * 3}, "o.parquet: column 'score' is missing or empty", "Add or rename"),
     "text score": (P, M, {**R, "score": ["1", "good", "1"]}, "o.parquet: column 'score', row 2: got 'good'", "Correct"),
     "strange text": ({**P, "prompt": [True, False]}, M, R, "p.parquet: column 'prompt', row 1: got True", "messages"),
-    "text price": (P, {**M, "price_in": ["1", "$2"]}, R, "m.parquet: column 'price_in', row 2: got '$2'", "Correct"),
+    "text price": (P, {**M, "price_in": ["1", "two"]}, R, "m.parquet: column 'price_in', row 2: got 'two'", "Correct"),
     "prompt twice": (
         {**P, "prompt_id": ["p1", "p1"]},
         M,
