@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from miniature import ROOT, miniature
@@ -64,29 +65,46 @@ def end_while_training(arguments: list[str], checkpoint: Path, number: signal.Si
     return process.returncode, said
 
 
-def arguments_of(workshop: Path, folder: Path, *, trains_encoder: bool) -> list[str]:
-    return miniature(workshop, "--output_dir", str(folder), *STEPS, *(ENCODER_STEPS if trains_encoder else []))
+class Training(NamedTuple):
+    """What is trained: the head alone, or the encoder too."""
 
+    encoder: Path
+    trains_encoder: bool
 
-@pytest.fixture(scope="module", params=[False, True], ids=["head", "encoder"])
-def trains_encoder(request: pytest.FixtureRequest) -> bool:
-    return request.param
+    def arguments(self, workshop: Path, folder: Path) -> list[str]:
+        places = ("--output_dir", str(folder), "--encoder.name", str(self.encoder))
+        return miniature(workshop, *places, *STEPS, *(ENCODER_STEPS if self.trains_encoder else []))
 
 
 @pytest.fixture(scope="module")
-def expected(workshop: Path, trains_encoder: bool) -> dict[str, str]:
-    folder = workshop / f"uninterrupted_{trains_encoder}"
+def training(request: pytest.FixtureRequest, workshop: Path, static: Path) -> Training:
+    encoder = workshop / "encoder" if request.param == "transformer" else static
+    return Training(encoder, trains_encoder=request.param != "head")
+
+
+@pytest.fixture(scope="module")
+def expected(workshop: Path, training: Training, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     with threadpool_limits(1):
-        run(parse_config(arguments_of(workshop, folder, trains_encoder=trains_encoder)))
+        run(parse_config(training.arguments(workshop, folder)))
     return contents(folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("training", "number", "code"),
+    [
+        ("head", signal.SIGKILL, -9),
+        ("head", signal.SIGTERM, 143),
+        ("transformer", signal.SIGKILL, -9),
+        ("static", signal.SIGTERM, 143),
+    ],
+    indirect=["training"],
+)
 def test_ended_run_goes_on_to_the_same_files(
-    number: signal.Signals, code: int, workshop: Path, tmp_path: Path, trains_encoder: bool, expected: dict[str, str]
+    number: signal.Signals, code: int, workshop: Path, tmp_path: Path, training: Training, expected: dict[str, str]
 ) -> None:
-    arguments = arguments_of(workshop, tmp_path, trains_encoder=trains_encoder)
-    checkpoint = tmp_path / "logs" / ("encoder" if trains_encoder else "") / CHECKPOINT_NAME
+    arguments = training.arguments(workshop, tmp_path)
+    checkpoint = tmp_path / "logs" / ("encoder" if training.trains_encoder else "") / CHECKPOINT_NAME
     found, said = end_while_training(arguments, checkpoint, number)
     assert found == code
     assert "Traceback" not in said

@@ -224,7 +224,7 @@ def test_changes_need_the_key_and_go_into_the_history(browser: Any, server: Serv
 
 def test_second_router_is_promoted_and_taken_back(browser: Any, tmp_path: Path) -> None:
     first = saved_router(tmp_path)
-    second = Path(shutil.copytree(first, tmp_path / "second"))
+    second = saved_router(tmp_path / "static", "static").rename(tmp_path / "second")
 
     def shadow(metrics: Metrics) -> Trial:
         return Trial("shadow", LiveRouter(Router.from_pretrained(second), Metrics()), metrics)
@@ -244,6 +244,12 @@ def test_second_router_is_promoted_and_taken_back(browser: Any, tmp_path: Path) 
         playwright.expect(page.tab.locator("#back")).to_be_visible(timeout=60_000)
         assert server.http.get("/v1/router").json() == {"router": "second", "before": "router", "trial": None}
         assert "Before" in facts.inner_text() and page.tab.is_hidden("#promote")
+        page.open("try")
+        page.type_prompt("the otter sings")
+        (route,) = Router.from_pretrained(second).route(["the otter sings"])
+        assert page.tab.inner_text(".chosen-name") == route.llm
+        assert f"{route.estimated_error[route.llm]:.3f}" in page.tab.inner_text(".choice")
+        page.open("traffic")
         page.tab.click("#back")
         playwright.expect(facts.locator("dd").first).to_have_text("router", timeout=60_000)
         assert server.live.router.saved.folder == first

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import tiny_encoder
 import torch
+from small_router import KINDS
+from torch import Tensor
 
 from unirouter_torch.config.encoder_training import EncoderTrainingConfig
 from unirouter_torch.config.training import EpisodeConfig, OptimizerConfig, TrainConfig
 from unirouter_torch.encoder.layer_cache import lower_layers_with_cache
 from unirouter_torch.encoder.layers import LastLayers
 from unirouter_torch.encoder.prompt_encoder import PromptEncoder
+from unirouter_torch.encoder.static_encoder import StaticEncoder
 from unirouter_torch.encoder.trainable import TrainableEncoder, make_trainable
 from unirouter_torch.routing.head import ClusterHead
 from unirouter_torch.routing.outcomes import Outcomes
@@ -35,10 +38,10 @@ class Workshop:
     def __init__(self, folder: Path, *, with_twins: bool = True, encoder: Path | None = None) -> None:
         self.folder = folder
         self.encoder = PromptEncoder.from_pretrained(str(encoder or tiny_encoder.save_bert(folder / "encoder")))
-        words = self.encoder.network.get_input_embeddings().weight.data
-        twins = [self.encoder.tokenizer.convert_tokens_to_ids(word) for word in ("otter", "kites")]
         if with_twins:
-            words[twins[1]] = words[twins[0]]
+            words = word_vectors(self.encoder)
+            otter, kites = (self.encoder.backend_tokenizer.token_to_id(word) for word in ("otter", "kites"))
+            words[kites] = words[otter]
         generator = torch.Generator().manual_seed(0)
         num_prompts = NUM_TRAIN + NUM_VALIDATION
         kind = torch.randint(0, 2, (num_prompts,), generator=generator)
@@ -76,6 +79,13 @@ class Workshop:
         )
 
 
+def word_vectors(encoder: PromptEncoder) -> Tensor:
+    """The table of a static encoder, or what the first layer of a transformer reads; may be changed in place."""
+    return (
+        encoder.table.data if isinstance(encoder, StaticEncoder) else encoder.network.get_input_embeddings().weight.data
+    )
+
+
 def recipe(mode: str = "full", **settings: object) -> TrainConfig:
     chosen = {
         "learning_rate": 1e-2,
@@ -92,9 +102,19 @@ def recipe(mode: str = "full", **settings: object) -> TrainConfig:
     )
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(tmp_path_factory.mktemp("workshop"))
+@pytest.fixture(scope="module", params=KINDS)
+def workshop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("workshop")
+    return Workshop(folder, encoder=KINDS[request.param](folder / "encoder"))
+
+
+with_a_transformer = pytest.mark.parametrize("workshop", ["transformer"], indirect=True)
+
+
+def move(module: JointModule) -> None:
+    """Change all embeddings."""
+    with torch.no_grad():
+        next(p for p in module.encoder.parameters() if p.requires_grad).add_(0.5)
 
 
 @torch.no_grad()
@@ -116,15 +136,20 @@ def test_frozen_embedding_cannot_tell_what_matters(workshop: Workshop) -> None:
     assert torch.equal(workshop.encoder.embed(swapped), workshop.encoder.embed(workshop.texts))
 
 
+def long_recipe(workshop: Workshop) -> TrainConfig:
+    learning_rate = 5e-2 if isinstance(workshop.encoder, StaticEncoder) else 5e-3
+    return recipe(learning_rate=learning_rate, num_prompts=96, max_steps=150, validate_every=25)
+
+
 @pytest.fixture(scope="module")
 def learned(workshop: Workshop) -> JointModule:
-    module = workshop.module(recipe(learning_rate=5e-3, num_prompts=96, max_steps=150, validate_every=25))
+    module = workshop.module(long_recipe(workshop))
     assert fit_module(module, 100, 0, None) > 0
     return module
 
 
 def test_trained_encoder_learns_what_the_frozen_one_cannot_see(workshop: Workshop, learned: JointModule) -> None:
-    frozen = workshop.module(recipe(learning_rate=5e-3, num_prompts=96, max_steps=150, validate_every=25))
+    frozen = workshop.module(long_recipe(workshop))
     frozen.encoder.requires_grad_(False)
     fit_module(frozen, 100, 0, None)
     assert validation_loss(frozen) > 0.65
@@ -162,8 +187,7 @@ def test_gradients_reach_the_encoder_from_calibration_and_target_prompts(worksho
 def test_memory_bank_holds_the_latest_pass_of_exactly_the_prompts_that_passed(workshop: Workshop) -> None:
     module = workshop.module(recipe())
     module.trainer = build_trainer(module.config, logger=False)
-    with torch.no_grad():
-        next(module.encoder.parameters()).add_(0.5)
+    move(module)
     episode = first_episode()
     module.training_step(episode, 0)
     parts = share_out(episode, 48)
@@ -196,6 +220,7 @@ def test_budget_is_shared_out(
     assert torch.equal(torch.cat([parts.passing, parts.remembered]), order[:num_calibration])
 
 
+@with_a_transformer
 def test_losses_depend_on_the_seed_alone(workshop: Workshop) -> None:
     def losses(seed: int) -> list[float]:
         module = workshop.module(recipe("lora"), seed=seed)
@@ -208,6 +233,7 @@ def test_losses_depend_on_the_seed_alone(workshop: Workshop) -> None:
     assert losses(1) != first
 
 
+@with_a_transformer
 def test_last_layers_equals_full_with_the_lower_layers_frozen(workshop: Workshop) -> None:
     full = workshop.module(recipe("full"))
     for name, parameter in full.encoder.encoder.network.named_parameters():
@@ -273,6 +299,7 @@ def test_encoder_and_head_have_their_own_rates_and_only_matrices_decay(workshop:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)
 
 
+@with_a_transformer
 def test_bfloat16_trains_with_a_loss_near_that_of_float32(workshop: Workshop) -> None:
     losses = []
     for precision in ("32-true", "bf16-mixed"):
@@ -303,8 +330,7 @@ def test_episode_of_another_table_reads_and_refreshes_that_table_alone(workshop:
     tables = two_tables(workshop)
     module = module_of(workshop, tables, recipe())
     module.trainer = build_trainer(module.config, logger=False)
-    with torch.no_grad():
-        next(module.encoder.parameters()).add_(0.5)
+    move(module)
     episode = Episode(torch.arange(20), torch.arange(20, 40), torch.arange(2), table=1)
     loss = module.training_step(episode, 0)
     assert torch.equal(module.banks[0].embedding, tables.train[0].outcomes.embedding)
