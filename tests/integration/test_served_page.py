@@ -1,12 +1,12 @@
 """The page of ``unirouter serve`` in a real browser: all tabs, hostile names and prompts, 200 LLMs, axe-core."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from installed_browser import installed_browser
 from misbehaving_endpoint import endpoint_on_loopback
 from served_router import Served, saved_router, served, write_upstreams
 from small_router import PROMPTS, small_router
@@ -19,7 +19,6 @@ from unirouter_torch.serving.trial import Trial
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HOSTILE = """<img src=x onerror="window.pwned = 1">'"`${1}&amp;</script><script>window.pwned = 1</script>"""
 NAMES = [
     "small",
@@ -68,9 +67,7 @@ def server(folder: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    found = installed_browser()
     with playwright.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield running

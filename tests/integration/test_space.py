@@ -1,18 +1,17 @@
 """The Gradio app for a Space, in a browser; Gradio asks for an older Pillow than ours: see its README."""
 
 import runpy
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
+from installed_browser import installed_browser
 from miniature import ROOT
 
 from unirouter_torch import Router
 
 SPACE = ROOT / "examples" / "space"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 RIVER, SUM = "Which river runs through Basel?", "I eat 5 of 9 apples. How many are left?"
 
 
@@ -29,9 +28,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The app, looked at by a narrow screen."""
     pytest.importorskip("gradio", reason="gradio is not installed: it needs an environment of its own")
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    found = installed_browser()
     monkeypatch.delenv("ROUTER", raising=False)
     app = runpy.run_path(str(SPACE / "app.py"))
     _, address, _ = app["demo"].launch(prevent_thread_lock=True, quiet=True)

@@ -1,26 +1,18 @@
 """The priors of ``scripts/few_labels.py``, which are not in the package."""
 
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from script_module import script_module
 
 from unirouter_torch.routing.cluster_error import ClusterSums, expected_cluster_error
 from unirouter_torch.routing.head import ClusterHead
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture(scope="module")
 def few_labels() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import few_labels
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return few_labels
+    return script_module("few_labels")
 
 
 @pytest.fixture

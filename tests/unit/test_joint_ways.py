@@ -1,12 +1,12 @@
 """Ways to train a static encoder, of scripts/joint_ways.py."""
 
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import tiny_encoder
 import torch
+from script_module import script_module
 from tiny_encoder import PROMPTS
 from torch import Tensor, nn
 
@@ -15,17 +15,10 @@ from unirouter_torch.encoder.prompt_encoder import PromptEncoder
 from unirouter_torch.encoder.trainable import TrainableEncoder, make_trainable
 from unirouter_torch.routing.head import ClusterHead
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture(scope="module")
 def ways() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import joint_ways
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return joint_ways
+    return script_module("joint_ways")
 
 
 @pytest.fixture

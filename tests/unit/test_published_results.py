@@ -1,22 +1,14 @@
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_module import script_module
 
 from unirouter_torch.errors import ConfigError
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(scope="module")
 def publish_results() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import publish_results
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return publish_results
+    return script_module("publish_results")
 
 
 def test_every_published_table_is_what_its_trials_give(publish_results: ModuleType) -> None:
